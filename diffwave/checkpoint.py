@@ -1,0 +1,102 @@
+"""A checkpoint is a folder of `config.json` and `model.safetensors`: all that is needed to use it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from diffwave.errors import InputError
+from diffwave.files import atomic_folder
+from diffwave.model import DiffusionModel, ModelConfig
+
+FORMAT = 1
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+KEPT_IN_FLOAT32 = ("representation.",)
+"""The envelope spans more than half precision does, and is small."""
+
+
+def save_checkpoint(
+    model: DiffusionModel, folder: str | os.PathLike[str], half: bool = True
+) -> None:
+    """Write a checkpoint folder, whole or not at all; other files in it are kept.
+
+    Args:
+        model: its weights and configuration.
+        folder: made or replaced; its parent must exist.
+        half: store the network in float16 (it computes in float32 all the same).
+
+    Raises:
+        InputError: when the folder cannot be written.
+    """
+    tensors = {
+        name: tensor.detach().cpu().contiguous().to(_stored_type(name, tensor, half))
+        for name, tensor in model.state_dict().items()
+    }
+    with atomic_folder(folder) as temporary:
+        config = {"format": FORMAT, **model.config.to_dict()}
+        (temporary / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        # Not save_file, which makes a file that only its owner may read.
+        (temporary / WEIGHTS_FILE).write_bytes(save(tensors, metadata={"format": "pt"}))
+
+
+def _stored_type(name: str, tensor: torch.Tensor, half: bool) -> torch.dtype:
+    if half and tensor.is_floating_point() and not name.startswith(KEPT_IN_FLOAT32):
+        return torch.float16
+    return tensor.dtype
+
+
+def load_config(folder: str | os.PathLike[str]) -> ModelConfig:
+    """The configuration of a checkpoint folder; InputError when it is not one."""
+    path = Path(folder) / CONFIG_FILE
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{folder} is not a checkpoint: it has no {CONFIG_FILE}.") from None
+    except OSError as error:
+        raise InputError(f"Cannot read {path}: {error.strerror}.") from None
+    except ValueError:
+        raise InputError(f"{path} is not valid JSON; the checkpoint is damaged.") from None
+    if not isinstance(data, dict) or data.pop("format", None) != FORMAT:
+        raise InputError(f"{path} is not a configuration of format {FORMAT} of this package.")
+    try:
+        return ModelConfig.from_dict(data)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def load_checkpoint(folder: str | os.PathLike[str]) -> DiffusionModel:
+    """The model of a checkpoint folder, in float32, in evaluation mode, on the CPU.
+
+    Raises:
+        InputError: a missing, truncated or foreign file; weights that do not fit the configuration
+            (the first that does not is named); weights that are not finite.
+    """
+    model = DiffusionModel(load_config(folder))
+    path = Path(folder) / WEIGHTS_FILE
+    if not path.is_file():
+        raise InputError(f"{folder} is not a checkpoint: it has no {WEIGHTS_FILE}.")
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is damaged or not a safetensors file ({error}).") from None
+    expected = model.state_dict()
+    for name in sorted(expected.keys() | tensors.keys()):
+        if name not in tensors:
+            raise InputError(f"{path} lacks the weight {name}.")
+        if name not in expected:
+            raise InputError(f"{path} holds a weight {name} that its configuration does not have.")
+        if tensors[name].shape != expected[name].shape:
+            raise InputError(
+                f"In {path} the weight {name} has the shape {list(tensors[name].shape)}, but the "
+                f"configuration needs {list(expected[name].shape)}."
+            )
+        if not bool(torch.isfinite(tensors[name]).all()):
+            raise InputError(f"In {path} the weight {name} holds values that are not finite.")
+    model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    return model.eval().requires_grad_(False)

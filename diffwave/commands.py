@@ -1,0 +1,217 @@
+"""What each command of the command line does; `diffwave.cli` parses for it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from fnmatch import fnmatch
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from diffwave.audio import AUDIO_SUFFIXES, SUBTYPES, read_audio, write_audio
+from diffwave.errors import InputError
+from diffwave.files import write_error
+from diffwave.mel import MelSpectrogram, check_mel, preset
+from diffwave.mel_files import MEL_SUFFIXES, read_mel, write_mel
+from diffwave.samplers import get_sampler
+from diffwave.vocoder import DEFAULT, Vocoder, bundled, find_checkpoint
+
+SUBTYPE_OF_BITS = {"16": "PCM_16", "24": "PCM_24", "float": "FLOAT"}
+
+
+def synthesize(options: argparse.Namespace) -> int:
+    """A mel or recording, or a folder of them, to audio; prints duration and real-time factor."""
+    jobs = _jobs(Path(options.input), Path(options.output))
+    if options.chunk < 1:
+        raise InputError(f"A chunk needs at least 1 frame, not {options.chunk}.")
+    vocoder = _vocoder(options)
+    if Path(options.input).is_dir():
+        return _synthesize_folder(vocoder, jobs, options)
+    ((source, target),) = jobs
+    mel = _mel_of(vocoder, source)
+    with tqdm(total=mel.shape[-1], unit="frame", disable=None, leave=False) as bar:
+        seconds, spent = _generate_to(vocoder, mel, target, options, bar)
+    print(_told(target, seconds, spent))
+    return 0
+
+
+def _synthesize_folder(
+    vocoder: Vocoder, jobs: list[tuple[Path, Path]], options: argparse.Namespace
+) -> int:
+    total_seconds = total_spent = 0.0
+    failed = 0
+    for source, target in tqdm(jobs, unit="file", disable=None):
+        try:
+            mel = _mel_of(vocoder, source)
+            _make_folder(target.parent)
+            seconds, spent = _generate_to(vocoder, mel, target, options, None)
+        except InputError as error:
+            failed += 1
+            tqdm.write(f"{source}: {error}", file=sys.stderr)
+            continue
+        total_seconds += seconds
+        total_spent += spent
+    done = len(jobs) - failed
+    print(_told(f"{done} files in {options.output}", total_seconds, total_spent))
+    if failed:
+        raise InputError(f"{failed} of {len(jobs)} files could not be used.")
+    return 0
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(folder, error) from error
+
+
+def _told(what: object, seconds: float, spent: float) -> str:
+    factor = f", real-time factor {spent / seconds:.3f}" if seconds else ""
+    return f"{what}: {seconds:.2f} s of speech in {spent:.2f} s{factor}"
+
+
+def _generate_to(
+    vocoder: Vocoder, mel: Tensor, target: Path, options: argparse.Namespace, bar: tqdm | None
+) -> tuple[float, float]:
+    """Generate into a file; returns seconds of audio and seconds spent on the network."""
+    start = time.perf_counter()
+    wave = vocoder.stream(
+        mel,
+        steps=options.steps,
+        sampler=options.sampler,
+        seed=options.seed,
+        chunk_frames=options.chunk,
+        progress=bar.update if bar is not None else None,
+    )
+    clipped = write_audio(target, wave, vocoder.sample_rate, SUBTYPE_OF_BITS[options.bits])
+    spent = time.perf_counter() - start
+    if clipped:
+        tqdm.write(f"{target}: {clipped} samples were clipped at full scale.", file=sys.stderr)
+    return mel.shape[-1] * vocoder.hop_length / vocoder.sample_rate, spent
+
+
+def _jobs(source: Path, target: Path) -> list[tuple[Path, Path]]:
+    """Pairs of input and output files; everything that can be checked beforehand is."""
+    if not source.exists():
+        raise InputError(f"There is no file or folder {source}.")
+    known = (*MEL_SUFFIXES, *AUDIO_SUFFIXES)
+    if not source.is_dir():
+        if source.suffix.lower() not in known:
+            raise InputError(f"{source} is neither a mel nor a recording ({', '.join(known)}).")
+        if target.suffix.lower() not in SUBTYPES:
+            raise InputError(f"The output {target} must end in {', '.join(SUBTYPES)}.")
+        if not target.parent.is_dir():
+            raise InputError(f"Cannot write {target}: there is no folder {target.parent}.")
+        return [(source, target)]
+    if target.exists() and not target.is_dir():
+        raise InputError(f"{source} is a folder, so the output {target} must be one too.")
+    if not target.parent.is_dir():
+        raise InputError(f"Cannot make the folder {target}: there is no {target.parent}.")
+    inputs = sorted(p for p in source.rglob("*") if p.suffix.lower() in known and p.is_file())
+    if not inputs:
+        raise InputError(f"There is no mel and no recording ({', '.join(known)}) in {source}.")
+    jobs = [(p, target / p.relative_to(source).with_suffix(".wav")) for p in inputs]
+    seen: dict[Path, Path] = {}
+    for p, out in jobs:
+        if out in seen:
+            raise InputError(f"{seen[out]} and {p} would both become {out}.")
+        seen[out] = p
+    return jobs
+
+
+def _vocoder(options: argparse.Namespace) -> Vocoder:
+    if options.threads < 0:
+        raise InputError(f"The number of threads must be at least 1, not {options.threads}.")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    if options.steps is not None and options.steps < 1:
+        raise InputError(f"The number of steps must be at least 1, not {options.steps}.")
+    if options.sampler is not None:
+        get_sampler(options.sampler)
+    return Vocoder.from_pretrained(options.checkpoint or DEFAULT, options.device)
+
+
+def _mel_of(vocoder: Vocoder, source: Path) -> Tensor:
+    """The checked mel [n_mels, T] of a mel file, or of a recording."""
+    if source.suffix.lower() in AUDIO_SUFFIXES:
+        wave, _ = read_audio(source, vocoder.sample_rate)
+        return vocoder.mel(wave)
+    mel = check_mel(read_mel(source), vocoder.config.mel)
+    if len(mel) != 1:
+        raise InputError(f"{source} holds {len(mel)} mel-spectrograms; save one to a file.")
+    return mel[0]
+
+
+def mel(options: argparse.Namespace) -> int:
+    """A recording to a .npy mel of a preset."""
+    config = preset(options.preset)
+    wave, _ = read_audio(options.input, config.sample_rate)
+    result = MelSpectrogram(config)(wave)
+    write_mel(options.output, result)
+    print(f"{options.output}: {list(result.shape)}, {config.name} convention")
+    return 0
+
+
+def info(options: argparse.Namespace) -> int:
+    """The settings of a checkpoint, or the names of the bundled ones."""
+    if options.checkpoint is None:
+        print("\n".join(bundled()))
+        return 0
+    folder = find_checkpoint(options.checkpoint)
+    vocoder = Vocoder.from_pretrained(folder, "cpu")
+    count = sum(p.numel() for p in vocoder.model.network.parameters())
+    print(f"{folder}: {count / 1e6:.2f}M parameters")
+    print(json.dumps(vocoder.config.to_dict(), indent=2))
+    return 0
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Score a folder of generated audio, or a checkpoint on the recordings' own mels."""
+    from diffwave.evaluation.report import (
+        audio_files,
+        evaluate_pairs,
+        folder_pairs,
+        resynthesis_pairs,
+    )
+
+    for path in options.save:
+        if Path(path).suffix.lower() not in (".json", ".csv", ".md"):
+            raise InputError(f"Cannot write {path}: a report ends in .json, .csv or .md.")
+    if options.generated is not None:
+        if options.checkpoint:
+            raise InputError("Give a folder of generated audio or a checkpoint, not both.")
+        pairs, missing = folder_pairs(options.reference, options.generated)
+        notes = [f"nothing was generated for {name}" for name in missing]
+        count = len(audio_files(options.generated))
+    else:
+        vocoder = _vocoder(options)
+        files = [
+            path
+            for path in audio_files(options.reference).values()
+            if fnmatch(path.name, options.only)
+        ]
+        count = len(files)
+        steps = options.steps or vocoder.config.sampling.steps
+        sampler = options.sampler or vocoder.config.sampling.sampler
+        notes = [
+            f"checkpoint {options.checkpoint or DEFAULT}, {steps} steps of {sampler}, "
+            f"seed {options.seed}"
+        ]
+
+        def resynthesise(wave: Tensor) -> Tensor:
+            mel = vocoder.mel(wave)
+            return vocoder(mel, steps=steps, sampler=sampler, seed=options.seed)
+
+        pairs = resynthesis_pairs(files, resynthesise, vocoder.sample_rate)
+    metrics = [name for name in options.metrics.split(",") if name] or None
+    with tqdm(total=count, unit="sentence", disable=None, leave=False) as bar:
+        report = evaluate_pairs(pairs, metrics, lambda done, name: bool(bar.update()), notes)
+    for path in options.save:
+        report.save(path)
+    print(report.to_markdown())
+    return 0

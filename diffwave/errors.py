@@ -1,0 +1,5 @@
+"""The one exception a caller is meant to read: bad input, told in one sentence."""
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used; the message is one complete sentence saying what and why."""

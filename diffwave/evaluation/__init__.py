@@ -1,0 +1,1 @@
+"""Objective scores of generated speech against the recordings it should sound like."""

@@ -1,0 +1,208 @@
+"""Writing files and folders so that a reader sees the old content or the new, never half of it.
+
+Everything is first written beside the target, under a hidden name, and renamed into place once it
+is safely on the disk. A crash, a full disk or Ctrl-C leaves the earlier file as it was.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from diffwave.errors import InputError
+
+REASONS = {
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.EROFS: "the file system is read-only",
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file would be larger than is allowed here",
+    errno.ENAMETOOLONG: "the name is too long",
+}
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it to `path` when the block succeeds.
+
+    The temporary file exists, empty, when the block starts (so a folder that cannot be written to
+    is reported before any work is done); it has the suffix of `path`, for writers that tell the
+    format from it. When the block fails, whatever the reason, the temporary file is removed and a
+    file already at `path` is untouched. A symbolic link at `path` is kept and its target replaced;
+    an existing file's permissions are kept.
+
+    Raises:
+        InputError: no such folder, no permission, `path` is not a regular file, the disk is full.
+            Errors raised by the block that do not concern this file pass through unchanged.
+    """
+    target = _resolve(path)
+    _refuse(path, target, stat.S_ISREG, "it exists and is not a regular file")
+    temporary = _hidden_sibling(target)
+    with _failures_told(path, target, temporary):
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    try:
+        with _failures_told(path, target, temporary):
+            yield temporary
+            if target.exists():
+                shutil.copymode(target, temporary)
+            _sync(temporary)
+            os.replace(temporary, target)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(target.parent)
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a new, empty folder beside `path`; when the block succeeds it becomes `path`.
+
+    A folder already at `path` is replaced as a whole, except that entries the new folder does not
+    hold are carried over: a model card that somebody added to a checkpoint survives the next save.
+    When the block fails the new folder is removed and the old one is untouched.
+
+    No portable call swaps two folders, so replacing takes two renames. Between them the old folder
+    exists only as ``.<token>.old``, beside; if the second fails the first is undone.
+
+    Raises:
+        InputError: as for `atomic_path`; `path` is a file, or the folder we are in.
+    """
+    target = _resolve(path)
+    _refuse(path, target, stat.S_ISDIR, "it exists and is not a folder")
+    if Path.cwd().is_relative_to(target):  # after the swap we would be nowhere
+        raise InputError(f"Cannot write {os.fspath(path)}: it is, or holds, the current folder.")
+    temporary = _hidden_sibling(target)
+    with _failures_told(path, target, temporary):
+        temporary.mkdir()
+    try:
+        with _failures_told(path, target, temporary):
+            yield temporary
+            for entry in sorted(temporary.rglob("*")):
+                if entry.is_file() and not entry.is_symlink():
+                    _sync(entry)
+            _sync_folder(temporary)
+            if target.exists():
+                _replace_folder(temporary, target)
+            else:
+                os.rename(temporary, target)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    _sync_folder(target.parent)
+
+
+def write_error(path: str | os.PathLike[str], error: OSError) -> InputError:
+    """The sentence for a file that could not be written."""
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        reason = f"there is no folder {Path(path).parent}"
+    else:
+        reason = REASONS.get(error.errno or 0, error.strerror or str(error))
+    return InputError(f"Cannot write {os.fspath(path)}: {reason}.")
+
+
+def _resolve(path: str | os.PathLike[str]) -> Path:
+    if not os.fspath(path):
+        raise InputError("Cannot write a file whose name is empty.")
+    return Path(os.path.realpath(path))
+
+
+def _refuse(
+    path: str | os.PathLike[str], target: Path, is_right_kind: Callable[[int], bool], reason: str
+) -> None:
+    """Raise unless `target` is absent, or of the right kind and writable."""
+    try:
+        mode = target.stat().st_mode
+    except OSError:
+        return  # absent, or a parent that creating the temporary file will complain about
+    if not is_right_kind(mode):
+        raise InputError(f"Cannot write {os.fspath(path)}: {reason}.")
+    if not os.access(target, os.W_OK):
+        raise InputError(f"Cannot write {os.fspath(path)}: it is read-only.")
+
+
+def _hidden_sibling(target: Path) -> Path:
+    """A name nobody else uses, in the same folder because a rename cannot cross file systems."""
+    return target.with_name(f".{secrets.token_hex(8)}.tmp{target.suffix}")
+
+
+@contextmanager
+def _failures_told(path: str | os.PathLike[str], target: Path, temporary: Path) -> Iterator[None]:
+    """Turn a failure to write this file into an InputError; let other errors pass.
+
+    A failed write carries no file name, a failed open does. Writers in other languages
+    (safetensors, torch.save, libsndfile) report a full disk as errors of their own: after those the
+    disk is asked.
+    """
+    try:
+        yield
+    except (InputError, ConnectionError):  # ConnectionError: somebody stopped reading our output
+        raise
+    except OSError as error:
+        names = [
+            Path(os.fsdecode(name))
+            for name in (error.filename, error.filename2)
+            if isinstance(name, (str, bytes))
+        ]
+        if names and not any(
+            name in (target, temporary) or temporary in name.parents for name in names
+        ):
+            raise
+        raise write_error(path, (not error.errno and _full(target.parent)) or error) from error
+    except Exception as error:
+        if full := _full(target.parent):
+            raise write_error(path, full) from error
+        raise
+
+
+def _full(folder: Path) -> OSError | None:
+    """The error of writing one more MiB to `folder`, or None if that works."""
+    probe = folder / f".{secrets.token_hex(8)}.tmp"
+    try:
+        with open(probe, "wb") as file:
+            file.write(bytes(1 << 20))
+            os.fsync(file.fileno())
+        return None
+    except OSError as error:
+        return error
+    finally:
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Wait for the disk: without this, a power cut after the rename may leave an empty file."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename durable, where the system can (Windows cannot open a folder)."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _replace_folder(new: Path, target: Path) -> None:
+    shutil.copymode(target, new)
+    old = target.with_name(f".{secrets.token_hex(8)}.old")
+    os.rename(target, old)
+    try:
+        os.rename(new, target)
+    except BaseException:
+        os.rename(old, target)
+        raise
+    for entry in old.iterdir():
+        if not os.path.lexists(target / entry.name):
+            os.rename(entry, target / entry.name)
+    shutil.rmtree(old, ignore_errors=True)

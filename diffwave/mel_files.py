@@ -1,0 +1,114 @@
+"""Reading mel-spectrograms that other programs saved, and writing ours."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffwave.errors import InputError
+from diffwave.files import atomic_path
+
+
+def read_mel(path: str | os.PathLike[str]) -> Tensor:
+    """The array in a .npy, .npz, .pt or .safetensors file, as it is (dtype and shape unchecked).
+
+    A file of several arrays must call one of them "mel". Nothing in a file is ever executed.
+
+    Raises:
+        InputError: unknown suffix, unreadable or truncated file, no array, or no telling which.
+    """
+    path = Path(path)
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise InputError(f"{path} is no mel file: its name must end in {', '.join(_READERS)}.")
+    if not path.is_file():
+        raise InputError(f"There is no file {path}.")
+    try:
+        with warnings.catch_warnings():  # of old formats and rare tensors; what matters is raised
+            warnings.simplefilter("ignore")
+            content = reader(path)
+    except InputError:
+        raise
+    except PermissionError:
+        raise InputError(f"Cannot read {path}: permission denied.") from None
+    except Exception as error:  # every format has its own family of errors for a torn file
+        if isinstance(error, pickle.UnpicklingError) or "pickle" in str(error):
+            raise InputError(
+                f"Cannot read {path}: it is damaged, or holds Python objects rather than numbers."
+            ) from None
+        raise InputError(
+            f"Cannot read {path}: it is truncated or not a {path.suffix} file "
+            f"({type(error).__name__})."
+        ) from None
+    return _tensor(_the_mel(content, path), path)
+
+
+def write_mel(path: str | os.PathLike[str], mel: Tensor) -> None:
+    """Save a mel as .npy, float32, whole or not at all; InputError when that cannot be done."""
+    if Path(path).suffix.lower() != ".npy":
+        raise InputError(f"Cannot write {path}: the name of a mel file must end in .npy.")
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.save(file, mel.cpu().numpy())
+
+
+def _read_npy(path: Path) -> Any:
+    with path.open("rb") as file:  # not np.load, which takes a .npz of this name as well
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def _read_npz(path: Path) -> Any:
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"Cannot read {path}: it is truncated or not a .npz file.")
+    with np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+def _read_pt(path: Path) -> Any:
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _read_safetensors(path: Path) -> Any:
+    from safetensors.torch import load_file
+
+    return load_file(path)
+
+
+_READERS: dict[str, Callable[[Path], Any]] = {
+    ".npy": _read_npy,
+    ".npz": _read_npz,
+    ".pt": _read_pt,
+    ".safetensors": _read_safetensors,
+}
+MEL_SUFFIXES = tuple(_READERS)
+
+
+def _the_mel(content: Any, path: Path) -> Any:
+    if not isinstance(content, Mapping):
+        return content
+    if "mel" in content:
+        return content["mel"]
+    arrays = [value for value in content.values() if isinstance(value, np.ndarray | Tensor)]
+    if len(arrays) == 1:
+        return arrays[0]
+    names = ", ".join(map(str, content)) or "nothing"
+    raise InputError(f"{path} holds {names}; call the mel-spectrogram 'mel'.")
+
+
+def _tensor(array: Any, path: Path) -> Tensor:
+    if isinstance(array, Tensor) and array.layout == torch.strided and not array.is_meta:
+        return array.detach()
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
+        raise InputError(f"{path} does not hold an array of numbers.")
+    if array.dtype == np.longdouble:
+        array = array.astype(np.float64)
+    native = array.dtype.newbyteorder("=")  # the only byte order that PyTorch knows
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=native))

@@ -1,0 +1,201 @@
+"""The frame-rate network of the `spectral` space: dilated convolutions that predict a filter.
+
+At every mel frame the network looks at the noisy state through features that do not change with
+the absolute phase, runs them through residual blocks of dilated convolutions, and predicts for
+every bin a short complex filter. The filter, applied to the noisy state itself, is the prediction:
+the optimal denoiser of a locally stationary signal is such a filter, so the network never has to
+learn absolute phase (compare "deep filtering", Mack and Habets 2019, arXiv 1904.08369).
+
+Everything is `nn.Linear` on (batch, time, channel): a dilated convolution is a product with shifted
+copies side by side, which is what processors do fastest.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from diffwave.errors import InputError
+
+
+@dataclass(frozen=True)
+class SpectralNetConfig:
+    """Sizes of :class:`SpectralNet`."""
+
+    n_mels: int = 80
+    """Mel bands of the condition."""
+    bins: int = 512
+    """Complex bins of the state."""
+    channels: int = 256
+    """Width of the trunk; blocks are twice as wide inside."""
+    layers: int = 12
+    """Residual blocks."""
+    dilations: tuple[int, ...] = (1, 2, 4)
+    """Dilations in frames, repeated over the blocks."""
+    time_reach: int = 2
+    """The filter covers the frames t - time_reach .. t + time_reach of its own bin."""
+    bin_reach: int = 1
+    """The filter covers the bins k - bin_reach .. k + bin_reach of its own frame."""
+    level_width: int = 64
+    """Width of the embedding of the noise level."""
+    mel_mean: float = -5.0
+    """Subtracted from the log-mel before it enters the trunk."""
+    mel_scale: float = 2.5
+    """The log-mel is divided by this."""
+
+    def __post_init__(self) -> None:
+        if min(self.n_mels, self.bins, self.channels, self.layers, self.level_width) < 1:
+            raise InputError(f"Every size of the spectral network must be at least 1: {self}.")
+        if (
+            not self.dilations
+            or min(self.dilations) < 1
+            or min(self.time_reach, self.bin_reach) < 0
+        ):
+            raise InputError(f"Dilations must be at least 1 and reaches at least 0: {self}.")
+
+    @property
+    def taps(self) -> int:
+        """Complex filter taps per bin."""
+        return 2 * (self.time_reach + self.bin_reach) + 1
+
+
+class SpectralNet(nn.Module):
+    """v-prediction of a whitened STFT state: ``forward(x_t, t, mel) -> v`` of the same shape."""
+
+    frequencies: Tensor
+
+    def __init__(self, config: SpectralNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        c = config.channels
+        self.register_buffer(
+            "frequencies",
+            2.0 ** torch.linspace(-1, 7, config.level_width // 2) * math.pi,
+            persistent=False,
+        )
+        self.level = nn.Sequential(
+            nn.Linear(config.level_width // 2 * 2, config.level_width),
+            nn.SiLU(),
+            nn.Linear(config.level_width, config.level_width),
+            nn.SiLU(),
+        )
+        self.input = nn.Linear(5 * config.bins, c)
+        self.mel = nn.Linear(3 * config.n_mels, c + 2 * c * config.layers)
+        self.blocks = nn.ModuleList(
+            Block(c, config.level_width, config.dilations[i % len(config.dilations)])
+            for i in range(config.layers)
+        )
+        self.modulate = nn.Linear(config.level_width, 2 * c)
+        self.filter = nn.Linear(c, 2 * config.taps * config.bins)
+        nn.init.zeros_(self.filter.weight)
+        nn.init.zeros_(self.filter.bias)
+
+    @property
+    def receptive_field(self) -> int:
+        """Frames on each side of a frame that its prediction depends on, state and mel alike."""
+        dilations = self.config.dilations
+        blocks = sum(dilations[i % len(dilations)] for i in range(self.config.layers))
+        return max(self.config.time_reach, blocks + 1)
+
+    def condition(self, mel: Tensor) -> Tensor:
+        """Projections of the mel [B, n_mels, T] that do not depend on the step; reuse per call."""
+        mel = (mel - self.config.mel_mean) / self.config.mel_scale
+        padded = F.pad(mel, (1, 1), mode="replicate").transpose(1, 2)
+        return self.mel(torch.cat((padded[:, :-2], padded[:, 1:-1], padded[:, 2:]), dim=-1))
+
+    def forward(
+        self, x_t: Tensor, t: Tensor, mel: Tensor | None = None, cond: Tensor | None = None
+    ) -> Tensor:
+        """Prediction for the noisy state.
+
+        Args:
+            x_t: noisy whitened state [B, T, 2, bins].
+            t: noise level as an angle in units of a quarter turn, [B]: x_t = cos(pi t / 2) x_0 +
+                sin(pi t / 2) eps.
+            mel: log-mel [B, n_mels, T]; or
+            cond: what :meth:`condition` made of it.
+
+        Returns:
+            v = cos(pi t / 2) eps - sin(pi t / 2) x_0, [B, T, 2, bins].
+        """
+        if cond is None:
+            if mel is None:
+                raise InputError("The spectral network needs a mel-spectrogram or its projections.")
+            cond = self.condition(mel)
+        angles = t[:, None] * self.frequencies
+        level = self.level(torch.cat((angles.sin(), angles.cos()), dim=-1))[:, None]
+        c = self.config.channels
+        h = self.input(phase_invariant_features(x_t)) + cond[..., :c]
+        for i, block in enumerate(self.blocks):
+            h = block(h, cond[..., (2 * i + 1) * c : (2 * i + 3) * c], level)
+        scale, shift = self.modulate(level).chunk(2, dim=-1)
+        h = F.layer_norm(h, (c,)) * (1 + scale) + shift
+        return self.apply_filter(self.filter(h), x_t)
+
+    def apply_filter(self, taps: Tensor, x: Tensor) -> Tensor:
+        """Sum of complex taps [B, T, taps * 2 * bins] times the state's neighbours."""
+        reach_t, reach_k = self.config.time_reach, self.config.bin_reach
+        batch, frames, _, bins = x.shape
+        taps = taps.view(batch, frames, self.config.taps, 2, bins).float()
+        in_time = F.pad(x, (0, 0, 0, 0, reach_t, reach_t))
+        in_bins = F.pad(x, (reach_k, reach_k))
+        neighbours = [in_time[:, i : i + frames] for i in range(2 * reach_t + 1)]
+        neighbours += [in_bins[..., i : i + bins] for i in range(2 * reach_k + 1) if i != reach_k]
+        real = torch.zeros_like(x[:, :, 0])
+        imag = torch.zeros_like(real)
+        for i, y in enumerate(neighbours):
+            a, b = taps[:, :, i, 0], taps[:, :, i, 1]
+            real = real + a * y[:, :, 0] - b * y[:, :, 1]
+            imag = imag + a * y[:, :, 1] + b * y[:, :, 0]
+        return torch.stack((real, imag), dim=2)
+
+
+class Block(nn.Module):
+    """Pre-norm residual block: three dilated taps to twice the width, GELU, back."""
+
+    def __init__(self, channels: int, level_width: int, dilation: int) -> None:
+        super().__init__()
+        self.dilation = dilation
+        self.modulate = nn.Linear(level_width, 3 * channels)
+        self.taps = nn.Linear(3 * channels, 2 * channels)
+        self.out = nn.Linear(2 * channels, channels)
+        nn.init.zeros_(self.out.bias)
+        nn.init.normal_(self.out.weight, std=0.02 / math.sqrt(channels / 256))
+
+    def forward(self, x: Tensor, mel: Tensor, level: Tensor) -> Tensor:
+        """x [B, T, C], mel [B, T, 2C], level [B, 1, level_width] -> [B, T, C]."""
+        scale, shift, gate = self.modulate(level).chunk(3, dim=-1)
+        h = F.layer_norm(x, x.shape[-1:]) * (1 + scale) + shift
+        d, frames = self.dilation, x.shape[1]
+        padded = F.pad(h, (0, 0, d, d))
+        h = torch.cat((padded[:, :frames], h, padded[:, 2 * d :]), dim=-1)
+        return x + (1 + gate) * self.out(F.gelu(self.taps(h) + mel))
+
+
+def phase_invariant_features(x: Tensor) -> Tensor:
+    """What a bin says without its absolute phase: [B, T, 2, K] -> [B, T, 5K].
+
+    Its log-power; the product with the previous frame's conjugate (how far the phase advanced: the
+    instantaneous frequency) and with the lower neighbour's (where in the frame the energy lies: the
+    group delay), both divided by their magnitudes.
+    """
+    re, im = x[:, :, 0], x[:, :, 1]
+    log_power = torch.log(re.square() + im.square() + 1e-4)
+    magnitude = torch.sqrt(re.square() + im.square() + 1e-4)
+    re, im = re / magnitude, im / magnitude
+    before_re, before_im = F.pad(re, (0, 0, 1, 0))[:, :-1], F.pad(im, (0, 0, 1, 0))[:, :-1]
+    below_re, below_im = F.pad(re, (1, 0))[..., :-1], F.pad(im, (1, 0))[..., :-1]
+    return torch.cat(
+        (
+            0.5 * log_power,
+            re * before_re + im * before_im,
+            im * before_re - re * before_im,
+            re * below_re + im * below_im,
+            im * below_re - re * below_im,
+        ),
+        dim=-1,
+    )

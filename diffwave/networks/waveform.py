@@ -1,0 +1,220 @@
+"""DiffWave: the noise-predicting network on waveform samples, exactly as published.
+
+Source: Kong, Ping, Huang, Zhao, Catanzaro, "DiffWave: A Versatile Diffusion Model for Audio
+Synthesis", ICLR 2021, arXiv 2009.09761, figure 2 and appendix. The two published sizes are
+`WaveformNetConfig(channels=64)` (BASE, 2.62M parameters) and `channels=128` (LARGE, 6.89M).
+
+| state-dict key                 | box in the paper's figure 2                            |
+|--------------------------------|--------------------------------------------------------|
+| `input_conv`                   | input, Conv1x1 (1 -> C), ReLU                          |
+| `step_embedding.fc1`, `.fc2`   | diffusion-step embedding: FC, swish, FC, swish         |
+| `upsampler.conv1`, `.conv2`    | conditioner: transposed 2-D convolutions over the mel  |
+| `layers.N.step_fc`             | layer's own FC (512 -> C), added to the layer's input  |
+| `layers.N.dilated_conv`        | Bi-DilConv, kernel 3 (C -> 2C)                         |
+| `mel_convs.N`                  | layer's conditioner Conv1x1 (mel bands -> 2C)          |
+| `layers.N.out_conv`            | Conv1x1 (C -> 2C) to residual and skip connection      |
+| `skip_conv`                    | sum of skips, Conv1x1 (C -> C), ReLU                   |
+| `output_conv`                  | Conv1x1 (C -> 1), output                               |
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from diffwave.errors import InputError
+
+STEP_WIDTH = 512  # of the step embedding that all residual layers share
+
+
+@dataclass(frozen=True)
+class WaveformNetConfig:
+    """Size of a `WaveformNet`; the defaults are DiffWave BASE. Raises InputError."""
+
+    channels: int = 64  # C, width of the residual stream
+    layers: int = 30  # residual layers
+    dilation_cycle: int = 10  # layer i has dilation 2 ** (i % dilation_cycle)
+    n_mels: int = 80  # mel bands; 0 makes the network unconditional
+    hop_length: int = 256  # samples per mel frame (unused when unconditional)
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value, least = getattr(self, field.name), 0 if field.name == "n_mels" else 1
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise InputError(f"{field.name} must be an integer from {least}, not {value!r}.")
+
+
+class StepEmbedding(nn.Module):
+    """Step t [B] -> [B, 512]: sin, cos of t * 10^(4 j / 63), j = 0..63, then FC, SiLU, FC, SiLU."""
+
+    turns: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        j = torch.arange(64, dtype=torch.float64, device="cpu")
+        turns = 10 ** (4 * j / 63) / (2 * math.pi)  # periods per step
+        self.register_buffer("turns", torch.stack([turns % 1, turns]).float(), persistent=False)
+        self.fc1 = nn.Linear(128, STEP_WIDTH)
+        self.fc2 = nn.Linear(STEP_WIDTH, STEP_WIDTH)
+
+    def sinusoid(self, t: Tensor) -> Tensor:
+        """t [B] -> [B, 128], sines first."""
+        if self.turns.dtype != torch.float32:  # rounded frequencies: silently a wrong step
+            raise InputError("WaveformNet stays in float32: use torch.autocast for bf16 or half.")
+        # t * 10^4 exceeds float32's precision for an angle, and some devices lack float64: let the
+        # whole steps count only the fraction of a turn that each adds; whole turns drop out.
+        whole = t.floor()
+        part = (t - whole).float()[:, None]
+        phase = (whole.float()[:, None] * self.turns[0] + part * self.turns[1]) % 1
+        return torch.cat([torch.sin(2 * math.pi * phase), torch.cos(2 * math.pi * phase)], dim=1)
+
+    def forward(self, t: Tensor) -> Tensor:
+        return F.silu(self.fc2(F.silu(self.fc1(self.sinusoid(t)))))
+
+
+class MelUpsampler(nn.Module):
+    """mel [B, n_mels, T] -> [B, n_mels, T * hop]; a sample sees its frame and 2 on each side."""
+
+    def __init__(self, hop_length: int) -> None:
+        super().__init__()
+        stride = max(s for s in range(1, math.isqrt(hop_length) + 1) if hop_length % s == 0)
+        self.conv1, self.conv2 = self._conv(stride), self._conv(hop_length // stride)  # 300: 15, 20
+
+    @staticmethod
+    def _conv(stride: int) -> nn.ConvTranspose2d:
+        # The length grows exactly `stride` times when kernel = stride + 2 padding; an even stride
+        # gets the published kernel of 2 strides (32 for 16), an odd one a sample more.
+        pad = (stride + 1) // 2
+        return nn.ConvTranspose2d(1, 1, (3, stride + 2 * pad), stride=(1, stride), padding=(1, pad))
+
+    def forward(self, mel: Tensor) -> Tensor:
+        x = F.leaky_relu(self.conv1(mel[:, None]), 0.4)
+        return F.leaky_relu(self.conv2(x), 0.4)[:, 0]
+
+
+class ResidualLayer(nn.Module):
+    """One gated layer: (x [B, C, L], step [B, 512], cond [B, 2C, L]) -> (next x, skip)."""
+
+    def __init__(self, channels: int, dilation: int) -> None:
+        super().__init__()
+        self.step_fc = nn.Linear(STEP_WIDTH, channels)
+        self.dilated_conv = nn.Conv1d(channels, 2 * channels, 3, 1, dilation, dilation)
+        self.out_conv = nn.Conv1d(channels, 2 * channels, 1)
+
+    def forward(self, x: Tensor, step: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor]:
+        y = self.dilated_conv(x + self.step_fc(step)[:, :, None])
+        if cond is not None:
+            y = y + cond
+        gate, signal = y.chunk(2, dim=1)
+        residual, skip = self.out_conv(torch.sigmoid(gate) * torch.tanh(signal)).chunk(2, dim=1)
+        return (x + residual) / math.sqrt(2), skip
+
+
+class WaveformNet(nn.Module):
+    """DiffWave's epsilon-network. Weights are float32; half precision is by `torch.autocast`."""
+
+    def __init__(self, config: WaveformNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.channels
+        self.input_conv = nn.Conv1d(1, width, 1)
+        self.step_embedding = StepEmbedding()
+        dilations = [2 ** (i % config.dilation_cycle) for i in range(config.layers)]
+        self.layers = nn.ModuleList(ResidualLayer(width, dilation) for dilation in dilations)
+        self.upsampler = MelUpsampler(config.hop_length) if config.n_mels else None
+        self.mel_convs = nn.ModuleList(
+            nn.Conv1d(config.n_mels, 2 * width, 1) for _ in dilations if config.n_mels
+        )
+        #: Samples of x_t on each side that one output sample depends on (3069 as published).
+        self.receptive_field = sum(dilations)
+        self.skip_conv = nn.Conv1d(width, width, 1)
+        self.output_conv = nn.Conv1d(width, 1, 1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv1d):
+                nn.init.kaiming_normal_(module.weight)
+        nn.init.zeros_(self.output_conv.weight)
+        nn.init.zeros_(self.output_conv.bias)  # type: ignore[arg-type]
+
+    def condition(self, mel: Tensor | None) -> list[Tensor]:
+        """Each layer's projection of the mel: independent of t, so computed once for all steps.
+
+        mel [B, n_mels, T] -> one [B, 2C, T * hop_length] per layer; none when unconditional. Saves
+        24 % of a step's arithmetic and holds layers * 2C numbers per sample (BASE: 340 MB per
+        second of 22050 Hz in float32). Raises InputError if the mel does not fit.
+        """
+        upsampled = self._upsample(mel)
+        return [conv(upsampled) for conv in self.mel_convs]
+
+    def forward(
+        self, x_t: Tensor, t: Tensor, mel: Tensor | None = None, cond: list[Tensor] | None = None
+    ) -> Tensor:
+        """Predict the noise in x_t [B, T * hop_length] at step t [B]: eps, like x_t.
+
+        t may be fractional. Give exactly one of mel [B, n_mels, T] and cond = `condition(mel)`,
+        either with a batch of B or 1; neither when unconditional. Raises InputError.
+        """
+        if x_t.dim() != 2 or t.shape != x_t.shape[:1]:
+            raise InputError(f"x_t {list(x_t.shape)}, t {list(t.shape)} are not [B, samples], [B].")
+        if (mel is not None) + bool(cond) != bool(self.config.n_mels):
+            raise InputError("Give WaveformNet mel or cond, not both; neither if unconditional.")
+        upsampled = None if cond else self._upsample(mel)
+        given = cond[0] if cond else upsampled
+        if given is not None and (len(given) not in (1, len(t)) or given.shape[2] != x_t.shape[1]):
+            covered = [len(given), given.shape[2]]
+            raise InputError(f"The mel covers {covered} samples, but x_t is {list(x_t.shape)}.")
+        step = self.step_embedding(t)
+        x = F.relu(self.input_conv(x_t[:, None]))
+        skips = torch.zeros_like(x, dtype=torch.float32)  # bf16 would round the sum of 30 terms
+        for i, layer in enumerate(self.layers):
+            projected = cond[i] if cond else None
+            if upsampled is not None:  # layer by layer: all at once would take condition's memory
+                projected = self.mel_convs[i](upsampled)
+            x, skip = layer(x, step, projected)
+            skips = skips + skip
+        y = F.relu(self.skip_conv(skips / math.sqrt(len(self.layers))))
+        return self.output_conv(y)[:, 0].to(x_t.dtype)  # type: ignore[no-any-return]
+
+    def _upsample(self, mel: Tensor | None) -> Tensor | None:
+        if self.upsampler is None and mel is None:
+            return None
+        if self.upsampler is None or mel is None or mel.shape[1:-1] != (self.config.n_mels,):
+            needed = f"[B, {self.config.n_mels}, T]" if self.upsampler else "None (unconditional)"
+            found = None if mel is None else list(mel.shape)
+            raise InputError(f"This WaveformNet needs a mel {needed}, not {found}.")
+        return self.upsampler(mel)  # type: ignore[no-any-return]
+
+
+_LMNT_NAMES = {
+    "input_projection": "input_conv",
+    "diffusion_embedding.projection1": "step_embedding.fc1",
+    "diffusion_embedding.projection2": "step_embedding.fc2",
+    "spectrogram_upsampler.conv1": "upsampler.conv1",
+    "spectrogram_upsampler.conv2": "upsampler.conv2",
+    "residual_layers.#.dilated_conv": "layers.#.dilated_conv",
+    "residual_layers.#.diffusion_projection": "layers.#.step_fc",
+    "residual_layers.#.conditioner_projection": "mel_convs.#",
+    "residual_layers.#.output_projection": "layers.#.out_conv",
+    "skip_projection": "skip_conv",
+    "output_projection": "output_conv",
+}
+
+
+def lmnt_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the weights of an lmnt-com/diffwave checkpoint (its "model" entry) to `WaveformNet`'s.
+
+    Shapes and the order of the halves (gate, signal; residual, skip) agree. That network counts
+    steps from 0 and saw whole steps only. Raises InputError on a key that it does not have.
+    """
+    renamed = {}
+    for key, value in state.items():
+        name, _, kind = key.rpartition(".")
+        number = "".join(re.findall(r"\.(\d+)\.", name))
+        ours = _LMNT_NAMES.get(name.replace(f".{number}.", ".#."))
+        if ours is None or kind not in ("weight", "bias"):
+            raise InputError(f"{key!r} is not a weight of an lmnt-com/diffwave checkpoint.")
+        renamed[f"{ours.replace('#', number)}.{kind}"] = value
+    return renamed

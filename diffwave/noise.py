@@ -1,0 +1,41 @@
+"""White noise addressed by its absolute position, so that any stretch can be drawn on its own.
+
+Sample n of stream i under a seed is always the same number, whichever stretch it is asked for in:
+chunks of a long utterance then meet without a seam, and an utterance sounds the same alone and in a
+batch. Philox (Salmon et al. 2011) is a counter-based generator: each block has its own counter.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+BLOCK = 8192
+"""Samples drawn together."""
+_ORIGIN = 1 << 32
+"""Block number of sample 0; positions may be negative."""
+
+
+def white_noise(seed: int, stream: int, start: int, length: int) -> Tensor:
+    """Samples start .. start + length - 1 of a unit Gaussian white noise, float32, [length].
+
+    Args:
+        seed: which noise, any integer.
+        stream: independent noise under the same seed (a sampler's step number).
+        start: absolute position of the first sample; may be negative.
+        length: number of samples.
+    """
+    first, last = start // BLOCK, (start + length - 1) // BLOCK
+    pieces = [_block(seed, stream, block) for block in range(first, last + 1)]
+    offset = start - first * BLOCK
+    return torch.from_numpy(np.concatenate(pieces)[offset : offset + length])
+
+
+def _block(seed: int, stream: int, block: int) -> np.ndarray:
+    key = (seed % (1 << 64), stream % (1 << 64))
+    # The lowest counter word runs within the block; the block's number sits above it.
+    philox = np.random.Philox(
+        key=np.array(key, np.uint64), counter=np.array([0, _ORIGIN + block, 0, 0], np.uint64)
+    )
+    return np.random.Generator(philox).standard_normal(BLOCK, np.float32)

@@ -1,0 +1,1 @@
+"""Training: data, envelope, losses, the loop. Nothing here is needed to synthesise."""

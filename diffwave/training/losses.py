@@ -1,0 +1,122 @@
+"""What is minimised: the denoising loss of the chain, and the unrolled loss of what is heard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffwave import schedule
+from diffwave.diffusion import q_sample, x0_from_eps, x0_from_v
+from diffwave.model import DiffusionModel
+from diffwave.samplers import ddim
+from diffwave.training.config import LossConfig
+from diffwave.training.spectral_distance import SpectralDistance
+
+Network = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+class DenoisingLoss:
+    """Weighted squared error of the prediction, in the state's own coordinates.
+
+    In the spectral space the state is whitened, which weighs the error by the inverse of the
+    expected energy of its bin; a weight over frequency then follows the ear (`LossConfig`).
+    """
+
+    def __init__(self, model: DiffusionModel, config: LossConfig) -> None:
+        self.model = model
+        self.edge = config.edge_frames
+        self.bin_weights: Tensor | None = None
+        space = model.config.space
+        if space is not None:
+            hz, weight = zip(*config.bin_weights, strict=True)
+            bins = np.arange(space.bins) * model.config.mel.sample_rate / space.n_fft
+            weights = torch.from_numpy(np.interp(bins, hz, weight)).float()
+            self.bin_weights = weights / weights.mean()
+
+    def levels(self, uniform: Tensor) -> Tensor:
+        """Noise levels alpha_bar [B] stratified over the batch: angle, or step, is uniform."""
+        place = (torch.arange(len(uniform)) + uniform.double().cpu()) / len(uniform)
+        trained = self.model.trained_levels
+        if trained is None:
+            return schedule.alpha_bar_of_angle(place.clamp_min(1e-3))
+        return trained[(place * len(trained)).long().clamp_max(len(trained) - 1)]
+
+    def __call__(self, network: Network, wave: Tensor, white: Tensor, alpha_bar: Tensor) -> Tensor:
+        """Loss of every example, [B].
+
+        Args:
+            network: the model's network, perhaps compiled: (x_t, t, mel) -> prediction.
+            wave: samples with their context, [B, representation.context(T)].
+            white: unit white noise of that shape.
+            alpha_bar: noise level of every example, [B].
+        """
+        model = self.model
+        with torch.no_grad():
+            mel = mel_of_crop(model, wave)
+            x_0 = model.representation.encode(wave, mel)
+            eps = model.representation.noise(white)
+            level = alpha_bar.view(-1, *[1] * (x_0.ndim - 1))
+            x_t = q_sample(x_0, level, eps).contiguous()
+            target = model.target(x_0, eps, level)
+            t = model.network_time(alpha_bar).to(x_t.device)
+        error = (network(x_t, t, mel).float() - target).square()
+        if self.bin_weights is None:
+            return error.flatten(1).mean(1)
+        inner = slice(self.edge, error.shape[1] - self.edge)
+        return (error.sum(2)[:, inner] * self.bin_weights.to(error.device)).mean((1, 2))
+
+
+class UnrolledLoss:
+    """Energy distance between recordings and what the whole sampler makes of their mels.
+
+    The sampler runs from pure noise with its few steps, with gradients, twice from different
+    noise: y and y'. With a distance d of spectrograms the loss is
+
+        d(x, y) / 2 + d(x, y') / 2 - repulsion * d(y, y') / 2.
+
+    With repulsion 1 this is the generalised energy distance, a proper scoring rule: minimal only
+    when y is distributed as the recordings are (Gritsenko et al. 2020, arXiv 2008.01160), with no
+    adversary to balance. With 0 it pulls every sample to the median spectrogram.
+    """
+
+    def __init__(self, model: DiffusionModel, config: LossConfig) -> None:
+        self.model, self.config = model, config
+        self.levels = schedule.alpha_bar_of_angle(config.unrolled_angles)
+        self.distance = SpectralDistance(model.config.mel.sample_rate, config.bin_weights)
+
+    def __call__(self, network: Network, wave: Tensor, white: Tensor) -> Tensor:
+        """Loss of every example, [B]; arguments as for :class:`DenoisingLoss`.
+
+        The second noise of an example is the first of its neighbour in the batch.
+        """
+        model = self.model
+        self.distance.to(wave.device)
+        with torch.no_grad():
+            mel = mel_of_crop(model, wave).repeat(2, 1, 1)
+            noise = model.representation.noise(torch.cat((white, white.roll(1, 0))))
+
+        def denoise(x: Tensor, alpha_bar: Tensor) -> Tensor:
+            t = model.network_time(alpha_bar).to(x.device).expand(len(x)).contiguous()
+            prediction = network(x.contiguous(), t, mel).float()
+            if model.config.diffusion.prediction == "v":
+                return x0_from_v(x, prediction, alpha_bar)
+            return x0_from_eps(x, prediction, alpha_bar)
+
+        generated = model.representation.decode(ddim(denoise, noise, self.levels), mel)
+        # Only the inner frames, whose context is whole.
+        edge = 2 * self.config.edge_frames * model.config.mel.hop_length
+        left = model.representation.pad_left
+        real = wave[:, left : left + generated.shape[1]][:, edge:-edge]
+        first, second = generated[:, edge:-edge].chunk(2)
+        to_first, to_second, apart = self.distance(
+            [(real, first), (real, second), (first, second)], scale_by=real
+        )
+        return 0.5 * (to_first + to_second - self.config.repulsion * apart)
+
+
+def mel_of_crop(model: DiffusionModel, wave: Tensor) -> Tensor:
+    """Mel [B, n_mels, T] of crops that bring their own context."""
+    return model.mel(wave, pad=model.config.space is None).contiguous()

@@ -1,0 +1,66 @@
+"""How far apart two waves sound: a multi-resolution distance of spectrogram magnitudes."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+FFT_SIZES = (2048, 1024, 512, 256, 128)
+LOG_FLOOR = 1e-3
+"""Added to magnitudes before the logarithm, in units where white noise of variance 1 has
+magnitudes about 1; far below speech, it keeps the logarithm calm in pauses."""
+
+
+class SpectralDistance(nn.Module):
+    """Mean distance of log magnitudes and of magnitudes over several STFT resolutions.
+
+    Every term is an L1 norm of features, so the distance is of negative type: its energy distance
+    between two distributions is never negative (Gritsenko et al. 2020, arXiv 2008.01160).
+    """
+
+    def __init__(self, sample_rate: int, weights: list[tuple[float, float]]) -> None:
+        """Weights over frequency as in `LossConfig.bin_weights`: (Hz, weight), interpolated."""
+        super().__init__()
+        hz, weight = zip(*weights, strict=True)
+        for size in FFT_SIZES:
+            bins = np.arange(size // 2 + 1) * sample_rate / size
+            w = torch.from_numpy(np.interp(bins, hz, weight)).float()
+            self.register_buffer(f"weight_{size}", w / w.mean(), persistent=False)
+            window = torch.hann_window(size)
+            self.register_buffer(
+                f"window_{size}", window / window.square().sum().sqrt(), persistent=False
+            )
+
+    def magnitudes(self, wave: Tensor, size: int) -> Tensor:
+        """|STFT| of [B, L] at one resolution, hop a quarter of the size, [B, frames, bins]."""
+        frames = wave.unfold(-1, size, size // 4) * self.get_buffer(f"window_{size}")
+        spectrum = torch.fft.rfft(frames)
+        # Not abs(): its gradient at zero is not a number.
+        return torch.sqrt(spectrum.real.square() + spectrum.imag.square() + 1e-12)
+
+    def forward(self, pairs: list[tuple[Tensor, Tensor]], scale_by: Tensor) -> list[Tensor]:
+        """Distances [B] of several pairs of waves [B, L]; spectra of a shared wave are made once.
+
+        The magnitude term is relative to the mean magnitude of `scale_by` [B, L].
+        """
+        totals = [torch.zeros(len(scale_by), device=scale_by.device) for _ in pairs]
+        for size in FFT_SIZES:
+            weight = self.get_buffer(f"weight_{size}")
+            made: dict[int, tuple[Tensor, Tensor]] = {}
+
+            def spectra(
+                wave: Tensor, size: int = size, made: dict[int, tuple[Tensor, Tensor]] = made
+            ) -> tuple[Tensor, Tensor]:
+                if id(wave) not in made:
+                    magnitude = self.magnitudes(wave, size)
+                    made[id(wave)] = magnitude, torch.log(magnitude + LOG_FLOOR)
+                return made[id(wave)]
+
+            scale = spectra(scale_by)[0].detach().mean((1, 2)) + LOG_FLOOR
+            for i, (a, b) in enumerate(pairs):
+                (a_mag, a_log), (b_mag, b_log) = spectra(a), spectra(b)
+                log_term = ((a_log - b_log).abs() * weight).mean((1, 2))
+                linear_term = ((a_mag - b_mag).abs() * weight).mean((1, 2)) / scale
+                totals[i] = totals[i] + (log_term + linear_term) / len(FFT_SIZES)
+        return totals
