@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""synthesize.py mel.npy out.wav: the same as `diffwave synthesize`, without installing a command."""
+"""synthesize.py mel.npy out.wav: the same as `diffwave synthesize`."""
 
 from diffwave.cli import synthesize_main
 

@@ -227,29 +227,29 @@ def _encode(
     subtype: str,
 ) -> int:
     """Encode the pieces into the stream; returns how many samples were clipped."""
-    clipped = total = 0
+    refused = f"Cannot write {name}: {container} at {sample_rate} Hz is refused"
     try:
-        with soundfile.SoundFile(
+        file = soundfile.SoundFile(
             stream, "w", sample_rate, 1, format=container.upper(), subtype=subtype
-        ) as file:
-            for piece in pieces:
-                samples = _check_wave(name, piece)
-                total += len(samples)
-                if subtype != "FLOAT":
-                    clipped += int(np.count_nonzero(np.abs(samples) > 1))
-                    samples = np.clip(samples, -1, 1)
-                for start in range(0, len(samples), BLOCK):
-                    file.write(samples[start : start + BLOCK])
-                if stream.error is not None:
-                    break
+        )
     except (soundfile.LibsndfileError, ValueError, TypeError, OverflowError) as error:
-        if isinstance(error, InputError):
-            raise
-        if stream.error is None:
-            raise InputError(
-                f"Cannot write {name}: {container} at {sample_rate} Hz is refused ({error})."
-            ) from error
-    if stream.error is not None:
+        raise stream.error or InputError(f"{refused} ({error}).") from error
+    clipped = total = 0
+    with file:
+        for piece in pieces:
+            samples = _check_wave(name, piece)
+            total += len(samples)
+            if subtype != "FLOAT":
+                clipped += int(np.count_nonzero(np.abs(samples) > 1))
+                samples = np.clip(samples, -1, 1)
+            for start in range(0, len(samples), BLOCK):
+                try:
+                    file.write(samples[start : start + BLOCK])
+                except (soundfile.LibsndfileError, AssertionError) as error:
+                    raise stream.error or InputError(f"{refused} ({error}).") from error
+            if stream.error is not None:
+                raise stream.error
+    if stream.error is not None:  # of what closing wrote
         raise stream.error
     if not total:
         raise InputError(f"Cannot write {name}: there are no samples to write.")

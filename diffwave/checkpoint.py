@@ -1,4 +1,4 @@
-"""A checkpoint is a folder of `config.json` and `model.safetensors`: all that is needed to use it."""
+"""A checkpoint is a folder of `config.json` and `model.safetensors`: all that using it needs."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from diffwave.errors import InputError
@@ -47,7 +47,8 @@ def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:
         _discard_output()
         return 0
     except OSError as error:  # of a file that no other layer answers for
-        _discard_output()
+        if error.filename is None:
+            _discard_output()
         return _fail(prog, f"{error.filename or 'Output'}: {error.strerror or error}.")
     except (MemoryError, RuntimeError) as error:
         # PyTorch's own error is a RuntimeError on the CPU: "can't allocate memory".
@@ -95,6 +96,15 @@ def _full_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _at_least(least: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if (value := int(text)) < least:
+            raise argparse.ArgumentTypeError(f"must be at least {least}, not {value}")
+        return value
+
+    return number
+
+
 def _synthesize_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "input",
@@ -106,7 +116,11 @@ def _synthesize_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="same seed, same wave")
     parser.add_argument("--bits", choices=("16", "24", "float"), default="16", help="sample format")
     parser.add_argument(
-        "--chunk", type=int, default=1024, metavar="FRAMES", help="frames at a time; bounds memory"
+        "--chunk",
+        type=_at_least(1),
+        default=1024,
+        metavar="FRAMES",
+        help="frames at a time; bounds memory",
     )
 
 
@@ -114,12 +128,16 @@ def _model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint", metavar="NAME", help="bundled name, folder or hub id (default: the bundled)"
     )
-    parser.add_argument("--steps", type=int, help="network calls (default: the checkpoint's)")
+    parser.add_argument(
+        "--steps", type=_at_least(1), help="network calls (default: the checkpoint's)"
+    )
     parser.add_argument(
         "--sampler", help="ddim, dpm-solver++ or ancestral (default: the checkpoint's)"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0: PyTorch's choice")
+    parser.add_argument(
+        "--threads", type=_at_least(0), default=0, help="CPU threads; 0: PyTorch's choice"
+    )
 
 
 def _mel_arguments(parser: argparse.ArgumentParser) -> None:

@@ -27,8 +27,6 @@ SUBTYPE_OF_BITS = {"16": "PCM_16", "24": "PCM_24", "float": "FLOAT"}
 def synthesize(options: argparse.Namespace) -> int:
     """A mel or recording, or a folder of them, to audio; prints duration and real-time factor."""
     jobs = _jobs(Path(options.input), Path(options.output))
-    if options.chunk < 1:
-        raise InputError(f"A chunk needs at least 1 frame, not {options.chunk}.")
     vocoder = _vocoder(options)
     if Path(options.input).is_dir():
         return _synthesize_folder(vocoder, jobs, options)
@@ -112,7 +110,14 @@ def _jobs(source: Path, target: Path) -> list[tuple[Path, Path]]:
         raise InputError(f"{source} is a folder, so the output {target} must be one too.")
     if not target.parent.is_dir():
         raise InputError(f"Cannot make the folder {target}: there is no {target.parent}.")
-    inputs = sorted(p for p in source.rglob("*") if p.suffix.lower() in known and p.is_file())
+    inputs = sorted(
+        p
+        for p in source.rglob("*")
+        # An output folder inside the input's holds the results of the last run.
+        if p.suffix.lower() in known
+        and p.is_file()
+        and (target == source or target not in p.parents)
+    )
     if not inputs:
         raise InputError(f"There is no mel and no recording ({', '.join(known)}) in {source}.")
     jobs = [(p, target / p.relative_to(source).with_suffix(".wav")) for p in inputs]
@@ -125,14 +130,10 @@ def _jobs(source: Path, target: Path) -> list[tuple[Path, Path]]:
 
 
 def _vocoder(options: argparse.Namespace) -> Vocoder:
-    if options.threads < 0:
-        raise InputError(f"The number of threads must be at least 1, not {options.threads}.")
     if options.threads:
         torch.set_num_threads(options.threads)
-    if options.steps is not None and options.steps < 1:
-        raise InputError(f"The number of steps must be at least 1, not {options.steps}.")
     if options.sampler is not None:
-        get_sampler(options.sampler)
+        get_sampler(options.sampler)  # before any work, and once for a whole folder
     return Vocoder.from_pretrained(options.checkpoint or DEFAULT, options.device)
 
 
@@ -210,7 +211,11 @@ def evaluate(options: argparse.Namespace) -> int:
         pairs = resynthesis_pairs(files, resynthesise, vocoder.sample_rate)
     metrics = [name for name in options.metrics.split(",") if name] or None
     with tqdm(total=count, unit="sentence", disable=None, leave=False) as bar:
-        report = evaluate_pairs(pairs, metrics, lambda done, name: bool(bar.update()), notes)
+
+        def count_up(done: int, name: str) -> None:
+            bar.update()
+
+        report = evaluate_pairs(pairs, metrics, count_up, notes)
     for path in options.save:
         report.save(path)
     print(report.to_markdown())

@@ -62,7 +62,7 @@ def p_mean_variance(
 
 
 def x0_from_eps(x_t: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
-    """x_0 = (x_t - sigma eps) / alpha, with alpha = sqrt(alpha_bar), sigma = sqrt(1 - alpha_bar)."""
+    """x_0 = (x_t - sigma eps) / alpha; alpha = sqrt(alpha_bar), sigma = sqrt(1 - alpha_bar)."""
     bar = _level(alpha_bar)
     return (x_t - (1 - bar).sqrt().to(x_t) * eps) / bar.sqrt().to(x_t)
 

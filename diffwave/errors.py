@@ -2,4 +2,4 @@
 
 
 class InputError(ValueError):
-    """Something the user gave cannot be used; the message is one complete sentence saying what and why."""
+    """Something the user gave cannot be used; the message is one whole sentence, what and why."""

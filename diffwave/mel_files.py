@@ -43,7 +43,7 @@ def read_mel(path: str | os.PathLike[str]) -> Tensor:
     except Exception as error:  # every format has its own family of errors for a torn file
         if isinstance(error, pickle.UnpicklingError) or "pickle" in str(error):
             raise InputError(
-                f"Cannot read {path}: it is damaged, or holds Python objects rather than numbers."
+                f"Cannot read {path}: it is damaged, or holds Python objects, which are not loaded."
             ) from None
         raise InputError(
             f"Cannot read {path}: it is truncated or not a {path.suffix} file "

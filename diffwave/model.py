@@ -72,7 +72,7 @@ class SamplingConfig:
         get_sampler(self.sampler)
         for steps, angles in self.angles.items():
             falling = all(high > low for high, low in pairwise([*angles, 0]))
-            if str(len(angles)) != steps or not falling or not 0 < angles[0] <= 1:
+            if str(len(angles)) != steps or not falling or max(angles, default=2) > 1:
                 raise InputError(
                     f"The angles for {steps} steps must be as many falling numbers above 0 and "
                     f"not above 1, not {angles}."

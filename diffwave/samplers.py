@@ -34,7 +34,7 @@ def ancestral(
     noise: NoiseOfStep | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """Draw every x_{t-1} from q(x_{t-1} | x_t, x_0 estimate): DDPM algorithm 2, DiffWave algorithm 2.
+    """Draw every x_{t-1} from q(x_{t-1} | x_t, x_0 estimate): algorithm 2 of DDPM and DiffWave.
 
     Args:
         denoise: see the module. x: state at levels[0], any shape. levels: alpha_bar, [S], float64.
@@ -65,7 +65,7 @@ def ddim(
     noise: NoiseOfStep | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """Deterministic DDIM (Song et al. 2021, arXiv 2010.02502, eq. 12, eta = 0); arguments as above."""
+    """DDIM without noise (Song et al. 2021, arXiv 2010.02502, eq. 12, eta 0); arguments as above."""
     levels = check_levels(levels)
     for i, alpha_bar in enumerate(levels):
         x_0 = denoise(x, alpha_bar)
@@ -143,6 +143,6 @@ def alpha_sigma(alpha_bar: Tensor) -> tuple[float, float]:
 
 
 def log_snr(alpha_bar: Tensor) -> float:
-    """lambda = log(alpha / sigma), half the log of the signal-to-noise ratio; -inf at pure noise."""
+    """lambda = log(alpha / sigma), half the log of the SNR; -inf at pure noise."""
     alpha, sigma = alpha_sigma(alpha_bar)
     return math.log(alpha / sigma) if alpha > 0 else -math.inf

@@ -51,7 +51,7 @@ NAMED: dict[str, Tensor] = {
 
 
 def named_betas(name: str) -> Tensor:
-    """Betas of a published schedule, [T]; InputError for a name that :data:`NAMED` does not hold."""
+    """Betas of a published schedule, [T]; InputError for a name not in :data:`NAMED`."""
     if name not in NAMED:
         raise InputError(f"There is no schedule named {name!r}; there are {', '.join(NAMED)}.")
     return NAMED[name].clone()
@@ -76,7 +76,7 @@ def betas_of(alpha_bar: Tensor) -> Tensor:
 def zero_terminal_snr(betas: Tensor) -> Tensor:
     """Rescale a schedule so that alpha_bar_T = 0 (Lin et al. 2023, arXiv 2305.08891, alg. 1), [T].
 
-    sqrt(alpha_bar) is shifted to end at zero and scaled to begin where it did. DiffWave's own chains
+    sqrt(alpha_bar) is shifted to end at zero and scaled to begin where it did. DiffWave's chains
     stop at sqrt(alpha_bar_T) = .529 (T = 50), while sampling starts from pure noise.
     """
     root = alpha_bars(betas).sqrt()

@@ -61,7 +61,7 @@ def generate(
     seed: int,
     chunk_frames: int = CHUNK_FRAMES,
     callback: Callback | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], object] | None = None,
 ) -> Iterator[Tensor]:
     """Generate the wave of a mel, one chunk after another.
 

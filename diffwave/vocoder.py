@@ -74,7 +74,9 @@ class Vocoder:
         Raises:
             InputError: for a wave that is too short or of another rank.
         """
-        return self.model.mel(torch.as_tensor(wave).to(self.device)).cpu()
+        # A copy: PyTorch takes no array that is reversed, and warns of one that is read-only.
+        samples = wave if isinstance(wave, Tensor) else torch.from_numpy(np.array(wave))
+        return self.model.mel(samples.to(self.device)).cpu()
 
     def __call__(
         self,
@@ -122,7 +124,7 @@ class Vocoder:
         seed: int = 0,
         chunk_frames: int = CHUNK_FRAMES,
         callback: Callback | None = None,
-        progress: Callable[[int], None] | None = None,
+        progress: Callable[[int], object] | None = None,
     ) -> Iterator[Tensor]:
         """The same, yielded chunk by chunk as soon as each is ready; arguments as for a call."""
         if chunk_frames < 1:
@@ -181,6 +183,6 @@ def _from_hub(repository: str) -> Path:
         return Path(snapshot_download(repository, allow_patterns=["config.json", "*.safetensors"]))
     except Exception as error:  # the hub's client raises many kinds
         raise InputError(
-            f"There is no folder {repository!r}, and the Hugging Face hub gave nothing of that name "
-            f"({type(error).__name__})."
+            f"There is no folder {repository!r}, and the Hugging Face hub gave nothing of that "
+            f"name ({type(error).__name__})."
         ) from None

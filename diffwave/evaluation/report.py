@@ -158,7 +158,7 @@ class Report:
 def evaluate_pairs(
     pairs: Iterable[Pair],
     metrics: Sequence[str] | None = None,
-    progress: Callable[[int, str], None] | None = None,
+    progress: Callable[[int, str], object] | None = None,
     notes: Sequence[str] = (),
 ) -> Report:
     """Score every pair.

@@ -1,1 +1,1 @@
-"""The networks: `forward(x_t, t, mel) -> prediction`; they know nothing of schedules or samplers."""
+"""Networks that predict noise: `forward(x_t, t, mel) -> prediction`; they know no schedules."""

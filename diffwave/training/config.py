@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from diffwave.errors import InputError
 from diffwave.mel import preset
@@ -28,6 +30,15 @@ class DataConfig:
     dither: float = 1e-5
     """Standard deviation of white noise added to every crop, so that silence is never exact."""
 
+    def __post_init__(self) -> None:
+        _require(self.crop_frames >= 1, "data.crop_frames must be at least 1", self.crop_frames)
+        _require(
+            -math.inf < self.gain_db[0] <= self.gain_db[1] < math.inf,
+            "data.gain_db must be a lower and an upper limit",
+            self.gain_db,
+        )
+        _require(0 <= self.dither < math.inf, "data.dither must not be negative", self.dither)
+
 
 @dataclass
 class OptimConfig:
@@ -50,6 +61,24 @@ class OptimConfig:
     ema: float = 0.999
     """Decay of the averaged weights, which are the ones evaluated and exported."""
 
+    def __post_init__(self) -> None:
+        _require(self.batch_size >= 1, "optim.batch_size must be at least 1", self.batch_size)
+        _require(0 < self.lr < math.inf, "optim.lr must be above 0", self.lr)
+        _require(0 <= self.last_lr <= 1, "optim.last_lr must lie in 0 .. 1", self.last_lr)
+        _require(self.warmup_steps >= 0, "optim.warmup_steps must be 0 or more", self.warmup_steps)
+        _require(
+            0 <= self.weight_decay < math.inf,
+            "optim.weight_decay must be 0 or more",
+            self.weight_decay,
+        )
+        _require(
+            all(0 <= beta < 1 for beta in self.betas),
+            "optim.betas must be 0 or more and below 1",
+            self.betas,
+        )
+        _require(self.clip_norm > 0, "optim.clip_norm must be above 0", self.clip_norm)
+        _require(0 <= self.ema < 1, "optim.ema must be 0 or more and below 1", self.ema)
+
 
 @dataclass
 class LossConfig:
@@ -68,8 +97,45 @@ class LossConfig:
     compared with the recording. Costs a pass per step and sample."""
     unrolled_angles: list[float] = field(default_factory=lambda: [1.0, 0.6])
     """Noise levels (angles) of the unrolled sampler, which are then the ones to sample with."""
+    unrolled_jitter: float = 0.15
+    """All angles but the first are shifted by up to this, at random, so that the network stays
+    good at every level and other numbers of steps keep working."""
     repulsion: float = 1.0
     """How far apart two samples of one mel are pushed: 1 is the energy distance, 0 a median."""
+
+    def __post_init__(self) -> None:
+        hz = [frequency for frequency, _ in self.bin_weights]
+        weights = [weight for _, weight in self.bin_weights]
+        _require(
+            bool(hz) and all(a < b for a, b in pairwise(hz)) and min(weights) >= 0 < max(weights),
+            "loss.bin_weights must be pairs of rising Hz and a weight of 0 or more",
+            self.bin_weights,
+        )
+        _require(self.edge_frames >= 0, "loss.edge_frames must be 0 or more", self.edge_frames)
+        _require(
+            min(self.denoising, self.unrolled) >= 0 < max(self.denoising, self.unrolled),
+            "loss.denoising and loss.unrolled must be 0 or more, and one of them above 0",
+            (self.denoising, self.unrolled),
+        )
+        _require(
+            self.unrolled_jitter >= 0,
+            "loss.unrolled_jitter must be 0 or more",
+            self.unrolled_jitter,
+        )
+        _require(self.repulsion >= 0, "loss.repulsion must be 0 or more", self.repulsion)
+        first, others = self.unrolled_angles[:1], self.unrolled_angles[1:]
+        moved = [
+            u + sign * self.unrolled_jitter for u in others[:1] + others[-1:] for sign in (1, -1)
+        ]
+        _require(
+            bool(first)
+            and all(a > b for a, b in pairwise(self.unrolled_angles))
+            and all(0 < u < first[0] for u in moved)
+            and 0 < first[0] <= 1,
+            "loss.unrolled_angles must fall from at most 1, and stay below the first and above 0 "
+            f"when moved by loss.unrolled_jitter = {self.unrolled_jitter}",
+            self.unrolled_angles,
+        )
 
 
 @dataclass
@@ -81,7 +147,7 @@ class RunConfig:
     steps: int = 1_000_000
     """The run ends after this many steps, or"""
     minutes: float = 120.0
-    """after this many minutes of training, whichever comes first; the learning rate follows suit."""
+    """after this many minutes of training; whichever comes first, and the learning rate follows."""
     resume: str = "auto"
     """"auto": continue the run in the folder if there is one; "never": refuse if there is one."""
     init: str = ""
@@ -103,6 +169,29 @@ class RunConfig:
     threads: int = 0
     """CPU threads; 0: as many as PyTorch chooses."""
 
+    def __post_init__(self) -> None:
+        for name in ("steps", "log_steps"):
+            _require(
+                getattr(self, name) >= 1, f"run.{name} must be at least 1", getattr(self, name)
+            )
+        for name in ("seed", "threads", "checkpoint_minutes", "validate_minutes"):
+            _require(getattr(self, name) >= 0, f"run.{name} must be 0 or more", getattr(self, name))
+        _require(self.minutes > 0, "run.minutes must be above 0", self.minutes)
+        for name, choices in _CHOICES.items():
+            _require(
+                getattr(self, name) in choices,
+                f"run.{name} must be one of {', '.join(choices)}",
+                getattr(self, name),
+            )
+
+
+_CHOICES = {"resume": ("auto", "never"), "precision": ("auto", "float32", "bfloat16")}
+
+
+def _require(holds: bool, sentence: str, value: object) -> None:
+    if not holds:
+        raise InputError(f"The setting {sentence}, not {value!r}.")
+
 
 @dataclass
 class TrainConfig:
@@ -112,11 +201,12 @@ class TrainConfig:
     """Mel preset."""
     network: str = "spectral"
     """"spectral" or "waveform"."""
-    spectral: SpectralNetConfig = SpectralNetConfig()
-    """Sizes of the spectral network; n_mels and bins follow from the mel preset."""
-    waveform: WaveformNetConfig = WaveformNetConfig()
+    spectral: SpectralNetConfig = field(default_factory=SpectralNetConfig)
+    """Sizes of the spectral network; n_mels and bins follow from the mel preset. mel_mean and
+    mel_scale are those of natural logarithms, and are translated into the preset's units."""
+    waveform: WaveformNetConfig = field(default_factory=WaveformNetConfig)
     """Sizes of the waveform network; n_mels and hop_length follow from the mel preset."""
-    diffusion: DiffusionConfig = DiffusionConfig()
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     """Chain and prediction."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     """Written into the checkpoint."""
@@ -124,6 +214,19 @@ class TrainConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        _require(
+            self.network in ("spectral", "waveform"),
+            "network must be 'spectral' or 'waveform'",
+            self.network,
+        )
+        edge = self.loss.edge_frames if self.network == "spectral" else 0
+        _require(
+            self.data.crop_frames > 2 * edge,
+            f"data.crop_frames must be more than twice loss.edge_frames = {edge}",
+            self.data.crop_frames,
+        )
 
     def model_config(self) -> ModelConfig:
         """The model these settings describe."""
@@ -135,8 +238,12 @@ class TrainConfig:
                 hop_length=mel.hop_length,
             )
             return ModelConfig(mel, sizes, None, self.diffusion, self.sampling)
-        if self.network != "spectral":
-            raise InputError(f"A network is 'spectral' or 'waveform', not {self.network!r}.")
         space = SpectralConfig(mel.n_fft, mel.hop_length, mel.pad_left, mel.n_mels)
-        trunk = dataclasses.replace(self.spectral, n_mels=mel.n_mels, bins=space.bins)
+        trunk = dataclasses.replace(
+            self.spectral,
+            n_mels=mel.n_mels,
+            bins=space.bins,
+            mel_mean=mel.log_factor * self.spectral.mel_mean + mel.offset,
+            mel_scale=mel.log_factor * self.spectral.mel_scale,
+        )
         return ModelConfig(mel, trunk, space, self.diffusion, self.sampling)

@@ -61,7 +61,7 @@ def load_corpus(
         progress: whether to show a bar.
 
     Raises:
-        InputError: when there is no folder, no audio in it, or nothing long enough to train on.
+        InputError: when there is no folder, no audio in it, or nothing in it to train on.
     """
     folder = Path(config.folder)
     if not folder.is_dir():
@@ -85,7 +85,10 @@ def load_corpus(
         else:
             corpus.train.append(clip)
     if not corpus.train:
-        raise InputError(f"No clip below {folder} is as long as a crop of {shortest} samples.")
+        why = f"; for example: {corpus.rejected[0]}" if corpus.rejected else " all are validation."
+        raise InputError(
+            f"None of the {len(paths)} audio files below {folder} can be trained on{why}"
+        )
     return corpus
 
 

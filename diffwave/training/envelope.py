@@ -23,13 +23,13 @@ def fit_envelope(
 ) -> None:
     """Set the representation's envelope by ridge regression, then calibrate its bias.
 
-    The regression maps three log-mel frames to log(|X|^2), whose conditional mean lies below the log
-    of the conditional mean of |X|^2; the second pass lifts every bin's bias until the whitened state
-    has E|Y|^2 = 1.
+    The regression maps three log-mel frames to log(|X|^2), whose conditional mean lies below the
+    log of the conditional mean of |X|^2; the second pass lifts every bin's bias until the whitened
+    state has E|Y|^2 = 1.
 
     Args:
         representation: changed in place.
-        examples: pairs of samples [B, context(T)] and their mel [B, n_mels, T]; iterated over twice.
+        examples: pairs of samples [B, context(T)] and their mel [B, n_mels, T].
 
     Raises:
         InputError: when there is no example.

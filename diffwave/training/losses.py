@@ -10,12 +10,13 @@ from torch import Tensor
 
 from diffwave import schedule
 from diffwave.diffusion import q_sample, x0_from_eps, x0_from_v
+from diffwave.errors import InputError
 from diffwave.model import DiffusionModel
 from diffwave.samplers import ddim
 from diffwave.training.config import LossConfig
-from diffwave.training.spectral_distance import SpectralDistance
+from diffwave.training.spectral_distance import FFT_SIZES, SpectralDistance
 
-Network = Callable[[Tensor, Tensor, Tensor], Tensor]
+Network = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
 class DenoisingLoss:
@@ -48,7 +49,8 @@ class DenoisingLoss:
         """Loss of every example, [B].
 
         Args:
-            network: the model's network, perhaps compiled: (x_t, t, mel) -> prediction.
+            network: the model's network, perhaps compiled: (x_t, t, mel) -> prediction. It hears
+                no mel if it is unconditional.
             wave: samples with their context, [B, representation.context(T)].
             white: unit white noise of that shape.
             alpha_bar: noise level of every example, [B].
@@ -62,7 +64,7 @@ class DenoisingLoss:
             x_t = q_sample(x_0, level, eps).contiguous()
             target = model.target(x_0, eps, level)
             t = model.network_time(alpha_bar).to(x_t.device)
-        error = (network(x_t, t, mel).float() - target).square()
+        error = (network(x_t, t, _heard(model, mel)).float() - target).square()
         if self.bin_weights is None:
             return error.flatten(1).mean(1)
         inner = slice(self.edge, error.shape[1] - self.edge)
@@ -84,13 +86,24 @@ class UnrolledLoss:
 
     def __init__(self, model: DiffusionModel, config: LossConfig) -> None:
         self.model, self.config = model, config
-        self.levels = schedule.alpha_bar_of_angle(config.unrolled_angles)
         self.distance = SpectralDistance(model.config.mel.sample_rate, config.bin_weights)
 
-    def __call__(self, network: Network, wave: Tensor, white: Tensor) -> Tensor:
-        """Loss of every example, [B]; arguments as for :class:`DenoisingLoss`.
+    def levels(self, place: float) -> Tensor:
+        """alpha_bar of the sampler's steps; place in [0, 1) moves all angles but the first."""
+        shift = self.config.unrolled_jitter * (2 * place - 1)
+        first, *others = self.config.unrolled_angles
+        return schedule.alpha_bar_of_angle([first, *(u + shift for u in others)])
 
-        The second noise of an example is the first of its neighbour in the batch.
+    def __call__(self, network: Network, wave: Tensor, white: Tensor, levels: Tensor) -> Tensor:
+        """Loss of every example, [B].
+
+        Args:
+            network, wave, white: as for :class:`DenoisingLoss`. The second noise of an example is
+                the first of its neighbour in the batch.
+            levels: alpha_bar that the sampler visits, [S].
+
+        Raises:
+            InputError: when the crops are too short for the longest spectra.
         """
         model = self.model
         self.distance.to(wave.device)
@@ -100,17 +113,22 @@ class UnrolledLoss:
 
         def denoise(x: Tensor, alpha_bar: Tensor) -> Tensor:
             t = model.network_time(alpha_bar).to(x.device).expand(len(x)).contiguous()
-            prediction = network(x.contiguous(), t, mel).float()
+            prediction = network(x.contiguous(), t, _heard(model, mel)).float()
             if model.config.diffusion.prediction == "v":
                 return x0_from_v(x, prediction, alpha_bar)
             return x0_from_eps(x, prediction, alpha_bar)
 
-        generated = model.representation.decode(ddim(denoise, noise, self.levels), mel)
+        generated = model.representation.decode(ddim(denoise, noise, levels), mel)
         # Only the inner frames, whose context is whole.
         edge = 2 * self.config.edge_frames * model.config.mel.hop_length
-        left = model.representation.pad_left
-        real = wave[:, left : left + generated.shape[1]][:, edge:-edge]
-        first, second = generated[:, edge:-edge].chunk(2)
+        inner = slice(edge, generated.shape[1] - edge)
+        if inner.stop - inner.start < FFT_SIZES[0]:
+            raise InputError(
+                f"The unrolled loss needs {FFT_SIZES[0] + 2 * edge} samples of a crop, but gets "
+                f"{generated.shape[1]}; raise data.crop_frames."
+            )
+        real = wave[:, model.representation.pad_left :][:, inner]
+        first, second = generated[:, inner].chunk(2)
         to_first, to_second, apart = self.distance(
             [(real, first), (real, second), (first, second)], scale_by=real
         )
@@ -118,5 +136,12 @@ class UnrolledLoss:
 
 
 def mel_of_crop(model: DiffusionModel, wave: Tensor) -> Tensor:
-    """Mel [B, n_mels, T] of crops that bring their own context."""
-    return model.mel(wave, pad=model.config.space is None).contiguous()
+    """Mel [B, n_mels, T] of crops of `representation.context(T)` samples."""
+    if model.config.space is not None:
+        return model.mel(wave, pad=False).contiguous()
+    # A crop of the waveform space brings no context; a centred mel has one frame more than it.
+    return model.mel(wave)[..., : wave.shape[1] // model.config.mel.hop_length].contiguous()
+
+
+def _heard(model: DiffusionModel, mel: Tensor) -> Tensor | None:
+    return mel if model.config.network.n_mels else None

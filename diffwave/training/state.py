@@ -5,10 +5,12 @@ Data order and noise need no state: they are functions of the step (`diffwave.tr
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,7 @@ from torch.optim import Optimizer
 
 from diffwave.errors import InputError
 from diffwave.files import atomic_path
+from diffwave.model import DiffusionModel, ModelConfig
 
 KEPT = 3
 """Newest checkpoints that are kept."""
@@ -30,7 +33,7 @@ class Progress:
 
 
 class Ema:
-    """Exponential moving average of a module's parameters, its decay warmed up over the first steps."""
+    """Exponential moving average of a module's parameters; its decay warms up."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay = decay
@@ -53,14 +56,15 @@ class Ema:
 
 
 def save_state(
-    folder: Path, progress: Progress, module: nn.Module, ema: Ema, optimizer: Optimizer
+    folder: Path, progress: Progress, model: DiffusionModel, ema: Ema, optimizer: Optimizer
 ) -> Path:
     """Write `step-N.pt` whole or not at all, then drop all but the newest `KEPT`."""
     path = folder / f"step-{progress.step:08d}.pt"
     state = {
+        "config": _json_types(model.config),
         "step": progress.step,
         "minutes": progress.minutes,
-        "module": module.state_dict(),
+        "module": model.state_dict(),
         "ema": ema.average,
         "optimizer": optimizer.state_dict(),
     }
@@ -77,7 +81,7 @@ def saved_states(folder: Path) -> list[Path]:
 
 
 def load_state(
-    folder: Path, module: nn.Module, ema: Ema, optimizer: Optimizer
+    folder: Path, model: DiffusionModel, ema: Ema, optimizer: Optimizer
 ) -> tuple[Progress, list[str]]:
     """Continue from the newest checkpoint that can be read.
 
@@ -98,12 +102,52 @@ def load_state(
             )
             continue
         try:
-            module.load_state_dict(state["module"])
+            if "config" in state:
+                check_same_model(state["config"], model.config, f"The run in {folder}")
+            model.load_state_dict(state["module"])
             averages: list[Tensor] = state["ema"]
             for mine, theirs in zip(ema.average, averages, strict=True):
                 mine.copy_(theirs)
             optimizer.load_state_dict(state["optimizer"])
-        except (RuntimeError, ValueError, KeyError) as error:
-            raise InputError(f"{path} does not fit this configuration: {error}") from None
-        return Progress(state["step"], state["minutes"]), skipped
+            return Progress(state["step"], state["minutes"]), skipped
+        except InputError:
+            raise
+        except (RuntimeError, ValueError, KeyError, TypeError):
+            raise InputError(f"{path} is not a state of a run with these settings.") from None
     return Progress(), skipped
+
+
+def check_same_model(
+    theirs: ModelConfig | Mapping[str, Any], ours: ModelConfig, owner: str
+) -> None:
+    """Raise InputError, naming the first difference, unless weights of `theirs` mean the same here.
+
+    How a model is sampled, and what its mel convention is called, may differ.
+
+    Args:
+        theirs: configuration that the weights were trained with, perhaps as JSON types.
+        ours: configuration that they are to be used with.
+        owner: of `theirs`, the subject of the sentence.
+    """
+    there = _flat(_json_types(theirs) if isinstance(theirs, ModelConfig) else theirs)
+    here = _flat(_json_types(ours))
+    for key in [*here, *there]:
+        if key.startswith("sampling.") or key == "mel.name":
+            continue
+        if here.get(key) != there.get(key):
+            raise InputError(
+                f"{owner} has {key} = {there.get(key)}, but these settings mean {here.get(key)}."
+            )
+
+
+def _json_types(config: ModelConfig) -> dict[str, Any]:
+    return cast(dict[str, Any], json.loads(json.dumps(config.to_dict())))
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        inner = isinstance(value, Mapping)
+        flat |= _flat(value, f"{prefix}{key}.") if inner else {prefix + key: value}
+    return flat

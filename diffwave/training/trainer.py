@@ -7,8 +7,10 @@ import csv
 import logging
 import math
 import signal
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -20,19 +22,45 @@ from tqdm import tqdm
 from diffwave.checkpoint import load_checkpoint, save_checkpoint
 from diffwave.device import choose_device, faster_precision
 from diffwave.errors import InputError
+from diffwave.files import atomic_path
+from diffwave.mel import MelSpectrogram
 from diffwave.model import DiffusionModel
+from diffwave.representation import SpectralRepresentation
 from diffwave.training.config import OptimConfig, RunConfig, TrainConfig
-from diffwave.training.data import Corpus, Crops, load_corpus
+from diffwave.training.data import Clip, Crops, load_corpus
 from diffwave.training.envelope import fit_envelope
-from diffwave.training.losses import DenoisingLoss, UnrolledLoss
-from diffwave.training.state import Ema, Progress, load_state, save_state, saved_states
+from diffwave.training.losses import DenoisingLoss, Network, UnrolledLoss
+from diffwave.training.state import (
+    Ema,
+    Progress,
+    check_same_model,
+    load_state,
+    save_state,
+    saved_states,
+)
 from diffwave.training.validation import validate
+from diffwave.vocoder import find_checkpoint
 
 log = logging.getLogger(__name__)
 
 ENVELOPE_BATCHES = 64
 ENVELOPE_CROPS = 16
 BAR = "{percentage:5.1f}% |{bar}| {elapsed} < {remaining}{postfix}"
+
+
+@dataclass
+class _Run:
+    """What one run works with."""
+
+    config: TrainConfig
+    model: DiffusionModel
+    crops: Crops
+    validation: list[Clip]
+    ema: Ema
+    optimizer: torch.optim.Optimizer
+    progress: Progress
+    device: torch.device
+    folder: Path
 
 
 def train(config: TrainConfig, progress_bar: bool = True) -> Path:
@@ -44,25 +72,21 @@ def train(config: TrainConfig, progress_bar: bool = True) -> Path:
         the exported checkpoint folder (averaged weights), `run.folder`/export.
 
     Raises:
-        InputError: for settings, data or a run folder that cannot be used.
+        InputError: for settings, data or a run folder that cannot be used, or a loss that is not
+            finite.
     """
     if config.run.threads > 0:
         torch.set_num_threads(config.run.threads)
     device = choose_device(config.run.device)
     folder = _run_folder(config)
     torch.manual_seed(config.run.seed)
-    model = DiffusionModel(config.model_config())
+    model = DiffusionModel(config.model_config()).to(device)
     length = model.representation.context(config.data.crop_frames)
     corpus = load_corpus(config.data, model.config.mel.sample_rate, length, progress_bar)
     for sentence in corpus.rejected:
         log.warning("rejected: %s", sentence)
     log.info("%.2f hours to train on", corpus.hours)
     crops = Crops(corpus.train, length, config.data, config.run.seed)
-    if config.run.init:
-        model.load_state_dict(load_checkpoint(config.run.init).state_dict())
-    elif model.config.space is not None and not saved_states(folder):
-        fit_envelope(model.representation, _envelope_examples(model, crops))  # type: ignore[arg-type]
-    model.to(device)
     optimizer = make_optimizer(model, config.optim)
     ema = Ema(model.network, config.optim.ema)
     progress, skipped = load_state(folder, model, ema, optimizer)
@@ -70,94 +94,135 @@ def train(config: TrainConfig, progress_bar: bool = True) -> Path:
         log.warning("%s", sentence)
     if progress.step:
         log.info("resuming %s at step %d", folder, progress.step)
-    _loop(config, model, corpus, crops, ema, optimizer, progress, device, folder, progress_bar)
+    else:
+        _initialise(model, config.run.init, crops)
+        ema = Ema(model.network, config.optim.ema)
+    run = _Run(config, model, crops, corpus.validation, ema, optimizer, progress, device, folder)
+    _loop(run, progress_bar)
     export = folder / "export"
     ema.swap()
     save_checkpoint(model, export)
     return export
 
 
-def _loop(
-    config: TrainConfig,
-    model: DiffusionModel,
-    corpus: Corpus,
-    crops: Crops,
-    ema: Ema,
-    optimizer: torch.optim.Optimizer,
-    progress: Progress,
-    device: torch.device,
-    folder: Path,
-    progress_bar: bool,
-) -> None:
-    run, optim = config.run, config.optim
-    denoising = DenoisingLoss(model, config.loss)
-    unrolled = UnrolledLoss(model, config.loss) if config.loss.unrolled else None
-    network = _compiled(model.network) if run.compile else model.network
-    precision = (
-        faster_precision(device) if run.precision == "auto" else getattr(torch, run.precision)
-    )
-    autocast = torch.autocast(device.type, precision, enabled=precision != torch.float32)
-    writer = SummaryWriter(folder / "tensorboard")
-    metrics = _MetricsFile(folder / "metrics.csv")
-    sums, seen = torch.zeros(2), 0
-    clock = time.monotonic()
+def _initialise(model: DiffusionModel, init: str, crops: Crops) -> None:
+    """Give a new run the weights of a checkpoint, or fit the envelope to its data."""
+    if init:
+        theirs = load_checkpoint(find_checkpoint(init))
+        check_same_model(theirs.config, model.config, f"The checkpoint {init}")
+        model.load_state_dict(theirs.state_dict())
+    elif model.config.space is not None:
+        mel = MelSpectrogram(model.config.mel)  # on the CPU, which has float64
+        representation = SpectralRepresentation(model.config.space)
+        examples = []
+        for i in range(ENVELOPE_BATCHES):
+            # Steps that no run reaches, so that these are not the crops of the first steps.
+            wave, _, _ = crops.batch((1 << 40) + i, ENVELOPE_CROPS)
+            examples.append((wave, mel(wave, pad=False)))
+        fit_envelope(representation, examples)
+        model.representation.load_state_dict(representation.state_dict())
+
+
+def _loop(run: _Run, progress_bar: bool) -> None:
+    settings, progress = run.config.run, run.progress
+    loss_of = _loss_function(run)
+    logbook = _Logbook(run.folder, progress)
+    measured: list[tuple[float, float]] = []
+    last_step = progress.step
     last_save = last_validation = progress.minutes
-    bar = tqdm(total=100, bar_format=BAR, disable=None if progress_bar else True)
-    with _stop_signal() as stopped, contextlib.closing(writer), bar:
-        while progress.step < run.steps and progress.minutes < run.minutes and not stopped:
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(optim, progress.step, share_done(progress, run))
-            wave, white, uniform = crops.batch(progress.step, optim.batch_size)
-            wave, white = wave.to(device), white.to(device)
-            with autocast:
-                loss = torch.zeros((), device=device)
-                if config.loss.denoising:
-                    losses = denoising(network, wave, white, denoising.levels(uniform))
-                    loss = loss + config.loss.denoising * losses.mean()
-                if unrolled is not None:
-                    loss = loss + config.loss.unrolled * unrolled(network, wave, white).mean()
-            loss.backward()
-            norm = torch.nn.utils.clip_grad_norm_(model.network.parameters(), optim.clip_norm)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            progress.step += 1
-            ema.update(progress.step)
-            sums += torch.stack((loss.detach(), norm.detach())).cpu()
-            seen += 1
+    clock = time.monotonic()
+    bar = tqdm(
+        total=100,
+        initial=100 * share_done(progress, settings),
+        bar_format=BAR,
+        disable=None if progress_bar else True,
+    )
+    with contextlib.closing(logbook), bar, _stop_signal() as stopped:
+        while share_done(progress, settings) < 1 and not stopped:
+            measured.append(_optimise(run, loss_of))
             now = time.monotonic()
             progress.minutes += (now - clock) / 60
             clock = now
-            bar.update(100 * share_done(progress, run) - bar.n)
-            if progress.step % run.log_steps == 0:
-                mean_loss, mean_norm = (sums / seen).tolist()
-                sums, seen = torch.zeros(2), 0
-                if not math.isfinite(mean_loss):
-                    raise InputError(
-                        f"The loss is not finite at step {progress.step}; lower optim.lr."
-                    )
-                row = {
-                    "loss": mean_loss,
-                    "gradient_norm": mean_norm,
-                    "lr": optimizer.param_groups[0]["lr"],
-                }
-                bar.set_postfix_str(
-                    f"step {progress.step}, {progress.step / progress.minutes / 60:.2f} steps/s, "
-                    f"loss {mean_loss:.4f}"
-                )
-                metrics.add(progress, row)
-                for name, value in row.items():
-                    writer.add_scalar(f"train/{name}", value, progress.step)
-            if progress.minutes - last_validation >= run.validate_minutes:
-                ema.swap()
-                metrics.add(
-                    progress, validate(model, denoising, corpus.validation, writer, progress.step)
-                )
-                ema.swap()
+            bar.update(100 * share_done(progress, settings) - bar.n)
+            if progress.step % settings.log_steps == 0:
+                loss, norm = (sum(column) / len(measured) for column in zip(*measured, strict=True))
+                measured.clear()
+                lr = run.optimizer.param_groups[0]["lr"]
+                logbook.add_training({"loss": loss, "gradient_norm": norm, "lr": lr})
+                speed = progress.step / progress.minutes / 60
+                bar.set_postfix_str(f"step {progress.step}, {speed:.2f} steps/s, loss {loss:.4f}")
+            if progress.minutes - last_validation >= settings.validate_minutes:
+                _validate(run, logbook)
                 last_validation, clock = progress.minutes, time.monotonic()
-            if progress.minutes - last_save >= run.checkpoint_minutes:
-                save_state(folder, progress, model, ema, optimizer)
+            if progress.minutes - last_save >= settings.checkpoint_minutes:
+                save_state(run.folder, progress, run.model, run.ema, run.optimizer)
                 last_save = progress.minutes
-        save_state(folder, progress, model, ema, optimizer)
+        if progress.step > last_step:
+            save_state(run.folder, progress, run.model, run.ema, run.optimizer)
+            if not stopped and progress.minutes > last_validation:
+                _validate(run, logbook)
+
+
+def _loss_function(run: _Run) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """Loss of a batch as `Crops.batch` makes it; the network, and only it, in less precision."""
+    config, model, device = run.config, run.model, run.device
+    denoising, unrolled = DenoisingLoss(model, config.loss), UnrolledLoss(model, config.loss)
+    compiled = _compiled(model.network) if config.run.compile else model.network
+    name = config.run.precision
+    precision = faster_precision(device) if name == "auto" else getattr(torch, name)
+
+    def network(x_t: Tensor, t: Tensor, mel: Tensor | None) -> Tensor:
+        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+            return compiled(x_t, t, mel)
+
+    def loss_of(wave: Tensor, white: Tensor, uniform: Tensor) -> Tensor:
+        wave, white = wave.to(device), white.to(device)
+        loss = torch.zeros((), device=device)
+        if config.loss.denoising:
+            losses = denoising(network, wave, white, denoising.levels(uniform))
+            loss = loss + config.loss.denoising * losses.mean()
+        if config.loss.unrolled:
+            losses = unrolled(network, wave, white, unrolled.levels(float(uniform[0])))
+            loss = loss + config.loss.unrolled * losses.mean()
+        return loss
+
+    return loss_of
+
+
+def _optimise(
+    run: _Run, loss_of: Callable[[Tensor, Tensor, Tensor], Tensor]
+) -> tuple[float, float]:
+    """Make one step; returns the loss and the norm of its gradient before clipping.
+
+    Raises:
+        InputError: when either is not finite. The weights are then as they were before the step.
+    """
+    optim, progress = run.config.optim, run.progress
+    for group in run.optimizer.param_groups:
+        group["lr"] = learning_rate(optim, progress.step, share_done(progress, run.config.run))
+    loss = loss_of(*run.crops.batch(progress.step, optim.batch_size))
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(run.model.network.parameters(), optim.clip_norm)
+    measured = torch.stack((loss.detach(), norm.detach())).tolist()
+    if not all(map(math.isfinite, measured)):
+        raise InputError(
+            f"The loss or its gradient is not finite at step {progress.step + 1}; lower optim.lr. "
+            f"The last checkpoint in {run.folder} is from before."
+        )
+    run.optimizer.step()
+    run.optimizer.zero_grad(set_to_none=True)
+    progress.step += 1
+    run.ema.update(progress.step)
+    return measured[0], measured[1]
+
+
+def _validate(run: _Run, logbook: _Logbook) -> None:
+    """Judge the averaged weights."""
+    loss_of = DenoisingLoss(run.model, run.config.loss)
+    run.ema.swap()
+    values = validate(run.model, loss_of, run.validation, logbook.writer, run.progress.step)
+    run.ema.swap()
+    logbook.add_rows(values)
 
 
 def make_optimizer(model: DiffusionModel, config: OptimConfig) -> torch.optim.AdamW:
@@ -181,21 +246,10 @@ def learning_rate(config: OptimConfig, step: int, share: float) -> float:
     return config.lr * cosine * min(1.0, (step + 1) / max(1, config.warmup_steps))
 
 
-def _envelope_examples(model: DiffusionModel, crops: Crops) -> list[tuple[Tensor, Tensor]]:
-    examples = []
-    for i in range(ENVELOPE_BATCHES):
-        # Steps that no run reaches, so that the envelope's crops are not the first steps' crops.
-        wave, _, _ = crops.batch((1 << 40) + i, ENVELOPE_CROPS)
-        examples.append((wave, model.mel(wave, pad=False)))
-    return examples
-
-
 def _run_folder(config: TrainConfig) -> Path:
     if not config.run.folder:
         raise InputError("Where should the run be kept? Set run.folder.")
     folder = Path(config.run.folder)
-    if config.run.resume not in ("auto", "never"):
-        raise InputError(f"run.resume is 'auto' or 'never', not {config.run.resume!r}.")
     if config.run.resume == "never" and saved_states(folder):
         raise InputError(f"{folder} already holds a run; set run.resume to auto to continue it.")
     try:
@@ -205,53 +259,74 @@ def _run_folder(config: TrainConfig) -> Path:
     return folder
 
 
-def _compiled(network: torch.nn.Module) -> torch.nn.Module:
+def _compiled(network: torch.nn.Module) -> Network:
     """The network compiled on its first call, or itself, with a warning, if that fails."""
-    compiled = torch.compile(network)
+    chosen: Callable[..., Tensor] = torch.compile(network)
 
-    class _Fallback(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.broken = False
+    def call(x_t: Tensor, t: Tensor, mel: Tensor | None) -> Tensor:
+        nonlocal chosen
+        try:
+            return chosen(x_t, t, mel)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            log.warning("torch.compile failed (%s); training uncompiled.", type(error).__name__)
+            chosen = network
+            return chosen(x_t, t, mel)
 
-        def forward(self, *args: Tensor) -> Tensor:
-            if not self.broken:
-                try:
-                    return compiled(*args)
-                except torch._dynamo.exc.TorchDynamoException as error:
-                    log.warning(
-                        "torch.compile failed (%s); training uncompiled.", type(error).__name__
-                    )
-                    self.broken = True
-            return network(*args)
-
-    return _Fallback()
+    return call
 
 
-class _MetricsFile:
-    """`metrics.csv`: one row per measured value, appended at once."""
+class _Logbook:
+    """`metrics.csv`, one row per measured value, appended at once; and TensorBoard."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        if not path.exists():
-            path.write_text("step,minutes,name,value\n", encoding="utf-8")
+    def __init__(self, folder: Path, progress: Progress) -> None:
+        """Whatever a killed run has noted after the step it is resumed from is dropped."""
+        self.progress, self.path = progress, folder / "metrics.csv"
+        kept = []
+        if self.path.exists():
+            with self.path.open(newline="", encoding="utf-8") as file:
+                kept = [
+                    row
+                    for row in csv.reader(file)
+                    if len(row) == 4 and row[0].isdecimal() and int(row[0]) <= progress.step
+                ]
+        with atomic_path(self.path) as path, path.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([("step", "minutes", "name", "value"), *kept])
+        self.writer = SummaryWriter(folder / "tensorboard", purge_step=progress.step + 1)
 
-    def add(self, progress: Progress, values: dict[str, float]) -> None:
+    def add_rows(self, values: dict[str, float]) -> None:
         with self.path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             for name, value in values.items():
-                writer.writerow((progress.step, f"{progress.minutes:.2f}", name, f"{value:.6g}"))
+                minutes = f"{self.progress.minutes:.2f}"
+                writer.writerow((self.progress.step, minutes, name, f"{value:.6g}"))
+
+    def add_training(self, values: dict[str, float]) -> None:
+        self.add_rows(values)
+        for name, value in values.items():
+            self.writer.add_scalar(f"train/{name}", value, self.progress.step)
+
+    def close(self) -> None:
+        self.writer.close()
 
 
 @contextlib.contextmanager
 def _stop_signal() -> Iterator[list[int]]:
-    """A list that a SIGINT or SIGTERM puts something into, instead of killing the process."""
+    """A list that a SIGINT or SIGTERM puts something into, instead of killing the process.
+
+    A second signal acts as it did before. Outside the main thread, which alone hears signals, the
+    list stays empty.
+    """
     received: list[int] = []
+    old = {}
 
     def note(number: int, frame: FrameType | None) -> None:
         received.append(number)
+        signal.signal(number, old[number])
 
-    old = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
+    if threading.current_thread() is threading.main_thread():
+        old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        for number in old:
+            signal.signal(number, note)
     try:
         yield received
     finally:

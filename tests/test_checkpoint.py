@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny import random_model, spectral_config, speech_mel, waveform_config
+
+from diffwave.checkpoint import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    load_checkpoint,
+    load_config,
+    save_checkpoint,
+)
+from diffwave.errors import InputError
+from diffwave.model import DiffusionModel, ModelConfig
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A folder to spoil."""
+    save_checkpoint(random_model(spectral_config()), tmp_path / "checkpoint")
+    return tmp_path / "checkpoint"
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("config", [spectral_config(), waveform_config()])
+def test_whole_precision_comes_back_bit_for_bit(tmp_path: Path, config: ModelConfig) -> None:
+    model = random_model(config)
+    save_checkpoint(model, tmp_path / "c", half=False)
+    loaded = load_checkpoint(tmp_path / "c")
+    assert loaded.config == config
+    assert loaded.state_dict().keys() == model.state_dict().keys()
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor)
+    assert not loaded.training
+    assert not any(parameter.requires_grad for parameter in loaded.parameters())
+
+
+@pytest.mark.parametrize("config", [spectral_config(), waveform_config()])
+def test_half_precision_is_half_the_size_and_close(tmp_path: Path, config: ModelConfig) -> None:
+    model = random_model(config)
+    save_checkpoint(model, tmp_path / "half")
+    save_checkpoint(model, tmp_path / "whole", half=False)
+    half, whole = ((tmp_path / name / WEIGHTS_FILE).stat().st_size for name in ("half", "whole"))
+    network = sum(parameter.numel() for parameter in model.network.parameters())
+    assert abs((whole - half) - 2 * network) < 1000  # headers
+    loaded = load_checkpoint(tmp_path / "half")
+    for name, tensor in model.state_dict().items():
+        assert loaded.state_dict()[name].dtype == torch.float32
+        torch.testing.assert_close(loaded.state_dict()[name], tensor, rtol=2**-10, atol=2**-24)
+
+
+def test_the_envelope_stays_in_float32(tmp_path: Path) -> None:
+    model = random_model(spectral_config())
+    awkward = 1 + 2**-20  # which half precision rounds to 1
+    model.representation.envelope_bias.fill_(awkward)
+    model.representation.envelope_weight.fill_(1e-9)  # and this to 0
+    save_checkpoint(model, tmp_path / "c")
+    stored = load_file(tmp_path / "c" / WEIGHTS_FILE)
+    kept = {name for name, tensor in stored.items() if tensor.dtype == torch.float32}
+    assert kept == {"representation.envelope_weight", "representation.envelope_bias"}
+    assert all(t.dtype == torch.float16 for name, t in stored.items() if name not in kept)
+    representation = load_checkpoint(tmp_path / "c").representation
+    assert torch.equal(representation.envelope_bias, model.representation.envelope_bias)
+    assert torch.equal(representation.envelope_weight, model.representation.envelope_weight)
+
+
+def test_what_follows_from_the_configuration_is_not_stored(checkpoint: Path) -> None:
+    names = set(load_file(checkpoint / WEIGHTS_FILE))
+    assert not any(name.startswith("mel.") or name.endswith("window") for name in names)
+
+
+def test_saving_changes_nothing_in_the_model(tmp_path: Path) -> None:
+    model = DiffusionModel(spectral_config()).train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    save_checkpoint(model, tmp_path / "c")
+    assert model.training
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    for name, tensor in model.state_dict().items():
+        assert tensor.dtype == torch.float32
+        assert torch.equal(tensor, before[name])
+
+
+def test_a_loaded_model_sounds_the_same(tmp_path: Path) -> None:
+    model = random_model(spectral_config())
+    save_checkpoint(model, tmp_path / "c", half=False)
+    mel = speech_mel(0.3)[None]
+    x = torch.randn(1, mel.shape[-1], 2, 512, generator=torch.Generator().manual_seed(0))
+    alpha_bar = torch.tensor(0.3, dtype=torch.float64)
+    loaded = load_checkpoint(tmp_path / "c")
+    assert torch.equal(loaded.denoiser(mel)(x, alpha_bar), model.denoiser(mel)(x, alpha_bar))
+
+
+def test_configuration_is_readable_json(checkpoint: Path) -> None:
+    text = (checkpoint / CONFIG_FILE).read_text(encoding="utf-8")
+    assert text.endswith("}\n")
+    assert '\n  "mel": {\n' in text
+    assert json.loads(text)["format"] == 1
+    assert load_config(checkpoint) == spectral_config()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX permissions")
+def test_others_may_read_it_as_the_umask_says(checkpoint: Path) -> None:
+    os.umask(umask := os.umask(0))
+    for path in (checkpoint / CONFIG_FILE, checkpoint / WEIGHTS_FILE):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~umask
+
+
+def test_replaces_a_checkpoint_and_keeps_its_card(checkpoint: Path) -> None:
+    (checkpoint / "README.md").write_text("card")
+    save_checkpoint(random_model(waveform_config()), checkpoint)
+    assert load_checkpoint(checkpoint).config == waveform_config()
+    assert (checkpoint / "README.md").read_text() == "card"
+    assert [path.name for path in checkpoint.parent.iterdir()] == ["checkpoint"]
+
+
+@pytest.mark.parametrize("failing", ["diffwave.checkpoint.save", "diffwave.checkpoint.json.dumps"])
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, RuntimeError])
+def test_a_failure_leaves_the_old_checkpoint(
+    checkpoint: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    failing: str,
+    failure: type[BaseException],
+) -> None:
+    before = everything(checkpoint.parent)
+
+    def fail(*_: object, **__: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(failing, fail)
+    with pytest.raises(failure):
+        save_checkpoint(random_model(spectral_config(), seed=1), checkpoint)
+    assert everything(checkpoint.parent) == before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX limits")
+def test_a_full_disk_leaves_the_old_checkpoint(checkpoint: Path) -> None:
+    import resource
+
+    before = everything(checkpoint.parent)
+    model = random_model(spectral_config(), seed=1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    try:
+        with pytest.raises(InputError, match="Cannot write .*larger than is allowed"):
+            save_checkpoint(model, checkpoint)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    assert everything(checkpoint.parent) == before
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    model = random_model(spectral_config())
+    with pytest.raises(InputError, match="no folder"):
+        save_checkpoint(model, tmp_path / "missing" / "c")
+    (tmp_path / "file").write_text("old")
+    with pytest.raises(InputError, match="not a folder"):
+        save_checkpoint(model, tmp_path / "file")
+    assert everything(tmp_path) == {"file": b"old"}
+
+
+def change_json(change: Callable[[dict], object]) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        data = json.loads((folder / CONFIG_FILE).read_text())
+        change(data)
+        (folder / CONFIG_FILE).write_text(json.dumps(data))
+
+    return damage
+
+
+def change_weights(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        tensors = load_file(folder / WEIGHTS_FILE)
+        change(tensors)
+        save_file(tensors, folder / WEIGHTS_FILE)
+
+    return damage
+
+
+def rewrite(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).write_bytes(change((folder / name).read_bytes())) and None
+
+
+BIAS = "network.filter.bias"
+DAMAGES: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
+    "no config": (lambda f: (f / CONFIG_FILE).unlink(), ("has no config.json",)),
+    "no weights": (lambda f: (f / WEIGHTS_FILE).unlink(), ("has no model.safetensors",)),
+    "config cut": (rewrite(CONFIG_FILE, lambda b: b[:-30]), ("not valid JSON", "damaged")),
+    "config empty": (rewrite(CONFIG_FILE, lambda b: b""), ("not valid JSON",)),
+    "config binary": (rewrite(CONFIG_FILE, lambda b: b"\xff\xfe\x00"), ("not valid JSON",)),
+    "config a list": (rewrite(CONFIG_FILE, lambda b: b"[1]"), ("format 1",)),
+    "config of another package": (rewrite(CONFIG_FILE, lambda b: b'{"model": 1}'), ("format 1",)),
+    "config of the future": (change_json(lambda d: d.update(format=2)), ("format 1",)),
+    "config a folder": (
+        lambda f: ((f / CONFIG_FILE).unlink(), (f / CONFIG_FILE).mkdir()),
+        ("Cannot read", "config.json"),
+    ),
+    "unknown key": (change_json(lambda d: d.update(extra=1)), ("config.json", "extra")),
+    "missing key": (change_json(lambda d: d["mel"].pop("fmax")), ("config.json", "fmax")),
+    "wrong type": (change_json(lambda d: d["network"].update(layers="2")), ("layers",)),
+    "unknown kind": (change_json(lambda d: d["network"].update(kind="gan")), ("'gan'",)),
+    "weights cut": (rewrite(WEIGHTS_FILE, lambda b: b[:-1]), ("damaged",)),
+    "weights cut in the header": (rewrite(WEIGHTS_FILE, lambda b: b[:50]), ("damaged",)),
+    "weights empty": (rewrite(WEIGHTS_FILE, lambda b: b""), ("damaged",)),
+    "weights not safetensors": (rewrite(WEIGHTS_FILE, lambda b: b"x" * 1000), ("damaged",)),
+    "weights a pickle": (lambda f: torch.save({}, f / WEIGHTS_FILE), ("damaged",)),
+    "weights longer": (rewrite(WEIGHTS_FILE, lambda b: b + b"x"), ("damaged",)),
+    "weight missing": (change_weights(lambda w: w.pop(BIAS)), (f"lacks the weight {BIAS}",)),
+    "weight too many": (
+        change_weights(lambda w: w.update(extra=torch.ones(1))),
+        ("holds a weight extra",),
+    ),
+    "weight of another shape": (
+        change_weights(lambda w: w.update({BIAS: torch.ones(3)})),
+        (BIAS, "[3]", "configuration needs [7168]"),
+    ),
+    "configuration of another size": (
+        change_json(lambda d: d["network"].update(channels=8)),
+        ("network.blocks.0.modulate.bias", "[48]", "needs [24]"),
+    ),
+    "NaN": (change_weights(lambda w: w[BIAS].fill_(float("nan"))), (BIAS, "not finite")),
+    "infinity": (change_weights(lambda w: w[BIAS][:1].fill_(float("inf"))), (BIAS, "not finite")),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damage_is_told_in_a_sentence(checkpoint: Path, name: str) -> None:
+    damage, words = DAMAGES[name]
+    damage(checkpoint)
+    with pytest.raises(InputError) as error:
+        load_checkpoint(checkpoint)
+    message = str(error.value)
+    assert str(checkpoint) in message
+    assert message.endswith(".")
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_a_folder_that_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not a checkpoint"):
+        load_checkpoint(tmp_path / "nothing")
+
+
+def test_every_cut_of_the_weights_is_noticed(checkpoint: Path) -> None:
+    whole = (checkpoint / WEIGHTS_FILE).read_bytes()
+    for length in {0, 1, 7, 8, 9, 100, 1000, len(whole) // 2, len(whole) - 1}:
+        (checkpoint / WEIGHTS_FILE).write_bytes(whole[:length])
+        with pytest.raises(InputError, match="damaged"):
+            load_checkpoint(checkpoint)

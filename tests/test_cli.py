@@ -1,0 +1,280 @@
+"""The command line in this process; `test_synthesize.py` starts it as people do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from signals import speech_like
+from tiny import HOP, speech_mel
+
+import diffwave
+from diffwave import cli, commands
+from diffwave.errors import InputError
+
+ROOT = Path(__file__).parent.parent
+
+
+def one_line(capsys: pytest.CaptureFixture[str], *words: str) -> None:
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert captured.err.endswith("\n")
+    for word in words:
+        assert word in captured.err
+
+
+@pytest.fixture
+def mel_file(tmp_path: Path) -> Path:
+    np.save(tmp_path / "mel.npy", speech_mel(0.3).numpy())
+    return tmp_path / "mel.npy"
+
+
+@pytest.mark.parametrize("command", ["synthesize", "mel", "info", "evaluate", "train"])
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main([command, "--help"])
+    assert stop.value.code == 0
+    assert f"usage: diffwave {command}" in capsys.readouterr().out
+
+
+def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    for command in ("synthesize", "mel", "info", "evaluate", "train"):
+        assert f"    {command}" in text
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"diffwave {diffwave.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "COMMAND"),
+        (["sing"], "'sing'"),
+        (["synthesize"], "input, output"),
+        (["synthesize", "a.npy"], "output"),
+        (["synthesize", "a.npy", "b.wav", "c"], "c"),
+        (["synthesize", "a.npy", "b.wav", "--nonsense"], "--nonsense"),
+        (["synthesize", "a.npy", "b.wav", "--steps", "0"], "at least 1, not 0"),
+        (["synthesize", "a.npy", "b.wav", "--steps", "-1"], "at least 1, not -1"),
+        (["synthesize", "a.npy", "b.wav", "--steps", "two"], "'two'"),
+        (["synthesize", "a.npy", "b.wav", "--steps", "1.5"], "'1.5'"),
+        (["synthesize", "a.npy", "b.wav", "--steps"], "--steps"),
+        (["synthesize", "a.npy", "b.wav", "--chunk", "0"], "at least 1, not 0"),
+        (["synthesize", "a.npy", "b.wav", "--threads", "-1"], "at least 0, not -1"),
+        (["synthesize", "a.npy", "b.wav", "--seed", "x"], "'x'"),
+        (["synthesize", "a.npy", "b.wav", "--bits", "8"], "'8'"),
+        (["mel", "a.wav"], "output"),
+        (["evaluate"], "reference"),
+        (["evaluate", "a", "--steps", "0"], "at least 1, not 0"),
+    ],
+)
+def test_wrong_arguments_are_one_line_and_status_2(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(arguments)
+    assert stop.value.code == 2
+    one_line(capsys, "diffwave", words, "--help")
+
+
+def raiser(error: BaseException) -> Callable[[Any], int]:
+    def run(options: Any) -> int:
+        raise error
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (InputError("Wrong."), 2, "Wrong."),
+        (MemoryError(), 2, "not enough memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory\nand"), 2, "not enough memory"),
+        (RuntimeError("CUDA out of memory. Tried to allocate"), 2, "not enough memory"),
+        (KeyboardInterrupt(), 130, "stopped"),
+        (OSError(5, "Input/output error", "a.npy"), 2, "a.npy: Input/output error."),
+    ],
+)
+def test_errors_become_one_line(
+    error: BaseException,
+    status: int,
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(commands, "info", raiser(error))
+    assert cli.main(["info"]) == status
+    one_line(capsys, "diffwave: ", words)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shape"), TypeError("x"), ZeroDivisionError()])
+def test_our_own_mistakes_are_not_hidden(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "info", raiser(error))
+    with pytest.raises(type(error)):
+        cli.main(["info"])
+
+
+def test_a_command_fixed_beforehand(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli.main(["missing.npy", "a.wav"], command="synthesize") == 2
+    one_line(capsys, "synthesize.py: ", "missing.npy")
+    monkeypatch.setattr(sys, "argv", ["synthesize.py", "missing.npy", "a.wav"])
+    with pytest.raises(SystemExit) as stop:
+        cli.synthesize_main()
+    assert stop.value.code == 2
+    one_line(capsys, "synthesize.py: ", "missing.npy")
+    monkeypatch.setattr(sys, "argv", ["diffwave", "synthesize", "missing.npy", "a.wav"])
+    with pytest.raises(SystemExit) as stop:
+        cli.console_main()
+    assert stop.value.code == 2
+    one_line(capsys, "diffwave: ", "missing.npy")
+
+
+@pytest.mark.parametrize("module", ["torch", "numpy", "soundfile"])
+def test_help_does_not_wait_for_pytorch(module: str) -> None:
+    code = f"import diffwave.cli, sys; sys.exit({module!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=120).returncode == 0
+
+
+def test_info_lists_the_bundled(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["info"]) == 0
+    assert "ljspeech-22k" in capsys.readouterr().out.splitlines()
+
+
+def test_info_describes(capsys: pytest.CaptureFixture[str], tiny_checkpoint: Path) -> None:
+    assert cli.main(["info", str(tiny_checkpoint)]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"{tiny_checkpoint}: 0.")
+    assert '"channels": 16' in text
+    assert cli.main(["info", str(tiny_checkpoint / "missing")]) == 2
+    one_line(capsys, "missing")
+
+
+def test_mel_and_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_checkpoint: Path
+) -> None:
+    recording, mel = tmp_path / "a.flac", tmp_path / "a.npy"
+    soundfile.write(recording, speech_like(0.5, 16000), 16000)
+    assert cli.main(["mel", str(recording), str(mel)]) == 0
+    frames = np.load(mel).shape[1]
+    assert np.load(mel).shape == (80, round(0.5 * 22050) // HOP)
+    assert "hifigan" in capsys.readouterr().out
+    arguments = ["synthesize", str(mel), str(tmp_path / "b.wav"), "--device", "cpu"]
+    assert cli.main([*arguments, "--checkpoint", str(tiny_checkpoint)]) == 0
+    assert soundfile.info(tmp_path / "b.wav").frames == frames * HOP
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["missing.wav", "a.npy"], "missing.wav"),
+        (["{wav}", "a.npz"], "must end in .npy"),
+        (["{wav}", "no/a.npy"], "no folder"),
+        (["{wav}", "a.npy", "--preset", "melgan"], "'melgan'"),
+        (["{short}", "a.npy"], "too short"),
+    ],
+)
+def test_mel_refuses(
+    arguments: list[str],
+    words: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("a.wav", speech_like(0.5), 22050)
+    soundfile.write("short.wav", speech_like(0.01), 22050)
+    places = {"wav": "a.wav", "short": "short.wav"}
+    assert cli.main(["mel", *(word.format(**places) for word in arguments)]) == 2
+    one_line(capsys, words)
+    assert sorted(os.listdir()) == ["a.wav", "short.wav"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["missing", "--checkpoint", "{tiny}"], "missing"),
+        (["{refs}", "--checkpoint", "{refs}"], "not a checkpoint"),
+        (["{refs}", "{refs}", "--checkpoint", "{tiny}"], "not both"),
+        (["{refs}", "{refs}", "--save", "report.pdf"], "report.pdf"),
+        (["{refs}", "{refs}", "--metrics", "beauty"], "beauty"),
+        (["{refs}", "--checkpoint", "{tiny}", "--sampler", "euler"], "'euler'"),
+    ],
+)
+def test_evaluate_refuses(
+    arguments: list[str],
+    words: str,
+    tmp_path: Path,
+    tiny_checkpoint: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "refs").mkdir()
+    soundfile.write(tmp_path / "refs" / "a.wav", speech_like(0.5), 22050)
+    places = {"refs": tmp_path / "refs", "tiny": tiny_checkpoint}
+    assert cli.main(["evaluate", *(word.format(**places) for word in arguments)]) == 2
+    one_line(capsys, words)
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    """`diffwave info | true`: no traceback, here or while Python exits."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "diffwave.cli", "info"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    error = process.stderr.read()
+    assert process.wait(120) == 0
+    assert error == b""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
+def test_output_that_cannot_be_printed() -> None:
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "diffwave.cli", "info"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            timeout=120,
+        )
+    assert result.returncode == 2
+    assert result.stderr == "diffwave: Output: No space left on device.\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
+def test_interrupted_while_pytorch_loads() -> None:
+    """The longest wait of a short command."""
+    code = (
+        "import os, signal, sys, diffwave.cli as cli\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'torch': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "sys.exit(cli.main(['info']))\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120
+    )
+    assert result.returncode == 130
+    assert result.stderr == "diffwave: stopped.\n"

@@ -1,0 +1,297 @@
+"""What the commands do with files and folders, called as the command line calls them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from signals import speech_like
+from tiny import HOP, speech_mel
+
+from diffwave import cli
+from diffwave.vocoder import Vocoder
+
+MEL = speech_mel(0.3).numpy()
+Synthesize = Callable[..., int]
+
+
+@pytest.fixture
+def synthesize(tiny_checkpoint: Path) -> Synthesize:
+    def run(source: object, target: object, *options: str) -> int:
+        model = ["--checkpoint", str(tiny_checkpoint), "--device", "cpu", "--steps", "2"]
+        return cli.main(["synthesize", str(source), str(target), *model, *options])
+
+    return run
+
+
+@pytest.fixture
+def mels(tmp_path: Path) -> Path:
+    """a.npy, deep/er/b.npy, and a file of another kind."""
+    folder = tmp_path / "mels"
+    (folder / "deep" / "er").mkdir(parents=True)
+    np.save(folder / "a.npy", MEL)
+    np.save(folder / "deep" / "er" / "b.npy", MEL[:, :10])
+    (folder / "notes.txt").write_text("not a mel")
+    return folder
+
+
+def names(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_folder_keeps_its_structure(
+    mels: Path, tmp_path: Path, synthesize: Synthesize, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert synthesize(mels, tmp_path / "out") == 0
+    assert names(tmp_path / "out") == {"a.wav", "deep/er/b.wav"}
+    assert soundfile.info(tmp_path / "out" / "deep/er/b.wav").frames == 10 * HOP
+    seconds = (MEL.shape[1] + 10) * HOP / 22050
+    captured = capsys.readouterr()
+    assert captured.out.startswith(f"2 files in {tmp_path / 'out'}: {seconds:.2f} s of speech in ")
+    assert "real-time factor" in captured.out
+    assert captured.err == ""
+
+
+def test_a_file_alone_and_in_a_folder_are_the_same(
+    mels: Path, tmp_path: Path, synthesize: Synthesize
+) -> None:
+    assert synthesize(mels, tmp_path / "out") == 0
+    assert synthesize(mels / "a.npy", tmp_path / "alone.wav") == 0
+    assert (tmp_path / "alone.wav").read_bytes() == (tmp_path / "out/a.wav").read_bytes()
+
+
+def test_it_is_the_vocoders_wave(
+    mels: Path, tmp_path: Path, synthesize: Synthesize, vocoder: Vocoder
+) -> None:
+    assert synthesize(mels / "a.npy", tmp_path / "a.wav", "--bits", "float", "--seed", "3") == 0
+    wave, rate = soundfile.read(tmp_path / "a.wav", dtype="float32")
+    assert rate == 22050
+    np.testing.assert_array_equal(wave, vocoder(MEL, steps=2, seed=3).numpy())
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "subtype"),
+    [
+        ("a.wav", (), "PCM_16"),
+        ("a.WAV", ("--bits", "16"), "PCM_16"),
+        ("a.wav", ("--bits", "24"), "PCM_24"),
+        ("a.wav", ("--bits", "float"), "FLOAT"),
+        ("a.flac", (), "PCM_16"),
+        ("a.flac", ("--bits", "24"), "PCM_24"),
+    ],
+)
+def test_sample_formats(
+    name: str, options: tuple[str, ...], subtype: str, mels: Path, synthesize: Synthesize
+) -> None:
+    assert synthesize(mels / "a.npy", mels / name, *options) == 0
+    info = soundfile.info(mels / name)
+    assert (info.subtype, info.channels, info.samplerate) == (subtype, 1, 22050)
+    assert info.frames == MEL.shape[1] * HOP
+
+
+def test_a_flac_of_floats_is_refused(
+    mels: Path, synthesize: Synthesize, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert synthesize(mels / "a.npy", mels / "a.flac", "--bits", "float") == 2
+    assert "FLOAT" in capsys.readouterr().err
+    assert not (mels / "a.flac").exists()
+
+
+def test_recordings_are_resampled_and_resynthesised(
+    tmp_path: Path, synthesize: Synthesize, vocoder: Vocoder
+) -> None:
+    (tmp_path / "in").mkdir()
+    soundfile.write(tmp_path / "in" / "a.flac", speech_like(0.5), 22050, subtype="PCM_16")
+    soundfile.write(tmp_path / "in" / "b.WAV", speech_like(0.5, 48000), 48000)
+    assert synthesize(tmp_path / "in", tmp_path / "out", "--bits", "float") == 0
+    for name in ("a", "b"):
+        frames = soundfile.info(tmp_path / "out" / f"{name}.wav").frames
+        assert frames == round(0.5 * 22050) // HOP * HOP
+    wave = torch.from_numpy(soundfile.read(tmp_path / "in" / "a.flac", dtype="float32")[0])
+    expected = vocoder(vocoder.mel(wave), steps=2).numpy()
+    found = soundfile.read(tmp_path / "out" / "a.wav", dtype="float32")[0]
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_batch_of_one_is_one(mels: Path, synthesize: Synthesize) -> None:
+    np.save(mels / "c.npy", MEL[None])
+    assert synthesize(mels / "c.npy", mels / "c.wav") == 0
+    assert synthesize(mels / "a.npy", mels / "a.wav") == 0
+    assert (mels / "c.wav").read_bytes() == (mels / "a.wav").read_bytes()
+
+
+def test_a_batch_of_more_does_not_fit_one_file(
+    mels: Path, synthesize: Synthesize, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(mels / "c.npy", np.stack([MEL, MEL]))
+    assert synthesize(mels / "c.npy", mels / "c.wav") == 2
+    assert "holds 2 mel-spectrograms" in capsys.readouterr().err
+
+
+def test_what_can_be_used_is_used(
+    mels: Path, tmp_path: Path, synthesize: Synthesize, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(mels / "broken.npy", MEL.T)
+    np.save(mels / "other.npy", MEL[:, :1])
+    assert synthesize(mels, tmp_path / "out") == 2
+    assert names(tmp_path / "out") == {"a.wav", "deep/er/b.wav"}
+    captured = capsys.readouterr()
+    first, second, last = captured.err.splitlines()
+    assert first.startswith(f"{mels / 'broken.npy'}: ")
+    assert second.startswith(f"{mels / 'other.npy'}: ")
+    assert last == "diffwave: 2 of 4 files could not be used."
+    assert captured.out.startswith("2 files")
+
+
+def test_no_file_can_be_used(
+    tmp_path: Path, synthesize: Synthesize, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in" / "a.npy", MEL[0])
+    assert synthesize(tmp_path / "in", tmp_path / "out") == 2
+    captured = capsys.readouterr()
+    assert "1 of 1 files" in captured.err
+    assert "real-time factor" not in captured.out  # of nothing
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_subfolder_that_cannot_be_made(
+    mels: Path, tmp_path: Path, synthesize: Synthesize, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "deep").write_text("a file in the way")
+    assert synthesize(mels, tmp_path / "out") == 2
+    first, last = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"{mels / 'deep/er/b.npy'}: Cannot write {tmp_path / 'out/deep/er'}")
+    assert "1 of 3" not in last
+    assert "1 of 2" in last
+    assert (tmp_path / "out" / "a.wav").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "words"),
+    [
+        ("missing", "out", "no file or folder"),
+        ("missing.npy", "out.wav", "no file or folder"),
+        ("mels/notes.txt", "out.wav", "neither a mel nor a recording"),
+        ("mels/a.npy", "out.mp3", "must end in .wav, .flac"),
+        ("mels/a.npy", "out", "must end in"),
+        ("mels/a.npy", "mels", "must end in"),
+        ("mels/a.npy", "missing/out.wav", "no folder"),
+        ("mels/a.npy", "mels/notes.txt/out.wav", "no folder"),
+        ("mels", "mels/notes.txt", "must be one too"),
+        ("mels", "out/of/reach", "Cannot make the folder"),
+        ("nothing", "out", "no mel and no recording"),
+    ],
+)
+def test_what_is_wrong_is_told_before_any_work(
+    source: str,
+    target: str,
+    words: str,
+    mels: Path,
+    tmp_path: Path,
+    synthesize: Synthesize,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Vocoder, "from_pretrained", lambda *_: pytest.fail("it began to work"))
+    (tmp_path / "nothing").mkdir()
+    before = names(tmp_path)
+    assert synthesize(tmp_path / source, tmp_path / target) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+    assert names(tmp_path) == before
+
+
+def test_two_of_one_name(
+    mels: Path, tmp_path: Path, synthesize: Synthesize, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(mels / "a.npz", mel=MEL)
+    assert synthesize(mels, tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert f"{mels / 'a.npy'} and {mels / 'a.npz'} would both become" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_results_inside_the_input_folder_are_no_input(
+    mels: Path, synthesize: Synthesize
+) -> None:
+    for _ in range(2):
+        assert synthesize(mels, mels / "out") == 0
+        assert names(mels / "out") == {"a.wav", "deep/er/b.wav"}
+
+
+def test_a_wrong_sampler_is_told_once(
+    mels: Path, tmp_path: Path, synthesize: Synthesize, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert synthesize(mels, tmp_path / "out", "--sampler", "euler") == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_clipping_is_told(
+    mels: Path, synthesize: Synthesize, capsys: pytest.CaptureFixture[str], vocoder: Vocoder
+) -> None:
+    loud = MEL + 4  # 35 dB up
+    samples = vocoder(loud, steps=2)
+    count = int((samples.abs() > 1).sum())
+    assert count > 0
+    np.save(mels / "loud.npy", loud)
+    assert synthesize(mels / "loud.npy", mels / "loud.wav") == 0
+    captured = capsys.readouterr()
+    assert captured.err == f"{mels / 'loud.wav'}: {count} samples were clipped at full scale.\n"
+
+
+def test_chunks_and_steps_and_samplers_reach_the_vocoder(
+    mels: Path, synthesize: Synthesize, vocoder: Vocoder
+) -> None:
+    options = ("--sampler", "ancestral", "--chunk", "10", "--bits", "float", "--steps", "3")
+    assert synthesize(mels / "a.npy", mels / "a.wav", *options) == 0
+    expected = vocoder(MEL, steps=3, sampler="ancestral", chunk_frames=10)
+    found = soundfile.read(mels / "a.wav", dtype="float32")[0]
+    np.testing.assert_array_equal(found, expected.numpy())
+
+
+@pytest.fixture
+def restored_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("restored_threads")
+def test_threads(mels: Path, synthesize: Synthesize) -> None:
+    torch.set_num_threads(1)
+    assert synthesize(mels / "a.npy", mels / "a.wav", "--threads", "2") == 0
+    assert torch.get_num_threads() == 2
+    assert synthesize(mels / "a.npy", mels / "a.wav") == 0
+    assert torch.get_num_threads() == 2
+
+
+def test_evaluate_a_checkpoint_and_the_folder_it_would_make(
+    tmp_path: Path, tiny_checkpoint: Path, synthesize: Synthesize
+) -> None:
+    """Both ways of scoring hear the same audio."""
+    pytest.importorskip("auraloss")
+    (tmp_path / "ref").mkdir()
+    for seed in range(2):
+        path = tmp_path / "ref" / f"LJ00{seed}.wav"
+        soundfile.write(path, speech_like(1.0, seed=seed), 22050, subtype="FLOAT")
+    model = ["--checkpoint", str(tiny_checkpoint), "--device", "cpu", "--steps", "2"]
+    metrics = ["--metrics", "mr_stft"]
+    reports = [tmp_path / "a.csv", tmp_path / "b.csv"]
+    reference = str(tmp_path / "ref")
+    assert cli.main(["evaluate", reference, *model, *metrics, "--save", str(reports[0])]) == 0
+    assert synthesize(reference, tmp_path / "out", "--bits", "float") == 0
+    arguments = ["evaluate", reference, str(tmp_path / "out"), *metrics, "--save", str(reports[1])]
+    assert cli.main(arguments) == 0
+    one, other = (report.read_text().splitlines() for report in reports)
+    assert len(one) == len(other) >= 3
+    for row, same in zip(one[1:3], other[1:3], strict=True):
+        for cell, twin in zip(row.split(","), same.split(","), strict=True):
+            if cell != twin:
+                assert float(cell) == pytest.approx(float(twin), rel=1e-3)

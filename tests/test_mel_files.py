@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import os
+import pickle
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from diffwave.errors import InputError
+from diffwave.mel_files import MEL_SUFFIXES, read_mel, write_mel
+
+MEL = np.random.default_rng(0).normal(-5, 2, (80, 30)).astype(np.float32)
+TENSOR = torch.from_numpy(MEL)
+
+Save = Callable[[Path], Any]
+
+
+def save_npz(**arrays: Any) -> Save:
+    return lambda path: np.savez(path, **arrays)
+
+
+def save_pt(content: Any, **options: Any) -> Save:
+    return lambda path: torch.save(content, path, **options)
+
+
+def sentence(path: Path) -> str:
+    """What reading it is refused with; warnings would be noise on somebody's screen."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(InputError) as error:
+            read_mel(path)
+    message = str(error.value)
+    assert str(path) in message
+    assert message.endswith(".")
+    assert "\n" not in message
+    return message
+
+
+GOOD: dict[str, tuple[str, Save]] = {
+    "npy": ("a.npy", lambda path: np.save(path, MEL)),
+    "npy, capitals": ("a.NPY", lambda path: np.save(path.open("wb"), MEL)),
+    "npy, Fortran order": ("a.npy", lambda path: np.save(path, np.asfortranarray(MEL))),
+    "npy, big-endian": ("a.npy", lambda path: np.save(path, MEL.astype(">f4"))),
+    "npz, named mel": ("a.npz", save_npz(mel=MEL, other=MEL + 1)),
+    "npz, the only one": ("a.npz", save_npz(arr_0=MEL)),
+    "npz, compressed": ("a.npz", lambda path: np.savez_compressed(path, mel=MEL)),
+    "pt, a tensor": ("a.pt", save_pt(TENSOR)),
+    "pt, a parameter": ("a.pt", save_pt(torch.nn.Parameter(TENSOR))),
+    "pt, named mel": ("a.pt", save_pt({"mel": TENSOR, "sample_rate": 22050, "x": TENSOR + 1})),
+    "pt, the only one": ("a.pt", save_pt({"spec": TENSOR, "sample_rate": 22050})),
+    "pt, of old": ("a.pt", save_pt(TENSOR, _use_new_zipfile_serialization=False)),
+    "safetensors, named mel": (
+        "a.safetensors",
+        lambda path: save_file({"mel": TENSOR, "x": TENSOR + 1}, path),
+    ),
+    "safetensors, the only one": ("a.safetensors", lambda path: save_file({"x": TENSOR}, path)),
+}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_every_format_gives_the_same_array(tmp_path: Path, name: str) -> None:
+    file, save = GOOD[name]
+    save(tmp_path / file)
+    mel = read_mel(tmp_path / file)
+    assert torch.equal(mel, TENSOR)
+    assert not mel.requires_grad
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", ">f8", "i2", "u2", "i8", "?"])
+def test_types_come_as_they_are(tmp_path: Path, dtype: str) -> None:
+    array = MEL.astype(dtype)
+    np.save(tmp_path / "a.npy", array)
+    mel = read_mel(tmp_path / "a.npy")
+    native = array.astype(array.dtype.newbyteorder("="))
+    assert torch.equal(mel, torch.from_numpy(native))
+
+
+def test_long_doubles_are_shortened(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", MEL.astype(np.longdouble))
+    assert torch.equal(read_mel(tmp_path / "a.npy"), TENSOR.double())
+
+
+BAD: dict[str, tuple[str, Save, str]] = {
+    "npy, empty": ("a.npy", lambda path: path.write_bytes(b""), "truncated"),
+    "npy, text": ("a.npy", lambda path: path.write_text("hello"), "not a .npy file"),
+    "npy, in truth a npz": (
+        "a.npy",
+        lambda path: np.savez(path.open("wb"), mel=MEL),
+        "not a .npy file",
+    ),
+    "npy, more promised than any memory": (
+        "a.npy",
+        lambda path: path.write_bytes(
+            b"\x93NUMPY\x01\x00v\x00"
+            + b"{'descr': '<f4', 'fortran_order': False, 'shape': (80, 10**14), }".replace(
+                b"10**14", b"1" + b"0" * 14
+            ).ljust(117)
+            + b"\n"
+        ),
+        "truncated",
+    ),
+    "npy, complex": ("a.npy", lambda path: np.save(path, MEL + 1j), "array of numbers"),
+    "npy, strings": ("a.npy", lambda path: np.save(path, np.array(["x"])), "array of numbers"),
+    "npy, records": ("a.npy", lambda p: np.save(p, np.zeros(2, [("a", "f4")])), "numbers"),
+    "npz, text": ("a.npz", lambda path: path.write_text("hello"), "not a .npz file"),
+    "npz, nothing in it": ("a.npz", save_npz(), "holds nothing"),
+    "npz, two": ("a.npz", save_npz(a=MEL, b=MEL), "holds a, b; call"),
+    "npz, a byte changed": ("a.npz", lambda path: spoil(path, save_npz(mel=MEL)), "truncated"),
+    "pt, text": ("a.pt", lambda path: path.write_text("hello\n"), "not a .pt file"),
+    "pt, empty": ("a.pt", lambda path: path.write_bytes(b""), "truncated"),
+    "pt, nothing in it": ("a.pt", save_pt({}), "holds nothing"),
+    "pt, two": ("a.pt", save_pt({"a": TENSOR, "b": TENSOR}), "holds a, b; call"),
+    "pt, a list": ("a.pt", save_pt([TENSOR]), "array of numbers"),
+    "pt, a number": ("a.pt", save_pt({"mel": 5}), "array of numbers"),
+    "pt, sparse": ("a.pt", save_pt(TENSOR.to_sparse()), "array of numbers"),
+    "pt, without values": ("a.pt", save_pt(TENSOR.to("meta")), "array of numbers"),
+    "pt, a module": ("a.pt", save_pt(torch.nn.Linear(1, 1)), "objects"),
+    "safetensors, text": ("a.safetensors", lambda path: path.write_text("hello"), "truncated"),
+    "safetensors, nothing in it": ("a.safetensors", lambda p: save_file({}, p), "nothing"),
+    "unknown suffix": ("a.mel", lambda path: path.write_text("x"), "must end in .npy, .npz"),
+    "no suffix": ("a", lambda path: path.write_text("x"), "must end in"),
+    "missing": ("a.npy", lambda path: None, "There is no file"),
+    "a folder": ("a.npy", lambda path: path.mkdir(), "There is no file"),
+}
+
+
+def spoil(path: Path, save: Save) -> None:
+    save(path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+
+
+@pytest.mark.filterwarnings("ignore")  # those of writing strange files
+@pytest.mark.parametrize("name", BAD)
+def test_what_cannot_be_read_is_told(tmp_path: Path, name: str) -> None:
+    file, save, words = BAD[name]
+    save(tmp_path / file)
+    assert words in sentence(tmp_path / file)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_program_for_torch_is_no_mel(tmp_path: Path) -> None:
+    torch.jit.save(torch.jit.script(torch.nn.Linear(1, 1)), str(tmp_path / "a.pt"))
+    assert "not a .pt file" in sentence(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("suffix", MEL_SUFFIXES)
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(part=st.floats(0, 1, exclude_max=True))
+def test_every_cut_is_noticed(tmp_path: Path, suffix: str, part: float) -> None:
+    whole = tmp_path / f"whole{suffix}"
+    if not whole.exists():
+        name = "npz, named mel" if suffix == ".npz" else f"{suffix[1:]}, named mel"
+        GOOD.get(name, GOOD["npy"])[1](whole)
+    content = whole.read_bytes()
+    cut = tmp_path / f"cut{suffix}"
+    cut.write_bytes(content[: int(part * len(content))])
+    assert "Cannot read" in sentence(cut)
+
+
+class Bomb:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (self.path,)
+
+
+BOMBS: dict[str, Callable[[Path, Bomb], Any]] = {
+    "a.npy": lambda p, bomb: np.save(p, np.array([bomb], dtype=object), allow_pickle=True),
+    "raw.npy": lambda p, bomb: p.write_bytes(pickle.dumps(bomb)),
+    "a.npz": lambda p, bomb: np.savez(p, mel=np.array([bomb], dtype=object)),
+    "a.pt": lambda p, bomb: torch.save(bomb, p),
+    "beside.pt": lambda p, bomb: torch.save({"mel": TENSOR, "more": bomb}, p),
+    "old.pt": lambda p, bomb: torch.save(bomb, p, _use_new_zipfile_serialization=False),
+    "raw.pt": lambda p, bomb: p.write_bytes(pickle.dumps(bomb)),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_nothing_in_a_file_is_executed(tmp_path: Path, name: str) -> None:
+    marker = tmp_path / "executed"
+    BOMBS[name](tmp_path / name, Bomb(marker))
+    message = sentence(tmp_path / name)
+    assert not marker.exists()
+    if name != "raw.npy":  # which is no array file at all
+        assert "objects, which are not loaded" in message
+
+
+def test_the_bomb_is_live(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.array([Bomb(tmp_path / "executed")], dtype=object))
+    np.load(tmp_path / "a.npy", allow_pickle=True)
+    assert (tmp_path / "executed").exists()
+
+
+@pytest.mark.skipif(
+    os.name != "posix" or os.geteuid() == 0, reason="root may read whatever there is"
+)
+def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", MEL)
+    (tmp_path / "a.npy").chmod(0)
+    assert "permission denied" in sentence(tmp_path / "a.npy")
+
+
+def test_written_mels_are_read_again(tmp_path: Path) -> None:
+    write_mel(tmp_path / "a.npy", TENSOR)
+    assert torch.equal(read_mel(tmp_path / "a.npy"), TENSOR)
+    assert np.load(tmp_path / "a.npy").dtype == np.float32
+
+
+def test_a_mel_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="must end in .npy"):
+        write_mel(tmp_path / "a.npz", TENSOR)
+    with pytest.raises(InputError, match="no folder"):
+        write_mel(tmp_path / "missing" / "a.npy", TENSOR)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import builtins
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from signals import speech_like
+from tiny import HOP, spectral_config, speech_mel
+
+import diffwave
+from diffwave.errors import InputError
+from diffwave.mel import MelSpectrogram, preset
+from diffwave.model import DiffusionModel
+from diffwave.vocoder import DEFAULT, Vocoder, bundled, find_checkpoint
+
+MEL = speech_mel(0.4)
+FRAMES = MEL.shape[-1]
+
+
+@pytest.mark.parametrize("kind", ["spectral", "waveform"])
+def test_a_wave_of_as_many_samples_as_the_frames_have(
+    vocoder: Vocoder, waveform_vocoder: Vocoder, kind: str
+) -> None:
+    chosen = vocoder if kind == "spectral" else waveform_vocoder
+    for frames in (2, 3, FRAMES):
+        wave = chosen(MEL[:, :frames])
+        assert wave.shape == (frames * HOP,)
+        assert wave.dtype == torch.float32
+        assert wave.device.type == "cpu"
+        assert wave.isfinite().all()
+        assert wave.std() > 0
+
+
+@pytest.mark.parametrize("kind", ["spectral", "waveform"])
+def test_the_mel_is_heard(vocoder: Vocoder, waveform_vocoder: Vocoder, kind: str) -> None:
+    chosen = vocoder if kind == "spectral" else waveform_vocoder
+    assert not torch.equal(chosen(MEL), chosen(speech_mel(0.4, seed=1)))
+
+
+def test_numpy_and_torch_and_lists_agree(vocoder: Vocoder) -> None:
+    wave = vocoder(MEL)
+    strided = np.repeat(MEL.numpy(), 2, axis=1)[:, ::2]
+    for same in (
+        MEL.numpy(),
+        MEL.numpy().astype(np.float64),
+        np.asfortranarray(MEL.numpy()),
+        strided,
+        MEL.double(),
+        MEL.clone().requires_grad_(),
+        MEL.tolist(),
+    ):
+        assert torch.equal(vocoder(same), wave)
+
+
+@pytest.mark.parametrize("kind", ["spectral", "waveform"])
+@pytest.mark.parametrize("sampler", ["ddim", "dpm-solver++", "ancestral"])
+def test_in_a_batch_as_alone(
+    vocoder: Vocoder, waveform_vocoder: Vocoder, kind: str, sampler: str
+) -> None:
+    chosen = vocoder if kind == "spectral" else waveform_vocoder
+    mels = torch.stack([speech_mel(0.4, seed=seed) for seed in range(3)])
+    waves = chosen(mels, steps=3, sampler=sampler)
+    assert waves.shape == (3, FRAMES * HOP)
+    for mel, wave in zip(mels, waves, strict=True):
+        alone = chosen(mel, steps=3, sampler=sampler)
+        torch.testing.assert_close(wave, alone, rtol=0, atol=1e-4 * float(alone.abs().max()))
+    one = chosen(mels[:1], steps=3, sampler=sampler)
+    assert one.shape == (1, FRAMES * HOP)
+
+
+def test_same_seed_same_wave(vocoder: Vocoder) -> None:
+    torch.manual_seed(0)
+    wave = vocoder(MEL, seed=1)
+    torch.manual_seed(5)
+    assert torch.equal(vocoder(MEL, seed=1), wave)
+    assert not torch.equal(vocoder(MEL, seed=2), wave)
+    assert torch.equal(vocoder(MEL), vocoder(MEL, seed=0))
+    assert vocoder(MEL, seed=-(2**80)).isfinite().all()
+
+
+def test_defaults_are_the_checkpoints(vocoder: Vocoder, waveform_vocoder: Vocoder) -> None:
+    assert torch.equal(vocoder(MEL), vocoder(MEL, steps=4, sampler="ddim"))
+    assert torch.equal(waveform_vocoder(MEL), waveform_vocoder(MEL, steps=6, sampler="ancestral"))
+    assert not torch.equal(vocoder(MEL), vocoder(MEL, steps=3))
+    assert not torch.equal(vocoder(MEL), vocoder(MEL, sampler="ancestral"))
+
+
+def test_callback_hears_of_every_step(vocoder: Vocoder) -> None:
+    heard: list[tuple[int, float]] = []
+    vocoder(MEL, steps=3, callback=lambda step, bar, x, x_0: heard.append((step, float(bar))))
+    assert heard == [(i, float(bar)) for i, bar in enumerate(vocoder.model.levels(3))]
+
+
+def test_its_mel_is_the_frontends(vocoder: Vocoder) -> None:
+    wave = speech_like(0.5)
+    mel = vocoder.mel(wave)
+    assert torch.equal(mel, MelSpectrogram(preset("hifigan"))(torch.from_numpy(wave)))
+    assert torch.equal(vocoder.mel(torch.from_numpy(wave)), mel)
+    assert torch.equal(vocoder.mel(wave.astype(np.float64)), mel)
+    batch = vocoder.mel(np.stack([wave, wave]))
+    torch.testing.assert_close(batch, torch.stack([mel, mel]))
+    reversed_wave = vocoder.mel(wave[::-1])  # of negative stride
+    assert torch.equal(reversed_wave, vocoder.mel(wave[::-1].copy()))
+    assert vocoder(mel).shape == (mel.shape[-1] * HOP,)
+
+
+@pytest.mark.parametrize("wave", [np.zeros(100), np.zeros((1, 1, 5000)), np.zeros(5000, np.int16)])
+def test_a_wave_that_is_none(vocoder: Vocoder, wave: Any) -> None:
+    with pytest.raises(InputError):
+        vocoder.mel(wave)
+
+
+def test_what_it_is(vocoder: Vocoder) -> None:
+    assert vocoder.config == spectral_config()
+    assert vocoder.sample_rate == 22050
+    assert vocoder.hop_length == 256
+    assert vocoder.device == torch.device("cpu")
+    assert not vocoder.model.training
+
+
+@pytest.mark.parametrize(
+    ("mel", "words"),
+    [
+        (MEL[0], "shape"),
+        (MEL[None, None], "shape"),
+        (MEL.T, "transposed"),
+        (MEL[:79], "79 mel bands"),
+        (MEL[:, :0], "empty"),
+        (MEL[:, :1], "single frame"),
+        (MEL * torch.nan, "NaN"),
+        (MEL.int(), "floating point"),
+        (MEL.numpy().astype(object), "floating point"),
+        (MEL.tolist()[0], "shape"),
+        ("mel.npy", "floating point"),
+        (None, "floating point"),
+    ],
+)
+def test_a_mel_that_is_none_is_told_before_any_work(vocoder: Vocoder, mel: Any, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        vocoder.stream(mel)  # nothing is drawn from the stream
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"steps": 0}, "steps must be at least 1, not 0"),
+        ({"steps": -1}, "not -1"),
+        ({"sampler": "euler"}, "'euler'; there are ancestral, ddim, dpm-solver++"),
+        ({"chunk_frames": 0}, "at least 1 frame, not 0"),
+    ],
+)
+def test_options_that_make_no_sense(vocoder: Vocoder, options: Any, words: str) -> None:
+    with pytest.raises(InputError) as error:
+        vocoder.stream(MEL, **options)
+    assert words in str(error.value)
+
+
+def test_the_default_is_bundled() -> None:
+    assert DEFAULT in bundled()
+    assert find_checkpoint(DEFAULT).is_dir()
+    vocoder = diffwave.Vocoder.from_pretrained(device="cpu")
+    assert vocoder.config.mel == preset("hifigan")
+    wave = vocoder(MEL[:, :20])
+    assert wave.shape == (20 * HOP,)
+    assert 0.001 < wave.std() < 1  # of the loudness of speech
+
+
+def test_a_folder_goes_before_a_bundled_name(
+    tmp_path: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_checkpoint, tmp_path / DEFAULT)
+    monkeypatch.chdir(tmp_path)
+    assert Vocoder.from_pretrained(DEFAULT, "cpu").config == spectral_config()
+    assert Vocoder.from_pretrained(Path(DEFAULT), "cpu").config == spectral_config()
+
+
+@pytest.mark.parametrize("name", ["nonsense", "/a/b", "./a", "../a", "a/b/c", ""])
+def test_no_such_checkpoint(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    if name == "":  # the current folder, as a path
+        with pytest.raises(InputError, match="not a checkpoint"):
+            Vocoder.from_pretrained(name)
+        return
+    with pytest.raises(InputError, match=r"neither a folder nor .*ljspeech-22k"):
+        Vocoder.from_pretrained(name)
+
+
+def test_the_hub_is_asked_for_owner_and_name(
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    asked: list[str] = []
+
+    def download(repository: str, **_: Any) -> str:
+        asked.append(repository)
+        return str(tiny_checkpoint)
+
+    monkeypatch.setattr(hub, "snapshot_download", download)
+    assert Vocoder.from_pretrained("owner/name", "cpu").config == spectral_config()
+    assert asked == ["owner/name"]
+
+    def fail(repository: str, **_: Any) -> str:
+        raise RuntimeError("404\nand many lines")
+
+    monkeypatch.setattr(hub, "snapshot_download", fail)
+    with pytest.raises(InputError, match=r"'owner/name'.*\(RuntimeError\)\.$"):
+        Vocoder.from_pretrained("owner/name")
+
+
+def test_without_the_hubs_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def missing(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name.startswith("huggingface_hub"):
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+    with pytest.raises(InputError, match="install huggingface_hub"):
+        Vocoder.from_pretrained("owner/name")
+
+
+@pytest.mark.parametrize("name", ["nonsense", "", "cuda:99", "cpu:x", "meta"])
+def test_no_such_device(name: str) -> None:
+    with pytest.raises(InputError, match="no device"):
+        Vocoder(DiffusionModel(spectral_config()), name)
+
+
+def test_the_package_offers_what_it_says() -> None:
+    assert diffwave.Vocoder is Vocoder
+    assert diffwave.InputError is InputError
+    with pytest.raises(AttributeError, match="nonsense"):
+        diffwave.nonsense  # noqa: B018
