@@ -8,11 +8,12 @@ of variance 1 would lie. In that unit speech looks alike in every convention, bu
 - if values lie beyond what a wave within -1..1 and the convention's floor can give; or
 - if it is no speech as it stands, but clearly is speech when read as another convention.
 
-The second rule errs on accepting. It asks for half a second and more, and lets noise, noisy speech,
-music, silence, quiet and smoothed mels pass. Nor can it tell conventions that differ only in the
-filterbank or in the sample rate (`espnet` and `speecht5`), or always tell quiet or loud log10 mels
-from Coqui's. The thresholds stand in the middle of the gaps measured between speech (two readers,
--12 to +12 dB), misread speech, and speech in white noise.
+The second rule errs on accepting: it wants a second or more, and lets noise, noisy speech, music,
+silence, quiet and smoothed mels pass. What it cannot tell apart: conventions that differ only in
+the filterbank or the sample rate (`espnet` and `speecht5`), loud log10 mels from Coqui's, quiet
+Coqui mels from log10 and, under a config with `mean` and `scale`, most of what lies near 0. The
+thresholds lie in the gaps measured between speech (two readers, -12 to +12 dB), misread speech,
+and speech in white noise.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ def ddim(
     noise: NoiseOfStep | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """DDIM without noise (Song et al. 2021, arXiv 2010.02502, eq. 12, eta 0); arguments as above."""
+    """DDIM, eta = 0 (Song et al. 2021, arXiv 2010.02502, eq. 12); arguments as for ancestral."""
     levels = check_levels(levels)
     for i, alpha_bar in enumerate(levels):
         x_0 = denoise(x, alpha_bar)

@@ -167,7 +167,6 @@ def test_a_subfolder_that_cannot_be_made(
     assert synthesize(mels, tmp_path / "out") == 2
     first, last = capsys.readouterr().err.splitlines()
     assert first.startswith(f"{mels / 'deep/er/b.npy'}: Cannot write {tmp_path / 'out/deep/er'}")
-    assert "1 of 3" not in last
     assert "1 of 2" in last
     assert (tmp_path / "out" / "a.wav").exists()
 
@@ -218,9 +217,7 @@ def test_two_of_one_name(
     assert not (tmp_path / "out").exists()
 
 
-def test_results_inside_the_input_folder_are_no_input(
-    mels: Path, synthesize: Synthesize
-) -> None:
+def test_results_inside_the_input_folder_are_no_input(mels: Path, synthesize: Synthesize) -> None:
     for _ in range(2):
         assert synthesize(mels, mels / "out") == 0
         assert names(mels / "out") == {"a.wav", "deep/er/b.wav"}

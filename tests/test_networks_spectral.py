@@ -139,7 +139,7 @@ def test_the_noise_level_matters_and_is_each_examples_own() -> None:
     x_t, _, mel = make_inputs(1)
     levels = torch.tensor([0.1, 0.11, 1.0])
     found = net(x_t.expand(3, -1, -1, -1), levels, mel.expand(3, -1, -1))
-    assert float((found[0] - found[1]).abs().max()) > 1e-3
+    assert bool(((found[0] - found[1]).abs() > 1e-3).any())
     for i in range(3):
         torch.testing.assert_close(found[i : i + 1], net(x_t, levels[i : i + 1], mel))
 
@@ -256,7 +256,7 @@ def test_bfloat16_autocast_is_close_enough() -> None:
     assert rough.dtype == torch.float32
     assert bool(rough.isfinite().all())
     assert not torch.equal(rough, exact)
-    assert float((rough - exact).norm() / exact.norm()) < 0.05
+    assert bool((rough - exact).norm() < 0.05 * exact.norm())
 
 
 @pytest.mark.parametrize("frames", [1, 2])

@@ -85,7 +85,7 @@ def load_corpus(
         else:
             corpus.train.append(clip)
     if not corpus.train:
-        why = f"; for example: {corpus.rejected[0]}" if corpus.rejected else " all are validation."
+        why = f"; for example: {corpus.rejected[0]}" if corpus.rejected else "; all are validation."
         raise InputError(
             f"None of the {len(paths)} audio files below {folder} can be trained on{why}"
         )

@@ -129,8 +129,7 @@ def check_same_model(
         ours: configuration that they are to be used with.
         owner: of `theirs`, the subject of the sentence.
     """
-    there = _flat(_json_types(theirs) if isinstance(theirs, ModelConfig) else theirs)
-    here = _flat(_json_types(ours))
+    there, here = _flat(_json_types(theirs)), _flat(_json_types(ours))
     for key in [*here, *there]:
         if key.startswith("sampling.") or key == "mel.name":
             continue
@@ -140,8 +139,9 @@ def check_same_model(
             )
 
 
-def _json_types(config: ModelConfig) -> dict[str, Any]:
-    return cast(dict[str, Any], json.loads(json.dumps(config.to_dict())))
+def _json_types(config: ModelConfig | Mapping[str, Any]) -> dict[str, Any]:
+    data = config.to_dict() if isinstance(config, ModelConfig) else config
+    return cast(dict[str, Any], json.loads(json.dumps(data)))
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

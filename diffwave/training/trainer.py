@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import logging
 import math
 import signal
@@ -13,22 +12,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from diffwave.checkpoint import load_checkpoint, save_checkpoint
 from diffwave.device import choose_device, faster_precision
 from diffwave.errors import InputError
-from diffwave.files import atomic_path
 from diffwave.mel import MelSpectrogram
 from diffwave.model import DiffusionModel
 from diffwave.representation import SpectralRepresentation
 from diffwave.training.config import OptimConfig, RunConfig, TrainConfig
 from diffwave.training.data import Clip, Crops, load_corpus
 from diffwave.training.envelope import fit_envelope
+from diffwave.training.logbook import Logbook
 from diffwave.training.losses import DenoisingLoss, Network, UnrolledLoss
 from diffwave.training.state import (
     Ema,
@@ -126,7 +125,7 @@ def _initialise(model: DiffusionModel, init: str, crops: Crops) -> None:
 def _loop(run: _Run, progress_bar: bool) -> None:
     settings, progress = run.config.run, run.progress
     loss_of = _loss_function(run)
-    logbook = _Logbook(run.folder, progress)
+    logbook = Logbook(run.folder, progress)
     measured: list[tuple[float, float]] = []
     last_step = progress.step
     last_save = last_validation = progress.minutes
@@ -216,7 +215,7 @@ def _optimise(
     return measured[0], measured[1]
 
 
-def _validate(run: _Run, logbook: _Logbook) -> None:
+def _validate(run: _Run, logbook: Logbook) -> None:
     """Judge the averaged weights."""
     loss_of = DenoisingLoss(run.model, run.config.loss)
     run.ema.swap()
@@ -275,40 +274,6 @@ def _compiled(network: torch.nn.Module) -> Network:
     return call
 
 
-class _Logbook:
-    """`metrics.csv`, one row per measured value, appended at once; and TensorBoard."""
-
-    def __init__(self, folder: Path, progress: Progress) -> None:
-        """Whatever a killed run has noted after the step it is resumed from is dropped."""
-        self.progress, self.path = progress, folder / "metrics.csv"
-        kept = []
-        if self.path.exists():
-            with self.path.open(newline="", encoding="utf-8") as file:
-                kept = [
-                    row
-                    for row in csv.reader(file)
-                    if len(row) == 4 and row[0].isdecimal() and int(row[0]) <= progress.step
-                ]
-        with atomic_path(self.path) as path, path.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([("step", "minutes", "name", "value"), *kept])
-        self.writer = SummaryWriter(folder / "tensorboard", purge_step=progress.step + 1)
-
-    def add_rows(self, values: dict[str, float]) -> None:
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            for name, value in values.items():
-                minutes = f"{self.progress.minutes:.2f}"
-                writer.writerow((self.progress.step, minutes, name, f"{value:.6g}"))
-
-    def add_training(self, values: dict[str, float]) -> None:
-        self.add_rows(values)
-        for name, value in values.items():
-            self.writer.add_scalar(f"train/{name}", value, self.progress.step)
-
-    def close(self) -> None:
-        self.writer.close()
-
-
 @contextlib.contextmanager
 def _stop_signal() -> Iterator[list[int]]:
     """A list that a SIGINT or SIGTERM puts something into, instead of killing the process.
@@ -317,11 +282,11 @@ def _stop_signal() -> Iterator[list[int]]:
     list stays empty.
     """
     received: list[int] = []
-    old = {}
+    old: dict[signal.Signals, Any] = {}
 
     def note(number: int, frame: FrameType | None) -> None:
         received.append(number)
-        signal.signal(number, old[number])
+        signal.signal(number, old[signal.Signals(number)])
 
     if threading.current_thread() is threading.main_thread():
         old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

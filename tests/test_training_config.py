@@ -1,0 +1,204 @@
+"""Settings of a run: what YAML and overrides become, and what is said about a wrong one."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import pytest
+
+from diffwave.errors import InputError
+from diffwave.mel import PRESETS
+from diffwave.training.config import TrainConfig
+from diffwave.training.run import read_config
+
+
+@pytest.fixture
+def yaml_file(tmp_path: Path) -> Path:
+    path = tmp_path / "conf.yaml"
+    path.write_text(
+        "mel: vocos\n"
+        "data:\n"
+        "  folder: clips\n"
+        "  validation: ['a*', 'b*']\n"
+        "  gain_db: [-3, 3]\n"
+        "optim:\n"
+        "  lr: 1e-4\n"
+        "loss:\n"
+        "  bin_weights: [[0, 1], [4000, 0.5]]\n"
+        "spectral:\n"
+        "  dilations: [1, 3]\n"
+        "sampling:\n"
+        "  angles: {2: [1, 0.5]}\n"
+        "run:\n",
+        encoding="utf-8",
+    )
+    return path
+
+
+def test_no_settings_are_the_defaults(tmp_path: Path) -> None:
+    assert read_config(None) == TrainConfig()
+    (tmp_path / "empty.yaml").write_text("# nothing yet\n")
+    assert read_config(str(tmp_path / "empty.yaml")) == TrainConfig()
+
+
+def test_yaml_sets_every_kind_of_value(yaml_file: Path) -> None:
+    config = read_config(str(yaml_file))
+    assert config.mel == "vocos"
+    assert config.data.folder == "clips"
+    assert config.data.validation == ["a*", "b*"]
+    assert config.data.gain_db == (-3.0, 3.0)
+    assert config.optim.lr == 1e-4  # which YAML itself takes for text
+    assert config.loss.bin_weights == [(0.0, 1.0), (4000.0, 0.5)]
+    assert config.spectral.dilations == (1, 3)
+    assert config.sampling.angles == {"2": [1.0, 0.5]}
+    assert config.run == TrainConfig().run  # a section that is empty
+    assert config.data.crop_frames == TrainConfig().data.crop_frames
+
+
+def test_overrides_change_the_file(yaml_file: Path) -> None:
+    overrides = ["optim.lr=0.5", "run.minutes=60", "data.validation=c*", "run.steps=1e3"]
+    config = read_config(str(yaml_file), [*overrides, "loss.unrolled_angles=[1, .7, .4]"])
+    assert config.optim.lr == 0.5
+    assert config.run.minutes == 60
+    assert isinstance(config.run.minutes, float)
+    assert config.data.validation == ["c*"]
+    assert config.run.steps == 1000
+    assert isinstance(config.run.steps, int)
+    assert config.loss.unrolled_angles == [1.0, 0.7, 0.4]
+    assert config.mel == "vocos"
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("run.minuts=3", r"no setting run\.minuts; did you mean run\.minutes\?"),
+        ("spectrall.channels=3", r"no setting spectrall; did you mean spectral\?"),
+        ("spectral.chanels=3", r"did you mean spectral\.channels\?"),
+        ("zzz=1", "no setting zzz; there are mel, network"),
+        ("run.steps", "KEY=VALUE"),
+        ("data=3", "data needs settings of its own"),
+        ("mel.name=x", r"mel has a value of a wrong type"),
+        ("run.steps.first=1", r"run\.steps has a value of a wrong type"),
+        ("optim.lr=fast", r"optim\.lr has a value of a wrong type, 'fast'; its default is 0.002"),
+        ("optim.lr=", r"optim\.lr .* wrong type, None"),
+        ("optim.lr=true", r"optim\.lr .* wrong type, True"),
+        ("run.steps=1.5", r"run\.steps .* wrong type, 1\.5"),
+        ("run.steps=true", r"run\.steps .* wrong type, True"),
+        ("run.compile=0", r"run\.compile .* wrong type, 0; its default is True"),
+        ("run.folder=[1]", r"run\.folder .* wrong type"),
+        ("data.gain_db=[1, 2, 3]", r"data\.gain_db .* wrong type, \[1, 2, 3\]"),
+        ("data.gain_db=3", r"data\.gain_db must be a list, not 3"),
+        ("data.validation=[1, 2]", r"data\.validation .* wrong type"),
+        ("data.validation={a: b}", r"data\.validation must be a list"),
+        ("spectral.dilations=[1, a]", r"spectral\.dilations .* wrong type, \[1, 'a'\]"),
+        ("loss.bin_weights=[1, 2]", r"loss\.bin_weights .* wrong type"),
+        ("sampling.angles=[1]", r"sampling\.angles must be a mapping"),
+        ("sampling.angles={4: 3}", r"sampling\.angles .* wrong type"),
+        ("run.folder=[a", "not valid YAML"),
+    ],
+)
+def test_a_wrong_setting_is_named(override: str, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence) as caught:
+        read_config(None, [override])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "data.crop_frames=0",
+        "data.crop_frames=8",  # nothing is left between the edges
+        "data.gain_db=[3, -3]",
+        "data.dither=-1",
+        "optim.batch_size=0",
+        "optim.lr=0",
+        "optim.lr=.nan",
+        "optim.last_lr=2",
+        "optim.warmup_steps=-1",
+        "optim.weight_decay=-1",
+        "optim.betas=[0.9, 1]",
+        "optim.clip_norm=0",
+        "optim.ema=1",
+        "loss.bin_weights=[]",
+        "loss.bin_weights=[[100, 1], [50, 1]]",
+        "loss.bin_weights=[[0, 0]]",
+        "loss.edge_frames=-1",
+        "loss.denoising=0",
+        "loss.unrolled=-1",
+        "loss.repulsion=-1",
+        "loss.unrolled_angles=[]",
+        "loss.unrolled_angles=[0.5, 0.6]",
+        "loss.unrolled_angles=[1, 0.9]",  # would be moved above the first
+        "loss.unrolled_angles=[1, 0.1]",  # would be moved below 0
+        "loss.unrolled_jitter=-1",
+        "run.steps=0",
+        "run.minutes=0",
+        "run.log_steps=0",
+        "run.seed=-1",
+        "run.threads=-1",
+        "run.checkpoint_minutes=-1",
+        "run.resume=maybe",
+        "run.precision=half",
+        "network=transformer",
+    ],
+)
+def test_a_senseless_value_is_refused_by_name(override: str) -> None:
+    key = "loss.unrolled" if "jitter" in override else override.split("=")[0]
+    with pytest.raises(InputError, match=key) as caught:
+        read_config(None, [override])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("override", ["spectral.channels=-1", "diffusion.schedule=none"])
+def test_settings_of_the_model_are_checked_too(override: str) -> None:
+    with pytest.raises(InputError):
+        read_config(None, [override])
+
+
+def test_a_file_that_is_no_yaml(tmp_path: Path) -> None:
+    path = tmp_path / "conf.yaml"
+    with pytest.raises(InputError, match=r"Cannot read .*conf\.yaml: No such file"):
+        read_config(str(path))
+    with pytest.raises(InputError, match="Cannot read"):
+        read_config(str(tmp_path))
+    path.write_text("mel: hifigan\nrun: [1, 2\n")
+    with pytest.raises(InputError, match=r"conf\.yaml is not valid YAML at line"):
+        read_config(str(path))
+    path.write_text("just words\n")
+    with pytest.raises(InputError, match="must hold settings"):
+        read_config(str(path))
+    path.write_bytes(b"\xff\xfe\x00\x80 audio?")
+    with pytest.raises(InputError, match="not valid YAML"):
+        read_config(str(path))
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_model_follows_the_mel_preset(name: str) -> None:
+    mel = PRESETS[name]
+    spectral = TrainConfig(mel=name).model_config()
+    assert spectral.mel == mel
+    assert spectral.space is not None
+    assert spectral.space.n_fft == mel.n_fft
+    assert spectral.network.n_mels == mel.n_mels
+    waveform = TrainConfig(mel=name, network="waveform").model_config()
+    assert waveform.space is None
+    assert waveform.network.n_mels == mel.n_mels
+
+
+def test_scaling_of_the_mel_is_in_units_of_the_preset() -> None:
+    """One loudness enters the network as one number, whatever the convention calls it."""
+    amplitude = 0.03
+    for name in ("hifigan", "espnet", "coqui"):
+        config = TrainConfig(mel=name).model_config()
+        network = config.network
+        value = config.mel.log_factor * math.log(amplitude) + config.mel.offset
+        entering = (value - network.mel_mean) / network.mel_scale  # type: ignore[union-attr]
+        assert entering == pytest.approx((math.log(amplitude) + 5) / 2.5)
+
+
+def test_an_unconditional_waveform_network_stays_so() -> None:
+    config = TrainConfig(network="waveform")
+    config.waveform = dataclasses.replace(config.waveform, n_mels=0)
+    assert config.model_config().network.n_mels == 0

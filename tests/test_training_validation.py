@@ -1,0 +1,168 @@
+"""What a run is judged by: reproducible numbers, and what a listener finds in TensorBoard."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from signals import speech_like
+from tiny import random_model, spectral_config, waveform_config
+from torch import Tensor
+
+from diffwave.evaluation import metrics
+from diffwave.training import validation
+from diffwave.training.config import LossConfig
+from diffwave.training.data import Clip
+from diffwave.training.losses import DenoisingLoss
+from diffwave.training.validation import LEVELS, LISTENED, picture, validate
+
+spectral = random_model(spectral_config())
+
+
+class Notes:
+    """Stands in for TensorBoard's writer."""
+
+    def __init__(self) -> None:
+        self.scalars: dict[str, float] = {}
+        self.audio: dict[str, Tensor] = {}
+        self.images: dict[str, Tensor] = {}
+
+    def add_scalar(self, tag: str, value: float, step: int) -> None:
+        assert step == 7
+        self.scalars[tag] = value
+
+    def add_audio(self, tag: str, wave: Tensor, step: int, sample_rate: int) -> None:
+        assert (step, sample_rate) == (7, 22050)
+        self.audio[tag] = wave
+
+    def add_image(self, tag: str, image: Tensor, step: int) -> None:
+        assert step == 7
+        self.images[tag] = image
+
+
+def clip(seconds: float, seed: int = 0) -> Clip:
+    samples = (speech_like(seconds, 22050, seed) * 32768).astype(np.int16)
+    return Clip(f"clip{seed}", samples)
+
+
+def judge(clips: list[Clip], model: object = spectral) -> tuple[dict[str, float], Notes]:
+    notes = Notes()
+    loss = DenoisingLoss(model, LossConfig())  # type: ignore[arg-type]
+    return validate(model, loss, clips, notes, 7), notes  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def no_pesq(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the package is not installed: PESQ takes most of the time."""
+    monkeypatch.setattr(validation, "choose_metrics", lambda names: ({}, {"pesq": "missing"}))
+
+
+@pytest.mark.parametrize("config", [spectral_config(), waveform_config()])
+def test_losses_are_fixed_numbers(config: object) -> None:
+    model = random_model(config)  # type: ignore[arg-type]
+    clips = [clip(0.3, 0), clip(0.2, 1)]
+    values, notes = judge(clips, model)
+    torch.manual_seed(12)  # nothing is left to chance
+    assert judge(clips, model)[0] == values
+    levels = [values[f"loss_level_{i}"] for i in range(LEVELS)]
+    assert values.keys() == {"loss_validation", *(f"loss_level_{i}" for i in range(LEVELS))}
+    assert all(map(math.isfinite, levels))
+    assert values["loss_validation"] == pytest.approx(sum(levels) / LEVELS)
+    assert notes.scalars == {f"validation/{name}": value for name, value in values.items()}
+    assert not any(p.grad is not None for p in model.parameters())
+
+
+def test_losses_are_taken_of_the_end_of_a_clip(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(validation, "CROP_FRAMES", 20)
+    length = spectral.representation.context(20)
+    long = clip(0.7)
+    end = Clip("end", long.samples[-length:])
+    values, _ = judge([long])
+    again, _ = judge([end])
+    assert values == again
+
+
+def test_losses_are_means_over_clips(monkeypatch: pytest.MonkeyPatch) -> None:
+    silence = Clip("silence", np.zeros(15000, np.int16))
+    both, _ = judge([clip(0.6), silence])
+    one, _ = judge([clip(0.6)])
+    assert both["loss_validation"] != one["loss_validation"]
+    assert all(map(math.isfinite, both.values()))
+
+
+def test_noise_levels_are_told_apart() -> None:
+    """Of a quiet state v is cos(pi u / 2) eps, all of which a network misses that predicts 0."""
+    model = random_model(spectral_config())
+    with torch.no_grad():
+        model.network.filter.weight.zero_()
+        model.network.filter.bias.zero_()
+        model.representation.envelope_bias.add_(20)
+    values, _ = judge([clip(0.6)], model)
+    levels = [values[f"loss_level_{i}"] for i in range(LEVELS)]
+    expected = [math.cos(math.pi / 2 * (i + 0.5) / LEVELS) ** 2 for i in range(LEVELS)]
+    assert levels == pytest.approx(expected, rel=0.05)
+
+
+def test_some_clips_are_generated() -> None:
+    seconds = (0.5, 0.3, 0.6, 0.7)
+    clips = [clip(s, i) for i, s in enumerate(seconds)]
+    _, notes = judge(clips)
+    assert len(notes.images) == LISTENED == 3
+    for i in range(LISTENED):
+        original, generated = (notes.audio[f"clip{i}/{kind}"] for kind in ("original", "generated"))
+        assert original.shape == generated.shape
+        assert len(clips[i].samples) - original.shape[1] < 256
+        torch.testing.assert_close(original[0], clips[i].wave()[: original.shape[1]])
+        assert 0 < float(generated.abs().max()) <= 1
+        image = notes.images[f"clip{i}/mel"]
+        assert image.shape == (1, 160, original.shape[1] // 256)
+        assert 0 <= float(image.min()) <= float(image.max()) <= 1
+
+
+def test_generated_as_the_model_is_sampled() -> None:
+    """With the model's own number of steps and sampler, the same noise each time."""
+    _, first = judge([clip(0.4)])
+    _, second = judge([clip(0.4)])
+    assert torch.equal(first.audio["clip0/generated"], second.audio["clip0/generated"])
+    from diffwave.vocoder import Vocoder
+
+    vocoder = Vocoder(spectral, "cpu")
+    wave = vocoder(vocoder.mel(clip(0.4).wave()))
+    heard = first.audio["clip0/generated"][0]
+    torch.testing.assert_close(heard, wave[: len(heard)].clamp(-1, 1))
+
+
+def test_pesq_is_the_mean_of_what_can_be_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([1.5, float("nan"), 2.5])
+    scorer = metrics.Metric(lambda a, b, rate: next(scores), "", "higher", "pesq", "")
+    monkeypatch.setattr(validation, "choose_metrics", lambda names: ({"pesq": scorer}, {}))
+    values, notes = judge([clip(0.4, i) for i in range(3)])
+    assert values["pesq"] == notes.scalars["validation/pesq"] == 2.0
+    scores = iter([float("nan")])
+    assert "pesq" not in judge([clip(0.4)])[0]
+
+
+def test_too_little_to_judge_by() -> None:
+    assert judge([])[0] == {}
+    values, notes = judge([Clip("tiny", np.ones(500, np.int16))])
+    assert values == {}
+    assert not notes.audio
+    short = Clip("short", clip(0.4).samples[:1500])  # a mel, but no frame between the edges
+    values, notes = judge([short])
+    assert values == {}
+    assert notes.audio["short/generated"].shape[1] <= 1500
+
+
+def test_picture_stands_upright() -> None:
+    original = torch.zeros(3, 5)
+    original[0, 0] = 1.0  # the lowest band
+    original[2, 1] = -1.0
+    image = picture(original, torch.full((3, 4), 9.0))
+    assert image.shape == (1, 6, 4)
+    assert float(image[0, 2, 0]) == 1
+    assert float(image[0, 0, 1]) == 0
+    assert float(image[0, 1, 2]) == 0.5
+    assert bool((image[0, 3:] == 1).all())
+    assert bool(torch.isfinite(picture(torch.zeros(3, 5), torch.zeros(3, 5))).all())
