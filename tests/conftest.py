@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -46,3 +47,7 @@ def vocoder(tiny_checkpoint: Path) -> Vocoder:
 def waveform_vocoder(tiny_waveform_checkpoint: Path) -> Vocoder:
     """A small DiffWave with random weights."""
     return Vocoder.from_pretrained(tiny_waveform_checkpoint, "cpu")
+
+
+# A shell starts its background jobs with Ctrl-C ignored, which every child would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)

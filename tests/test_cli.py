@@ -20,6 +20,7 @@ from diffwave import cli, commands
 from diffwave.errors import InputError
 
 ROOT = Path(__file__).parent.parent
+TIMEOUT = 300  # seconds; far more than a busy machine needs
 
 
 def one_line(capsys: pytest.CaptureFixture[str], *words: str) -> None:
@@ -149,7 +150,7 @@ def test_a_command_fixed_beforehand(
 @pytest.mark.parametrize("module", ["torch", "numpy", "soundfile"])
 def test_help_does_not_wait_for_pytorch(module: str) -> None:
     code = f"import diffwave.cli, sys; sys.exit({module!r} in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=120).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=TIMEOUT).returncode == 0
 
 
 def test_info_lists_the_bundled(capsys: pytest.CaptureFixture[str]) -> None:
@@ -243,7 +244,7 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     process.stdout.close()
     assert process.stderr is not None
     error = process.stderr.read()
-    assert process.wait(120) == 0
+    assert process.wait(TIMEOUT) == 0
     assert error == b""
 
 
@@ -256,7 +257,7 @@ def test_output_that_cannot_be_printed() -> None:
             stderr=subprocess.PIPE,
             text=True,
             cwd=ROOT,
-            timeout=120,
+            timeout=TIMEOUT,
         )
     assert result.returncode == 2
     assert result.stderr == "diffwave: Output: No space left on device.\n"
@@ -274,7 +275,7 @@ def test_interrupted_while_pytorch_loads() -> None:
         "sys.exit(cli.main(['info']))\n"
     )
     result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=TIMEOUT
     )
     assert result.returncode == 130
     assert result.stderr == "diffwave: stopped.\n"

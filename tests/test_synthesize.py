@@ -309,7 +309,7 @@ SINGLE: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 # Those that are started from nothing, one of a kind; and those that end before PyTorch is loaded.
-COLD = ("array", "pickle", "missing", "output folder missing", "checkpoint cut", "device absent")
+COLD = ("array", "pickle", "missing", "checkpoint cut")
 INSTANT = ("steps 0", "steps -1", "threads", "chunk", "bits", "seed", "option", "nothing")
 
 Start = Callable[[list[str], Path], subprocess.CompletedProcess[str]]
@@ -528,7 +528,7 @@ def test_the_script_and_the_command_and_the_library_agree(
     np.testing.assert_allclose(samples, vocoder(MEL).numpy(), atol=1.01 / 2**15)
 
 
-@pytest.mark.parametrize("bits", ["16", "24", "float"])
+@pytest.mark.parametrize("bits", ["24", "float"])
 def test_same_seed_same_bytes(
     bits: str, warm: Start, good: Good, tmp_path: Path, tiny_checkpoint: Path
 ) -> None:
@@ -548,7 +548,7 @@ def test_same_seed_same_bytes(
     assert found["one.wav"] == found["two.wav"]
     one, other = (soundfile.read(tmp_path / name)[0] for name in ("one.wav", "other.wav"))
     assert np.abs(one - other).max() > 1e-3
-    subtype = {"16": "PCM_16", "24": "PCM_24", "float": "FLOAT"}[bits]
+    subtype = {"24": "PCM_24", "float": "FLOAT"}[bits]
     assert soundfile.info(tmp_path / "one.wav").subtype == subtype
 
 
@@ -562,9 +562,8 @@ def test_the_bundled_vocoder_from_anywhere(tmp_path: Path) -> None:
     assert 1e-3 < wave.std() < 1
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["-h"]])
-def test_help(arguments: list[str]) -> None:
-    result = run(*arguments)
+def test_help() -> None:
+    result = run("--help")
     assert (result.returncode, result.stderr) == (0, "")
     for words in ("usage: synthesize.py", "--checkpoint", "--steps", "--seed", ".safetensors"):
         assert words in result.stdout
