@@ -8,7 +8,7 @@ of variance 1 would lie. In that unit speech looks alike in every convention, bu
 - if values lie beyond what a wave within -1..1 and the convention's floor can give; or
 - if it is no speech as it stands, but clearly is speech when read as another convention.
 
-The second rule errs on accepting: it wants a second or more, and lets noise, noisy speech, music,
+The second rule errs on accepting: it wants 128 frames, and lets noise, noisy speech, music,
 silence, quiet and smoothed mels pass. What it cannot tell apart: conventions that differ only in
 the filterbank or the sample rate (`espnet` and `speecht5`), loud log10 mels from Coqui's, quiet
 Coqui mels from log10 and, under a config with `mean` and `scale`, most of what lies near 0. The
