@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NoReturn
 
+from diffwave.arguments import ARGUMENTS, HELP
 from diffwave.errors import InputError
 
 
@@ -29,8 +31,8 @@ def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:
     try:
         if command is not None:
             prog = f"{command}.py"
-            parser = _Parser(prog=prog, description=_HELP[command], formatter_class=_formatter)
-            _ARGUMENTS[command](parser)
+            parser = _Parser(prog=prog, description=HELP[command], formatter_class=_formatter)
+            ARGUMENTS[command](parser)
             options = parser.parse_args(arguments)
         else:
             options = _full_parser().parse_args(arguments)
@@ -87,121 +89,19 @@ def _full_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="diffwave", description="A diffusion vocoder: mel-spectrogram to speech.")
     parser.add_argument("--version", action="version", version=f"diffwave {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, add_arguments in _ARGUMENTS.items():
+    for name, add_arguments in ARGUMENTS.items():
         add_arguments(
             subparsers.add_parser(
-                name, help=_HELP[name], description=_HELP[name], formatter_class=_formatter
+                name, help=HELP[name], description=HELP[name], formatter_class=_formatter
             )
         )
     return parser
 
 
-def _at_least(least: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        if (value := int(text)) < least:
-            raise argparse.ArgumentTypeError(f"must be at least {least}, not {value}")
-        return value
-
-    return number
-
-
-def _synthesize_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "input",
-        help="a mel-spectrogram (.npy, .npz, .pt, .safetensors), a recording to analyse and "
-        "resynthesise (.wav, .flac, .ogg, .mp3), or a folder of either",
-    )
-    parser.add_argument("output", help="a .wav or .flac file; a folder if the input is one")
-    _model_arguments(parser)
-    parser.add_argument("--seed", type=int, default=0, help="same seed, same wave")
-    parser.add_argument("--bits", choices=("16", "24", "float"), default="16", help="sample format")
-    parser.add_argument(
-        "--chunk",
-        type=_at_least(1),
-        default=1024,
-        metavar="FRAMES",
-        help="frames at a time; bounds memory",
-    )
-
-
-def _model_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--checkpoint", metavar="NAME", help="bundled name, folder or hub id (default: the bundled)"
-    )
-    parser.add_argument(
-        "--steps", type=_at_least(1), help="network calls (default: the checkpoint's)"
-    )
-    parser.add_argument(
-        "--sampler", help="ddim, dpm-solver++ or ancestral (default: the checkpoint's)"
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    parser.add_argument(
-        "--threads", type=_at_least(0), default=0, help="CPU threads; 0: PyTorch's choice"
-    )
-
-
-def _mel_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("input", help="a recording")
-    parser.add_argument("output", help="a .npy file")
-    parser.add_argument("--preset", default="hifigan", help="mel convention")
-
-
-def _info_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", nargs="?", help="default: list the bundled ones")
-
-
-def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("reference", help="folder of original recordings")
-    parser.add_argument(
-        "generated", nargs="?", help="folder of generated audio of the same names; or a checkpoint:"
-    )
-    _model_arguments(parser)
-    parser.add_argument("--seed", type=int, default=0, help="of the generated audio")
-    parser.add_argument(
-        "--only", default="*", metavar="PATTERN", help="recordings to take, for a checkpoint"
-    )
-    parser.add_argument("--metrics", default="", help="comma-separated; default: all")
-    parser.add_argument(
-        "--save", action="append", default=[], metavar="FILE", help=".json, .csv or .md; repeatable"
-    )
-
-
-def _train_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", nargs="?", help="YAML file; default: the defaults")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override a setting, e.g. --set run.minutes=60 (repeatable)",
-    )
-
-
-_HELP = {
-    "synthesize": "Turn mel-spectrograms into speech.",
-    "mel": "Make a mel-spectrogram of a recording.",
-    "info": "Describe a checkpoint.",
-    "evaluate": "Score generated audio, or a checkpoint, against recordings.",
-    "train": "Train a vocoder, or go on training one.",
-}
-_ARGUMENTS = {
-    "synthesize": _synthesize_arguments,
-    "mel": _mel_arguments,
-    "info": _info_arguments,
-    "evaluate": _evaluate_arguments,
-    "train": _train_arguments,
-}
-
-
 def _run(command: str, options: argparse.Namespace) -> int:
     # Imported here: --help and a wrong argument need not wait for PyTorch.
-    if command == "train":
-        from diffwave.training.run import run
-
-        return run(options.config, options.set)
-    from diffwave import commands
-
-    return int(getattr(commands, command)(options))
+    module = importlib.import_module(f"diffwave.commands.{command}")
+    return int(module.run(options))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -97,6 +98,19 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     _sync_folder(target.parent)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what a process that was killed while it wrote has left in a folder.
+
+    Only for a folder that nobody else writes to now.
+    """
+    for entry in folder.iterdir():
+        if re.fullmatch(r"\.[0-9a-f]{16}\.(tmp(\..*)?|old)", entry.name):
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
 
 
 def write_error(path: str | os.PathLike[str], error: OSError) -> InputError:

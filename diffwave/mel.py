@@ -14,9 +14,17 @@ from torch.nn import functional as F
 
 from diffwave.errors import InputError
 from diffwave.mel_check import check_mel
-from diffwave.mel_config import PRESETS, MelConfig, preset
+from diffwave.mel_config import PRESETS, MelConfig, mel_config, preset
 
-__all__ = ["PRESETS", "MelConfig", "MelSpectrogram", "check_mel", "mel_filterbank", "preset"]
+__all__ = [
+    "PRESETS",
+    "MelConfig",
+    "MelSpectrogram",
+    "check_mel",
+    "mel_config",
+    "mel_filterbank",
+    "preset",
+]
 
 
 def hz_to_mel(hz: Tensor, scale: str) -> Tensor:
@@ -101,15 +109,8 @@ class MelSpectrogram(nn.Module):
             raise InputError(
                 f"A wave of {length} samples is shorter than one frame of {config.n_fft}."
             )
-        with torch.autocast(wave.device.type, enabled=False):  # half precision would spoil the log
-            mel = self.scaled_log(self.filterbank @ self.magnitude(batch))
-        return mel[0] if wave.dim() == 1 else mel
-
-    def magnitude(self, wave: Tensor) -> Tensor:
-        """Amplitudes [B, n_fft // 2 + 1, T] of a wave [B, L] that holds its context."""
-        config = self.config
         stft = torch.stft(
-            wave,
+            batch,
             config.n_fft,
             config.hop_length,
             config.win_length,
@@ -117,10 +118,39 @@ class MelSpectrogram(nn.Module):
             center=False,
             return_complex=True,
         )
-        # With no epsilon abs() it is: its gradient at 0 is 0, that of a square root is infinite.
-        eps = config.magnitude_eps
-        magnitude = (stft.real**2 + stft.imag**2 + eps).sqrt() if eps else stft.abs()
-        return magnitude / self.window_norm if config.normalized else magnitude
+        mel = self.of_power(stft.real.square() + stft.imag.square())
+        return mel[0] if wave.dim() == 1 else mel
+
+    @property
+    def white_amplitude(self) -> Tensor:
+        """Mel amplitudes where every bin has the rms of white noise of variance 1, [n_mels, 1]."""
+        rms = 1.0 if self.config.normalized else self.window_norm
+        return rms * self.filterbank.sum(1, keepdim=True)
+
+    @property
+    def slope(self) -> Tensor:
+        """Change of a value per neper of amplitude, [n_mels, 1] or [] if all bands are alike."""
+        slope = torch.as_tensor(self.config.log_factor, device=self.filterbank.device)
+        return slope if self.scale is None else slope / self.scale
+
+    def of_power(self, power: Tensor) -> Tensor:
+        """Mel [B, n_mels, T] of the lower bins of a power spectrogram [B, bins, T].
+
+        The spectrogram is that of the window as it is, not normalised; bins left out count as 0.
+        """
+        # Half precision would spoil the logarithm. 1e-20 is below every floor, and keeps the
+        # gradient of the root finite.
+        with torch.autocast(power.device.type, enabled=False):
+            magnitude = torch.sqrt((power.float() + self.config.magnitude_eps).clamp_min(1e-20))
+            if self.config.normalized:
+                magnitude = magnitude / self.window_norm
+            return self.scaled_log(self.filterbank[:, : power.shape[1]] @ magnitude)
+
+    def amplitude(self, mel: Tensor) -> Tensor:
+        """Mel amplitudes [..., n_mels, T] of values of the convention: undoes `scaled_log`."""
+        if self.mean is not None and self.scale is not None:
+            mel = mel * self.scale + self.mean
+        return torch.exp((mel - self.config.offset) / self.config.log_factor)
 
     def scaled_log(self, mel: Tensor) -> Tensor:
         """Mel amplitudes [..., n_mels, T] to the values of the convention."""

@@ -209,6 +209,8 @@ PRESETS: dict[str, MelConfig] = {
         ),
         # BigVGAN v2, 44 kHz, 128 bands, hop 512
         MelConfig("bigvgan-44k", 44100, 2048, 512, 2048, 128, 0, 22050, **_HIFIGAN),
+        # Ours, for want of a common one: bigvgan-44k at 48 kHz
+        MelConfig("diffwave-48k", 48000, 2048, 512, 2048, 128, 0, 24000, **_HIFIGAN),
     )
 }  # fmt: skip
 
@@ -218,3 +220,22 @@ def preset(name: str) -> MelConfig:
     if name not in PRESETS:
         raise InputError(f"Unknown mel preset {name!r}; known are {', '.join(PRESETS)}.")
     return PRESETS[name]
+
+
+def mel_config(setting: str | Mapping[str, Any]) -> MelConfig:
+    """What a setting means: a preset's name, or a mapping of changes to a preset.
+
+    {"preset": "hifigan", "hop_length": 300} is HiFi-GAN's convention at another hop. Without
+    "preset" the changes are to `hifigan`.
+
+    Raises:
+        InputError: an unknown preset or setting, or settings that contradict each other.
+    """
+    if isinstance(setting, str):
+        return preset(setting)
+    changes = dict(setting)
+    base = preset(str(changes.pop("preset", "hifigan")))
+    if not changes:
+        return base
+    told = ", ".join(f"{key} {value}" for key, value in changes.items())
+    return MelConfig.from_dict({**base.to_dict(), "name": f"{base.name} with {told}", **changes})

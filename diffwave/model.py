@@ -16,12 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from diffwave import schedule
+from diffwave.consistency import agree_with_mel
 from diffwave.diffusion import v_of, x0_from_eps, x0_from_v
 from diffwave.errors import InputError
 from diffwave.mel import MelConfig, MelSpectrogram
 from diffwave.networks.spectral import SpectralNet, SpectralNetConfig
 from diffwave.networks.waveform import WaveformNet, WaveformNetConfig
 from diffwave.representation import (
+    EnergyPrior,
     SpectralConfig,
     SpectralRepresentation,
     WaveformRepresentation,
@@ -65,10 +67,14 @@ class SamplingConfig:
     angles: dict[str, list[float]] = field(default_factory=dict)
     """Noise levels for a number of steps, as angles u, noisiest first, where better ones than the
     plain ones are known."""
+    mel_rounds: int = 0
+    """Rounds of :mod:`diffwave.consistency` after the last step; spectral space only."""
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise InputError(f"The number of steps must be at least 1, not {self.steps}.")
+        if self.mel_rounds < 0:
+            raise InputError(f"Rounds of mel agreement are 0 or more, not {self.mel_rounds}.")
         get_sampler(self.sampler)
         for steps, angles in self.angles.items():
             falling = all(high > low for high, low in pairwise([*angles, 0]))
@@ -89,10 +95,18 @@ class ModelConfig:
     """Geometry of the spectral space; None: the chain runs on samples."""
     diffusion: DiffusionConfig = DiffusionConfig()
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    prior: EnergyPrior | None = None
+    """Of a chain on samples; None: unit noise."""
 
     def __post_init__(self) -> None:
         if isinstance(self.network, SpectralNetConfig) != (self.space is not None):
             raise InputError("A spectral network needs a spectral space, and only it does.")
+        if self.sampling.mel_rounds and self.space is None:
+            raise InputError("Rounds of mel agreement are for the spectral space.")
+        if self.prior is not None and self.space is not None:
+            raise InputError(
+                "An energy prior is for a chain on samples; an envelope does its work."
+            )
         ours = (self.network.n_mels, self.mel.hop_length)
         if self.network.n_mels not in (0, self.mel.n_mels):
             raise InputError(
@@ -105,6 +119,11 @@ class ModelConfig:
             frame = (self.mel.n_mels, self.mel.hop_length, self.mel.pad_left)
             if (self.space.n_mels, self.space.hop_length, self.space.pad_left) != frame:
                 raise InputError("The frames of the spectral space are not the mel frontend's.")
+            if self.sampling.mel_rounds and self.mel.win_length != self.mel.n_fft:
+                raise InputError(
+                    f"Rounds of mel agreement need a window as long as the transform, but the "
+                    f"mel's win_length is {self.mel.win_length} and its n_fft {self.mel.n_fft}."
+                )
             if self.network.bins != self.space.bins:
                 raise InputError(
                     f"The network has {self.network.bins} bins, the space {self.space.bins}."
@@ -154,7 +173,9 @@ class DiffusionModel(nn.Module):
             self.representation = SpectralRepresentation(config.space)
             self.network = SpectralNet(config.network)
         elif isinstance(config.network, WaveformNetConfig):
-            self.representation = WaveformRepresentation(config.mel.hop_length)
+            self.representation = WaveformRepresentation(
+                config.mel.hop_length, config.prior, self.mel
+            )
             self.network = WaveformNet(config.network)
         self.trained_levels: Tensor | None = None
         if config.diffusion.schedule != "angle":
@@ -186,6 +207,19 @@ class DiffusionModel(nn.Module):
             return x0_from_eps(x, prediction, alpha_bar)
 
         return denoise
+
+    def decode(self, state: Tensor, mel: Tensor, rounds: int | None = None) -> Tensor:
+        """Samples [B, T * hop_length] of the chain's last state, made to agree with the mel.
+
+        rounds replaces `sampling.mel_rounds`; of :mod:`diffwave.consistency`.
+        """
+        rounds = self.config.sampling.mel_rounds if rounds is None else rounds
+        space = self.representation
+        if not rounds or isinstance(space, WaveformRepresentation):
+            return space.decode(state, mel)
+        spectrum = space.coloured(state, mel)
+        spectrum = agree_with_mel(spectrum, mel, self.mel, space, rounds)
+        return space.trimmed(space.signal(spectrum))
 
     def levels(self, steps: int) -> Tensor:
         """alpha_bar that a chain of `steps` network calls visits, noisiest first, [steps].

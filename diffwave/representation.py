@@ -20,27 +20,75 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffwave.errors import InputError
+from diffwave.mel import MelSpectrogram
+
+
+@dataclass(frozen=True)
+class EnergyPrior:
+    """Standard deviation of PriorGrad's prior, sigma = sqrt(level / peak) within floor .. 1.
+
+    Source: Lee et al. 2022, arXiv 2106.06406, section 4: the root of the sum of a frame's mel
+    amplitudes, normalised to at most 1, and at least 0.1. The level here is the mean over bands of
+    the amplitude, in units of what white noise of variance 1 has there, so that it does not depend
+    on the mel convention.
+    """
+
+    floor: float = 1.0
+    """Smallest standard deviation; 1 is unit noise everywhere, DiffWave's own prior."""
+    peak: float = 0.22
+    """Level from which on the deviation is 1: the energy of 4 that the paper's authors divide by,
+    for the `hifigan` convention."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.floor <= 1 or not 0 < self.peak < float("inf"):
+            raise InputError(
+                f"An energy prior's floor must lie above 0 and not above 1, and its peak above 0, "
+                f"not {self.floor} and {self.peak}."
+            )
 
 
 class WaveformRepresentation(nn.Module):
-    """State = samples [B, T * hop_length], as in the paper; encode and decode are the identity."""
+    """State = samples over the prior's deviation, [B, T * hop_length].
 
-    def __init__(self, hop_length: int) -> None:
+    Without a prior the deviation is 1: the samples are the state, as in the paper. With one, the
+    chain of the state ends in unit noise where that of the samples ends in N(0, sigma^2), and the
+    squared error of the state is PriorGrad's (its Mahalanobis norm) of the samples.
+    """
+
+    def __init__(
+        self,
+        hop_length: int,
+        prior: EnergyPrior | None = None,
+        frontend: MelSpectrogram | None = None,
+    ) -> None:
+        """`frontend` made the mels that a prior reads its levels from."""
         super().__init__()
         self.hop_length = hop_length
         self.pad_left = 0
+        self.prior, self.frontend = prior, frontend
+
+    def deviation(self, mel: Tensor) -> Tensor:
+        """Standard deviation of the prior at every sample of [B, n_mels, T], [B, T * hop_length].
+
+        It steps from frame to frame: a sample's is that of the frame it belongs to.
+        """
+        if self.prior is None or self.frontend is None:
+            return torch.ones((), device=mel.device)
+        level = (self.frontend.amplitude(mel) / self.frontend.white_amplitude).mean(1)
+        sigma = (level / self.prior.peak).sqrt().clamp(self.prior.floor, 1)
+        return sigma.repeat_interleave(self.hop_length, dim=-1)
 
     def context(self, frames: int) -> int:
         """Number of samples that ``frames`` frames need."""
         return frames * self.hop_length
 
-    def encode(self, wave: Tensor, mel: Tensor | None = None) -> Tensor:
-        """The wave itself, [B, T * hop_length]."""
-        return wave
+    def encode(self, wave: Tensor, mel: Tensor) -> Tensor:
+        """State of samples [B, T * hop_length] and their mel [B, n_mels, T]."""
+        return wave / self.deviation(mel)
 
-    def decode(self, state: Tensor, mel: Tensor | None = None) -> Tensor:
-        """The state itself, [B, T * hop_length]."""
-        return state
+    def decode(self, state: Tensor, mel: Tensor) -> Tensor:
+        """Samples [B, T * hop_length] of a state."""
+        return state * self.deviation(mel)
 
     def noise(self, white: Tensor) -> Tensor:
         """Unit white noise is its own state."""
@@ -113,28 +161,53 @@ class SpectralRepresentation(nn.Module):
 
     def stft(self, wave: Tensor) -> Tensor:
         """Scaled STFT of [B, context(T)] samples -> [B, T, 2, K], each frame from its own start."""
-        frames = wave.unfold(-1, self.config.n_fft, self.hop_length) * self.window
-        spectrum = torch.fft.rfft(frames)[..., : self.config.bins]
+        spectrum = self.spectrum(wave)[..., : self.config.bins]
         return torch.stack((spectrum.real, spectrum.imag), dim=-2)
 
     def istft(self, state: Tensor) -> Tensor:
         """[B, T, 2, K] -> [B, T * hop_length] samples by weighted overlap-add (least squares)."""
-        frames = state.shape[1]
-        spectrum = F.pad(torch.complex(state[:, :, 0], state[:, :, 1]), (0, 1))
-        pieces = torch.fft.irfft(spectrum, n=self.config.n_fft) * self.synthesis_window
-        weight = (self.window * self.synthesis_window).expand(1, frames, -1)
-        total = self._overlap_add(pieces) / self._overlap_add(weight).clamp_min(1e-3)
-        return total[:, self.pad_left : self.pad_left + frames * self.hop_length]
+        return self.trimmed(self.signal(self.as_spectrum(state)))
 
-    def _overlap_add(self, pieces: Tensor) -> Tensor:
-        """[B, T, n_fft] -> [B, at least pad_left + T * hop_length]."""
-        frames, n_fft = pieces.shape[1:]
-        length = self.context(frames)
-        folded = F.fold(
-            pieces.transpose(1, 2), (1, length), kernel_size=(1, n_fft), stride=(1, self.hop_length)
+    def spectrum(self, wave: Tensor) -> Tensor:
+        """The same as complex numbers with the Nyquist bin, [B, T, K + 1]."""
+        frames = wave.unfold(-1, self.config.n_fft, self.hop_length)
+        return torch.fft.rfft(frames * self.window)
+
+    def as_spectrum(self, state: Tensor) -> Tensor:
+        """[B, T, 2, K] -> complex [B, T, K + 1]; the Nyquist bin is 0."""
+        return torch.complex(*(F.pad(part, (0, 1)) for part in state.unbind(2)))
+
+    def signal(self, spectrum: Tensor, norm: Tensor | None = None) -> Tensor:
+        """Samples [B, context(T)] whose STFT is nearest to [B, T, K + 1] (least squares).
+
+        norm is what :meth:`overlap_norm` gives for T, for those who ask often.
+        """
+        frames = torch.fft.irfft(spectrum, n=self.config.n_fft) * self.synthesis_window
+        return self._overlap_add(frames) * (
+            self.overlap_norm(frames.shape[1]) if norm is None else norm
         )
-        missing = self.pad_left + frames * self.hop_length - length
-        return F.pad(folded.flatten(1), (0, max(0, missing)))
+
+    def overlap_norm(self, frames: int) -> Tensor:
+        """One over the sum of the squared windows that overlap in every sample, [context(T)]."""
+        weight = (self.window * self.synthesis_window).expand(1, frames, -1)
+        return 1 / self._overlap_add(weight)[0].clamp_min(1e-3)
+
+    def trimmed(self, signal: Tensor) -> Tensor:
+        """The samples [B, T * hop_length] that belong to the frames, of [B, context(T)]."""
+        frames = (signal.shape[-1] - self.config.n_fft) // self.hop_length + 1
+        last = self.pad_left + frames * self.hop_length
+        return F.pad(signal, (0, max(0, last - signal.shape[-1])))[:, self.pad_left : last]
+
+    def _overlap_add(self, frames: Tensor) -> Tensor:
+        """[B, T, n_fft] -> [B, context(T)]. A frame is a few blocks of a hop; they are added."""
+        batch, count, n_fft = frames.shape
+        hop = self.hop_length
+        blocks = -(-n_fft // hop)
+        pieces = F.pad(frames, (0, blocks * hop - n_fft)).view(batch, count, blocks, hop)
+        total = frames.new_zeros(batch, count + blocks - 1, hop)
+        for i in range(blocks):
+            total[:, i : i + count] += pieces[:, :, i]
+        return total.view(batch, -1)[:, : self.context(count)]
 
     def log_variance(self, mel: Tensor) -> Tensor:
         """Log of E|X|^2 that the mel [B, n_mels, T] predicts, [B, T, K], not below the floor."""
@@ -148,9 +221,13 @@ class SpectralRepresentation(nn.Module):
         gain = torch.exp(-0.5 * self.log_variance(mel)).unsqueeze(2)
         return (self.stft(wave) * gain).clamp(-self.config.clamp, self.config.clamp)
 
+    def coloured(self, state: Tensor, mel: Tensor) -> Tensor:
+        """Spectrum [B, T, K + 1] of a whitened state [B, T, 2, K]."""
+        return self.as_spectrum(state * torch.exp(0.5 * self.log_variance(mel)).unsqueeze(2))
+
     def decode(self, state: Tensor, mel: Tensor) -> Tensor:
         """Samples [B, T * hop_length] of a whitened state [B, T, 2, K]."""
-        return self.istft(state * torch.exp(0.5 * self.log_variance(mel)).unsqueeze(2))
+        return self.trimmed(self.signal(self.coloured(state, mel)))
 
     def noise(self, white: Tensor) -> Tensor:
         """State of unit white noise [B, context(T)]: correlated from frame to frame as signals are.

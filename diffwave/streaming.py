@@ -34,13 +34,17 @@ class Chunk:
     keep_last: int
 
 
-def reach(model: DiffusionModel, steps: int) -> int:
-    """Frames on each side of a frame that its samples depend on after `steps` network calls."""
+def reach(model: DiffusionModel, steps: int, rounds: int = 0) -> int:
+    """Frames on each side of a frame that its samples depend on.
+
+    After `steps` network calls and `rounds` of agreement with the mel.
+    """
     hop = model.config.mel.hop_length
     network = model.network
     if isinstance(network, SpectralNet) and model.config.space is not None:
-        # One more frame for the envelope's neighbours, and those overlapping in the inverse STFT.
-        return steps * network.receptive_field + 1 + -(-model.config.space.n_fft // hop)
+        overlapping = -(-model.config.space.n_fft // hop)
+        # One more frame for the envelope's neighbours, and those overlapping in every inverse STFT.
+        return steps * network.receptive_field + 1 + (rounds + 1) * overlapping
     # Two more frames for the mel upsampler of the waveform network.
     return steps * -(-network.receptive_field // hop) + 2
 
@@ -62,6 +66,7 @@ def generate(
     chunk_frames: int = CHUNK_FRAMES,
     callback: Callback | None = None,
     progress: Callable[[int], object] | None = None,
+    rounds: int | None = None,
 ) -> Iterator[Tensor]:
     """Generate the wave of a mel, one chunk after another.
 
@@ -74,15 +79,19 @@ def generate(
         chunk_frames: frames per chunk; memory grows with it, and with the context of every step.
         callback: passed to the sampler; hears of every step of every chunk.
         progress: called with the number of frames finished after every chunk.
+        rounds: of agreement with the mel (:mod:`diffwave.consistency`); the model's own when None.
 
     Yields:
         float32 samples on the CPU, [B, chunk * hop_length]; together [B, T * hop_length].
     """
     hop, device = model.config.mel.hop_length, next(model.parameters()).device
     frames = mel.shape[-1]
-    for chunk in chunks(frames, chunk_frames, reach(model, len(levels))):
+    rounds = model.config.sampling.mel_rounds if rounds is None else rounds
+    for chunk in chunks(frames, chunk_frames, reach(model, len(levels), rounds)):
         piece = mel[..., chunk.first : chunk.last].to(device)
-        wave = _generate_piece(model, piece, chunk.first * hop, levels, sampler, seed, callback)
+        wave = _generate_piece(
+            model, piece, chunk.first * hop, levels, sampler, seed, callback, rounds
+        )
         start = (chunk.keep_first - chunk.first) * hop
         yield wave[:, start : start + (chunk.keep_last - chunk.keep_first) * hop].cpu()
         if progress is not None:
@@ -97,6 +106,7 @@ def _generate_piece(
     sampler: Sampler,
     seed: int,
     callback: Callback | None,
+    rounds: int,
 ) -> Tensor:
     representation = model.representation
     length = representation.context(mel.shape[-1])
@@ -110,4 +120,4 @@ def _generate_piece(
     state = sampler(
         model.denoiser(mel), noise(0), levels, noise=lambda i: noise(i + 1), callback=callback
     )
-    return representation.decode(state, mel)
+    return model.decode(state, mel, rounds)

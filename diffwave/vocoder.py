@@ -85,6 +85,7 @@ class Vocoder:
         steps: int | None = None,
         sampler: str | None = None,
         seed: int = 0,
+        rounds: int | None = None,
         chunk_frames: int = CHUNK_FRAMES,
         callback: Callback | None = None,
     ) -> Tensor:
@@ -96,6 +97,8 @@ class Vocoder:
                 default when None.
             sampler: a name in `diffwave.samplers.SAMPLERS`; the checkpoint's own when None.
             seed: same seed, same wave, whatever the batch or the chunks.
+            rounds: of agreement with the mel after the last step (:mod:`diffwave.consistency`),
+                each far cheaper than a step; the checkpoint's own number when None.
             chunk_frames: frames generated at a time; bounds memory, does not change the result.
             callback: `callback(step, alpha_bar, x, x_0)`, for those who study the chain.
 
@@ -103,13 +106,15 @@ class Vocoder:
             float32 samples on the CPU, [T * hop_length] or [B, T * hop_length].
 
         Raises:
-            InputError: for a mel that is not one of this convention, or steps below 1.
+            InputError: for a mel that is not one of this convention, steps below 1, or rounds that
+                are negative or asked of a model on samples.
         """
         pieces = self.stream(
             mel,
             steps=steps,
             sampler=sampler,
             seed=seed,
+            rounds=rounds,
             chunk_frames=chunk_frames,
             callback=callback,
         )
@@ -122,6 +127,7 @@ class Vocoder:
         steps: int | None = None,
         sampler: str | None = None,
         seed: int = 0,
+        rounds: int | None = None,
         chunk_frames: int = CHUNK_FRAMES,
         callback: Callback | None = None,
         progress: Callable[[int], object] | None = None,
@@ -129,6 +135,12 @@ class Vocoder:
         """The same, yielded chunk by chunk as soon as each is ready; arguments as for a call."""
         if chunk_frames < 1:
             raise InputError(f"A chunk needs at least 1 frame, not {chunk_frames}.")
+        if rounds is not None and (rounds < 0 or (rounds and self.config.space is None)):
+            raise InputError(
+                f"Rounds of mel agreement are 0 or more, not {rounds}."
+                if rounds < 0
+                else "Rounds of mel agreement are for the spectral space, not for a chain on samples."
+            )
         array = mel if isinstance(mel, Tensor) else np.asarray(mel)
         batch = check_mel(array, self.config.mel)
         sampling = self.config.sampling
@@ -141,6 +153,7 @@ class Vocoder:
             chunk_frames,
             callback,
             progress,
+            rounds,
         )
         return (piece[0] for piece in pieces) if array.ndim == 2 else pieces
 

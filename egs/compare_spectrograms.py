@@ -2,20 +2,19 @@
 
     python egs/compare_spectrograms.py recording.wav picture.png [--steps N] [--checkpoint NAME]
 
-Needs matplotlib and librosa.
+Needs matplotlib.
 """
 
 import argparse
 
-import librosa
 import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-import numpy as np
 
 from diffwave import Vocoder
 from diffwave.audio import read_audio
+from diffwave.evaluation.pictures import RANGE_DB, common_top, levels_db
 from diffwave.vocoder import DEFAULT
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -34,20 +33,21 @@ steps = options.steps or vocoder.config.sampling.steps
 
 figure, axes = plt.subplots(2, 1, figsize=(10, 6), sharex=True, layout="constrained")
 titles = ("recording", f"generated from its mel in {steps} steps")
-for axis, wave, title in zip(axes, (recording, generated), titles, strict=True):
-    samples = wave.numpy()[: int(options.seconds * rate)]
-    power = librosa.amplitude_to_db(np.abs(librosa.stft(samples, n_fft=1024, hop_length=128)))
+samples = int(options.seconds * rate)
+pictures = [levels_db(wave[:samples], rate) for wave in (recording, generated)]
+top = common_top(pictures)
+for axis, levels, title in zip(axes, pictures, titles, strict=True):
     image = axis.imshow(
-        power,
+        levels,
         origin="lower",
         aspect="auto",
         cmap="magma",
-        vmin=-50,
-        vmax=30,
-        extent=(0, len(samples) / rate, 0, rate / 2000),
+        vmin=top - RANGE_DB,
+        vmax=top,
+        extent=(0, min(samples, len(recording)) / rate, 0, rate / 2000),
     )
     axis.set_title(title, loc="left")
     axis.set_ylabel("kHz")
 axes[-1].set_xlabel("seconds")
-figure.colorbar(image, ax=axes, label="dB", shrink=0.6)
+figure.colorbar(image, ax=axes, label="dB of full scale", shrink=0.6)
 figure.savefig(options.picture, dpi=90)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,14 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from privileges import without_privileges
+from small_run import Configure, small_config, write_clips
 from tiny import random_model, spectral_config, waveform_config
 
 from diffwave.checkpoint import save_checkpoint
+from diffwave.training import envelope
+from diffwave.training.config import TrainConfig
+from diffwave.training.trainer import train
 from diffwave.vocoder import Vocoder
 
 # Small tensors gain nothing from more threads, and neighbours on the machine lose.
@@ -47,6 +53,41 @@ def vocoder(tiny_checkpoint: Path) -> Vocoder:
 def waveform_vocoder(tiny_waveform_checkpoint: Path) -> Vocoder:
     """A small DiffWave with random weights."""
     return Vocoder.from_pretrained(tiny_waveform_checkpoint, "cpu")
+
+
+@pytest.fixture
+def as_anybody() -> Iterator[None]:
+    """Permissions of files bind the test and what it starts, even if root runs it."""
+    with without_privileges():
+        yield
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of two clips to train on and one held out."""
+    return write_clips(tmp_path_factory.mktemp("clips"))
+
+
+@pytest.fixture
+def configure(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Configure:
+    """Settings of a small run in tmp_path/run; run__steps=3 stands for run.steps."""
+    monkeypatch.setattr(envelope, "BATCHES", 2)
+
+    def make(folder: str = "run", **changes: object) -> TrainConfig:
+        return small_config(clips, tmp_path / folder, **changes)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def finished(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a run of 60 steps; do not change it."""
+    folder = tmp_path_factory.mktemp("finished")
+    changes = {"run__steps": 60, "run__log_steps": 15, "optim__lr": 5e-3, "sampling__steps": 2}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(envelope, "BATCHES", 2)
+        train(small_config(clips, folder, **changes), progress_bar=False)
+    return folder
 
 
 # A shell starts its background jobs with Ctrl-C ignored, which every child would inherit.

@@ -212,7 +212,7 @@ def test_mel_refuses(
     [
         (["missing", "--checkpoint", "{tiny}"], "missing"),
         (["{refs}", "--checkpoint", "{refs}"], "not a checkpoint"),
-        (["{refs}", "{refs}", "--checkpoint", "{tiny}"], "not both"),
+        (["{refs}", "{refs}", "x={refs}", "{refs}"], "Two systems would be called 'refs'"),
         (["{refs}", "{refs}", "--save", "report.pdf"], "report.pdf"),
         (["{refs}", "{refs}", "--metrics", "beauty"], "beauty"),
         (["{refs}", "--checkpoint", "{tiny}", "--sampler", "euler"], "'euler'"),

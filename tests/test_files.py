@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -14,12 +15,9 @@ import soundfile
 
 from diffwave import files
 from diffwave.errors import InputError
-from diffwave.files import atomic_folder, atomic_path
+from diffwave.files import atomic_folder, atomic_path, remove_leftovers
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX permissions and limits")
-not_root = pytest.mark.skipif(
-    os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere"
-)
 
 
 @contextmanager
@@ -132,7 +130,7 @@ def test_a_device_is_refused_not_replaced() -> None:
     assert stat.S_ISCHR(os.stat(os.devnull).st_mode)
 
 
-@not_root
+@pytest.mark.usefixtures("as_anybody")
 def test_read_only_places(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("old")
     (tmp_path / "a.txt").chmod(0o444)
@@ -297,3 +295,20 @@ def test_the_current_folder_is_not_swapped_away(
     for path in (".", tmp_path):
         with pytest.raises(InputError, match="current folder"), atomic_folder(path):
             pytest.fail("the block ran")
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
+    """Exactly the names that the writers give, and nobody else's hidden files."""
+    stack = contextlib.ExitStack()
+    temporary = stack.enter_context(atomic_path(tmp_path / "speech.wav"))
+    (stack.enter_context(atomic_folder(tmp_path / "checkpoint")) / "model.bin").touch()
+    old = tmp_path / ".0123456789abcdef.old"
+    (old / "deep").mkdir(parents=True)
+    kept = [".hidden", ".0123.tmp", "0123456789abcdef.tmp", "speech.tmp"]
+    for name in kept:
+        (tmp_path / name).touch()
+    assert temporary.exists()
+    remove_leftovers(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == sorted(kept)
+    with pytest.raises(KeyError), stack:
+        raise KeyError  # nothing is there to be renamed; nor does the clean-up mind

@@ -19,7 +19,7 @@ from diffwave.mel import preset
 from diffwave.model import DiffusionConfig, DiffusionModel, ModelConfig, SamplingConfig
 from diffwave.networks.spectral import SpectralNetConfig
 from diffwave.networks.waveform import WaveformNetConfig
-from diffwave.representation import SpectralConfig
+from diffwave.representation import EnergyPrior, SpectralConfig
 from diffwave.samplers import ancestral, ddim
 
 CONFIGS = {
@@ -28,6 +28,7 @@ CONFIGS = {
     "unconditional": dataclasses.replace(
         waveform_config(), network=WaveformNetConfig(8, 3, 3, n_mels=0)
     ),
+    "with a prior": dataclasses.replace(waveform_config(), prior=EnergyPrior(0.1, 0.5)),
     "every setting": ModelConfig(
         mel=dataclasses.replace(
             preset("lmnt"), name="mine", mean=tuple(range(80)), scale=(2.0,) * 80
@@ -183,6 +184,7 @@ def test_a_configuration_is_a_mapping(data: Any) -> None:
         ({"space": SpectralConfig(pad_left=512)}, "frames"),
         ({"space": SpectralConfig(n_mels=100)}, "frames"),
         ({"mel": preset("bigvgan-44k")}, "128"),
+        ({"prior": EnergyPrior()}, "for a chain on samples"),
         ({"mel": preset("coqui")}, "frames"),  # of the same sizes, but centred
     ],
 )
@@ -340,3 +342,19 @@ def test_an_unconditional_network_takes_no_mel() -> None:
         model.denoiser(speech_mel(0.1)[None])(x, model.levels(6)[0]),
         model.denoiser(None)(x, model.levels(6)[0]),
     )
+
+
+def test_a_configuration_from_before_there_were_priors_has_none() -> None:
+    data = as_json(CONFIGS["waveform"])
+    del data["prior"]
+    assert ModelConfig.from_dict(data) == CONFIGS["waveform"]
+
+
+def test_a_prior_reads_the_mels_of_the_model() -> None:
+    model = random_model(CONFIGS["with a prior"])
+    mel = speech_mel(0.5)[None]
+    state = torch.ones(1, mel.shape[-1] * HOP)
+    sigma = model.decode(state, mel)
+    assert 0.1 <= float(sigma.min()) < float(sigma.max()) <= 1
+    assert "prior" not in "".join(model.state_dict())  # no weights, and none of the frontend
+    assert model.state_dict().keys() == random_model(CONFIGS["waveform"]).state_dict().keys()

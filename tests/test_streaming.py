@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +9,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import HOP, speech_mel
+from tiny import HOP, random_model, speech_mel, waveform_config
 
+from diffwave.representation import EnergyPrior
 from diffwave.samplers import ddim
 from diffwave.streaming import chunks, generate, reach
 from diffwave.vocoder import Vocoder
@@ -54,6 +56,15 @@ def test_chunks_change_nothing(
     assert difference(torch.cat(pieces), whole) < 1e-4
 
 
+def test_chunks_change_nothing_under_an_energy_prior() -> None:
+    config = dataclasses.replace(waveform_config(), prior=EnergyPrior(floor=0.1))
+    chosen = Vocoder(random_model(config), "cpu")
+    whole = chosen(MEL, steps=3, chunk_frames=FRAMES)
+    assert difference(chosen(MEL, steps=3, chunk_frames=20), whole) < 1e-4
+    plain = Vocoder(random_model(waveform_config()), "cpu")(MEL, steps=3)
+    assert difference(whole, plain) > 0.1
+
+
 @settings(max_examples=12, deadline=None)
 @given(frames=st.integers(2, 90), chunk_frames=st.integers(1, 100), seed=st.integers(0, 99))
 def test_any_length_in_any_chunks(
@@ -64,6 +75,15 @@ def test_any_length_in_any_chunks(
     assert whole.shape == (frames * HOP,)
     in_chunks = vocoder(mel, steps=2, seed=seed, chunk_frames=chunk_frames)
     assert difference(in_chunks, whole) < 1e-4
+
+
+@pytest.mark.parametrize("rounds", [1, 4])
+def test_chunks_change_nothing_after_rounds_of_agreement(vocoder: Vocoder, rounds: int) -> None:
+    assert 2 * reach(vocoder.model, 1, rounds) + 20 < FRAMES
+    whole = vocoder(MEL, steps=1, rounds=rounds, chunk_frames=FRAMES)
+    in_chunks = vocoder(MEL, steps=1, rounds=rounds, chunk_frames=20)
+    assert difference(in_chunks, whole) < 1e-4
+    assert difference(whole, vocoder(MEL, steps=1, rounds=0)) > 1e-2
 
 
 @pytest.mark.parametrize("kind", ["spectral", "waveform"])

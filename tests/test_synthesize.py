@@ -409,9 +409,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path, tiny_checkpoint: Path
     assert files(tmp_path) == before
 
 
-@pytest.mark.skipif(
-    os.name != "posix" or os.geteuid() == 0, reason="root may write wherever there is a folder"
-)
+@pytest.mark.usefixtures("as_anybody")
 @pytest.mark.parametrize("kind", ["folder", "file"])
 def test_a_place_that_is_read_only(tmp_path: Path, tiny_checkpoint: Path, kind: str) -> None:
     np.save(tmp_path / "mel.npy", MEL)

@@ -10,8 +10,9 @@ import pytest
 
 from diffwave.errors import InputError
 from diffwave.mel import PRESETS
+from diffwave.representation import EnergyPrior
 from diffwave.training.config import TrainConfig
-from diffwave.training.run import read_config
+from diffwave.training.settings import read_config
 
 
 @pytest.fixture
@@ -79,7 +80,8 @@ def test_overrides_change_the_file(yaml_file: Path) -> None:
         ("zzz=1", "no setting zzz; there are mel, network"),
         ("run.steps", "KEY=VALUE"),
         ("data=3", "data needs settings of its own"),
-        ("mel.name=x", r"mel has a value of a wrong type"),
+        ("mel=3", r"mel has a value of a wrong type, 3"),
+        ("prior.flor=0.1", r"did you mean prior\.floor\?"),
         ("run.steps.first=1", r"run\.steps has a value of a wrong type"),
         ("optim.lr=fast", r"optim\.lr has a value of a wrong type, 'fast'; its default is 0.002"),
         ("optim.lr=", r"optim\.lr .* wrong type, None"),
@@ -112,6 +114,17 @@ def test_a_wrong_setting_is_named(override: str, sentence: str) -> None:
         "data.crop_frames=8",  # nothing is left between the edges
         "data.gain_db=[3, -3]",
         "data.dither=-1",
+        "data.mel_tolerance=-1",
+        "data.prepare.level=loud",
+        "data.prepare.rms_db=3",
+        "data.prepare.peak_db=-70",
+        "data.prepare.piece_seconds=[5, 8]",
+        "data.prepare.piece_seconds=[0.01, 8]",
+        "data.prepare.piece_seconds=[1, .inf]",
+        "data.prepare.margin_seconds=-1",
+        "data.prepare.shortest_seconds=.nan",
+        "data.prepare.max_clipped=1.5",
+        "data.prepare.validation_share=-0.1",
         "optim.batch_size=0",
         "optim.lr=0",
         "optim.lr=.nan",
@@ -120,6 +133,9 @@ def test_a_wrong_setting_is_named(override: str, sentence: str) -> None:
         "optim.weight_decay=-1",
         "optim.betas=[0.9, 1]",
         "optim.clip_norm=0",
+        "optim.accumulate=0",
+        "run.keep=0",
+        "run.precision=float8",
         "optim.ema=1",
         "loss.bin_weights=[]",
         "loss.bin_weights=[[100, 1], [50, 1]]",
@@ -202,3 +218,60 @@ def test_an_unconditional_waveform_network_stays_so() -> None:
     config = TrainConfig(network="waveform")
     config.waveform = dataclasses.replace(config.waveform, n_mels=0)
     assert config.model_config().network.n_mels == 0
+
+
+def test_a_mel_may_be_a_preset_with_changes(tmp_path: Path) -> None:
+    path = tmp_path / "conf.yaml"
+    path.write_text("mel: {preset: vocos, hop_length: 300}\n")
+    mel = read_config(str(path)).model_config().mel
+    assert mel == dataclasses.replace(
+        PRESETS["vocos"], hop_length=300, name="vocos with hop_length 300"
+    )
+    more = read_config(str(path), ["mel.n_mels=64", "mel.name=mine"]).model_config()
+    assert (more.mel.name, more.mel.n_mels, more.mel.hop_length) == ("mine", 64, 300)
+    assert more.space is not None
+    assert (more.space.hop_length, more.network.n_mels) == (300, 64)
+
+
+def test_an_override_changes_a_preset_that_is_named(yaml_file: Path) -> None:
+    assert read_config(str(yaml_file), ["mel.fmin=40"]).model_config().mel.fmin == 40
+    assert read_config(None, ["mel.hop_length=275"]).model_config().mel.sample_rate == 22050
+    assert read_config(str(yaml_file), ["mel=lmnt"]).mel == "lmnt"
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("mel=hifigann", "Unknown mel preset 'hifigann'"),
+        ("mel.preset=hifigann", "Unknown mel preset 'hifigann'"),
+        ("mel.hop=300", "Unknown mel setting 'hop'; known are name, sample_rate"),
+        ("mel.hop_length=3000", r"hop_length \(3000\) must not exceed n_fft"),
+        ("mel.hop_length=600", "at least twice hop_length 600"),
+    ],
+)
+def test_a_mel_that_cannot_be_is_told(override: str, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        read_config(None, [override]).model_config()
+
+
+def test_later_files_change_earlier_ones(yaml_file: Path, tmp_path: Path) -> None:
+    later = tmp_path / "later.yaml"
+    later.write_text(
+        "mel: {preset: lmnt}\ndata:\n  folder: others\n  prepare: {level: keep}\noptim:\n"
+        "sampling: {angles: {3: [1, .6, .2]}}\n"
+    )
+    config = read_config([str(yaml_file), str(later)], ["optim.batch_size=3"])
+    assert config.mel == {"preset": "lmnt"}
+    assert config.data.prepare.level == "keep"
+    assert (config.data.folder, config.data.validation) == ("others", ["a*", "b*"])
+    assert (config.optim.lr, config.optim.batch_size) == (1e-4, 3)
+    assert config.sampling.angles == {"3": [1.0, 0.6, 0.2]}
+    assert read_config([]) == TrainConfig()
+
+
+def test_a_prior_is_of_the_waveform_network_alone() -> None:
+    assert TrainConfig(network="waveform").model_config().prior is None
+    prior = read_config(None, ["network=waveform", "prior.floor=0.1"]).model_config().prior
+    assert prior == EnergyPrior(floor=0.1)
+    with pytest.raises(InputError, match="for a chain on samples"):
+        read_config(None, ["prior.floor=0.1"]).model_config()

@@ -1,4 +1,4 @@
-"""Clips in memory, and crops of them that depend on nothing but seed and step."""
+"""Clips of a folder of audio and of a prepared corpus, and what cannot become one."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from signals import speech_like
 
 from diffwave.errors import InputError
+from diffwave.mel import MelSpectrogram, preset
+from diffwave.model import ModelConfig
+from diffwave.networks.waveform import WaveformNetConfig
 from diffwave.training.config import DataConfig
-from diffwave.training.data import Clip, Corpus, Crops, load_corpus
+from diffwave.training.crops import Crops
+from diffwave.training.data import Clip, Corpus, load_corpus
+from diffwave.training.shards import Entry, Prepared, ShardWriter
 
 RATE = 22050
 
@@ -26,21 +29,7 @@ def write(path: Path, seconds: float = 0.5, rate: int = RATE, seed: int = 0) -> 
 
 def load(folder: Path, shortest: int = 1000, **settings: object) -> Corpus:
     config = DataConfig(folder=str(folder), **settings)  # type: ignore[arg-type]
-    return load_corpus(config, RATE, shortest, progress=False)
-
-
-def ramps(*lengths: int) -> list[Clip]:
-    """Clips whose samples all differ, so that a crop tells where it comes from."""
-    clips, first = [], 1
-    for length in lengths:
-        clips.append(Clip(str(first), np.arange(first, first + length, dtype=np.int16)))
-        first += length
-    return clips
-
-
-def plain(clips: list[Clip], length: int, **changes: object) -> Crops:
-    settings = {"gain_db": (0.0, 0.0), "dither": 0.0} | changes
-    return Crops(clips, length, DataConfig(**settings), seed=0)  # type: ignore[arg-type]
+    return load_corpus(config, preset("hifigan"), shortest, progress=False)
 
 
 def test_files_of_several_kinds_and_rates(tmp_path: Path) -> None:
@@ -104,68 +93,108 @@ def test_nothing_to_train_on(tmp_path: Path) -> None:
         load(tmp_path, validation=["*"])
 
 
-def test_a_clip_of_exactly_one_crop_is_enough(tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "one.wav", speech_like(0.1)[:1000], RATE)
-    corpus = load(tmp_path, shortest=1000)
-    wave, _, _ = plain(corpus.train, 1000).batch(0, 3)
-    torch.testing.assert_close(wave.abs(), corpus.train[0].wave().abs().expand(3, -1))
-
-
-@settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 2**40), step=st.integers(0, 2**41), size=st.integers(1, 5))
-def test_crops_are_a_function_of_seed_and_step(seed: int, step: int, size: int) -> None:
-    clips = ramps(50, 70)
-    first = Crops(clips, 20, DataConfig(), seed)
-    for other in range(3):  # steps taken in between leave no trace
-        first.batch(step + other, 2)
-    again = Crops(clips, 20, DataConfig(), seed)
-    for a, b in zip(first.batch(step, size), again.batch(step, size), strict=True):
-        assert torch.equal(a, b)
-    for changed in (
-        again.batch(step + 1, size),
-        Crops(clips, 20, DataConfig(), seed + 1).batch(step, size),
+def prepared(
+    folder: Path, lengths: dict[str, int], *, mels: bool = False, convention: str = "hifigan"
+) -> Path:
+    """A prepared corpus: clips of so many frames; those named v.. were held out."""
+    (folder / "data").mkdir(parents=True)
+    config, entries = preset(convention), []
+    with (
+        ShardWriter(folder / "data", "samples") as samples,
+        ShardWriter(folder / "data", "mels") as frames,
     ):
-        assert not torch.equal(first.batch(step, size)[1], changed[1])
+        for i, (name, count) in enumerate(lengths.items()):
+            split = "validation" if name.startswith("v") else "train"
+            wave = np.full(count * config.hop_length, i, np.int16)
+            place = samples.append(wave)
+            mel = np.full((count, config.n_mels), -i, np.float32)
+            more = frames.append(mel) if mels else ()
+            entries.append(Entry(name, f"x/{name}.wav", split, *place, len(wave), *more))
+    Prepared(folder, config, "", samples.files | frames.files, entries).save()
+    return folder
 
 
-def test_every_position_is_equally_likely() -> None:
-    """Two clips of 30 and 50 samples, crops of 11: 20 + 40 places, the last samples included."""
-    clips = ramps(30, 50)
-    wave, _, _ = plain(clips, 11).batch(0, 60 * 400)
-    samples = (wave.abs() * 32768).round().int()
-    assert bool((samples.diff(dim=1) == 1).all())
-    counts = samples[:, 0].bincount()
-    places = torch.cat((counts[1:21], counts[31:71]))
-    assert int(places.sum()) == len(wave)
-    chi_square = float(((places - 400) ** 2 / 400).sum())
-    assert chi_square < 98  # 59 degrees of freedom: exceeded once in a thousand seeds
-    assert int(samples.max()) == 80
+def names(clips: list[Clip]) -> list[str]:
+    return [clip.name for clip in clips]
 
 
-def test_gain_and_polarity() -> None:
-    clip = Clip("one", np.full(40, 16384, np.int16))
-    wave, _, _ = plain([clip], 10, gain_db=(-6.0, 3.0)).batch(3, 4000)
-    assert torch.equal(wave, wave[:, :1].expand(-1, 10))
-    decibels = 20 * torch.log10(wave[:, 0].abs() / 0.5)
-    assert -6.001 < float(decibels.min()) < -5.95
-    assert 2.95 < float(decibels.max()) < 3.001
-    assert float(decibels.mean()) == pytest.approx(-1.5, abs=0.2)
-    assert float((wave[:, 0] > 0).float().mean()) == pytest.approx(0.5, abs=0.04)
+def test_a_prepared_corpus(tmp_path: Path) -> None:
+    folder = prepared(tmp_path, {"a": 10, "v": 5, "short": 3, "b": 20})
+    corpus = load(folder)
+    assert (names(corpus.train), names(corpus.validation)) == (["a", "b"], ["v"])
+    assert corpus.rejected == ["short is shorter than a crop of 1000 samples."]
+    assert corpus.hours == 30 * 256 / RATE / 3600
+    assert [int(clip.samples[0]) for clip in corpus.train] == [0, 3]
+    assert all(clip.mel is None for clip in corpus.train)
+    assert corpus.train[1].wave().eq(3 / 32768).all()
 
 
-def test_dither_is_white_and_of_its_size() -> None:
-    silence = [Clip("silence", np.zeros(2000, np.int16))]
-    wave, _, _ = plain(silence, 1000, dither=1e-3).batch(0, 20)
-    assert float(wave.std()) == pytest.approx(1e-3, rel=0.03)
-    assert abs(float((wave[:, 1:] * wave[:, :-1]).mean())) < 3e-8
-    assert not plain(silence, 1000).batch(0, 2)[0].any()
+def test_patterns_split_a_prepared_corpus_anew(tmp_path: Path) -> None:
+    corpus = load(prepared(tmp_path, {"a": 10, "v": 5, "b": 20}), validation=["b.wav"])
+    assert (names(corpus.train), names(corpus.validation)) == (["a", "v"], ["b"])
 
 
-def test_noise_is_unit_white_and_places_are_uniform() -> None:
-    wave, white, uniform = plain(ramps(500), 300).batch(7, 200)
-    assert wave.shape == white.shape == (200, 300)
-    assert wave.dtype == white.dtype == uniform.dtype == torch.float32
-    assert float(white.std()) == pytest.approx(1, abs=0.02)
-    assert abs(float(white.mean())) < 0.02
-    assert uniform.shape == (200,)
-    assert 0 <= float(uniform.min()) < 0.05 < 0.95 < float(uniform.max()) < 1
+def test_memory_does_not_grow_with_a_prepared_corpus(tmp_path: Path) -> None:
+    """Every array is a read-only view of a mapped file, before and after crops are drawn of it."""
+    folder = prepared(tmp_path, {f"clip{i}": 40 for i in range(20)} | {"v": 40}, mels=True)
+    corpus = load(folder)
+    model = config_of("hifigan")
+    crops = Crops(corpus.train, model, DataConfig(crop_frames=16), seed=0)
+    wave = crops.batch(3, 8).wave
+    assert wave.shape == (8, crops.length)
+    assert len(corpus.train) == 20
+    for clip in corpus.train + corpus.validation:
+        assert clip.mel is not None
+        for array in (clip.samples, clip.mel):
+            assert isinstance(array, np.memmap)
+            assert not array.flags.owndata
+            assert not array.flags.writeable
+
+
+def config_of(convention: str) -> ModelConfig:
+    """A chain on samples at that convention."""
+    return ModelConfig(preset(convention), WaveformNetConfig())
+
+
+def test_mels_of_a_prepared_corpus(tmp_path: Path) -> None:
+    folder = prepared(tmp_path / "corpus", {"a": 10, "b": 20}, mels=True)
+    for mel_folder in ("", str(tmp_path)):
+        for clip, value in zip(load(folder, mel_folder=mel_folder).train, (0, -1), strict=True):
+            assert clip.mel is not None
+            assert clip.mel.shape == (80, len(clip.samples) // 256)
+            assert (clip.mel == value).all()
+
+
+def test_a_corpus_that_was_prepared_for_something_else(tmp_path: Path) -> None:
+    other = prepared(tmp_path / "other", {"a": 10}, convention="speecht5")
+    with pytest.raises(InputError, match=r"was prepared at 16000 Hz, but the mels are of 22050 Hz"):
+        load(other)
+    espnet = prepared(tmp_path / "espnet", {"a": 10}, mels=True, convention="espnet")
+    with pytest.raises(InputError, match=r"with mels of the convention 'espnet', not 'hifigan'"):
+        load(espnet)
+    plain = prepared(tmp_path / "plain", {"a": 10}, convention="espnet")
+    assert names(load(plain).train) == ["a"]  # samples are of no convention
+    with pytest.raises(InputError, match=r"was prepared without mels; .* data\.mel_folder"):
+        load(plain, mel_folder=str(tmp_path))
+    with pytest.raises(InputError, match=r"None of the 1 clips below .* a is shorter than a crop"):
+        load(plain, shortest=10_000)
+
+
+def test_mels_beside_the_recordings(tmp_path: Path) -> None:
+    """One fits, one is two frames short, one far too short, and one recording has none."""
+    for i, (name, less) in enumerate({"a": 0, "b": 2, "c": 20}.items()):
+        write(tmp_path / "deep" / f"{name}.wav", seed=i)
+        mel = MelSpectrogram(preset("hifigan"))(torch.from_numpy(speech_like(0.5, RATE, i)))
+        np.save(tmp_path / "deep" / f"{name}.npy", mel[:, : mel.shape[1] - less])
+    write(tmp_path / "d.wav")
+    corpus = load(tmp_path, mel_folder=str(tmp_path))
+    assert names(corpus.train) == ["a", "b"]
+    for clip in corpus.train:
+        assert clip.mel is not None
+        assert clip.mel.dtype == np.float32
+        assert len(clip.samples) == 256 * clip.mel.shape[1]
+    assert len(corpus.rejected) == 2
+    assert "c.npy has 23 frames, but deep/c.wav has 43" in corpus.rejected[1]
+    assert "d.wav has no mel of its name" in corpus.rejected[0]
+    (note,) = corpus.notes
+    assert note.startswith("1 of 2 mels differ in length")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +14,13 @@ from torch import Tensor
 from diffwave.errors import InputError
 from diffwave.mel import PRESETS, MelSpectrogram
 from diffwave.representation import SpectralConfig, SpectralRepresentation, envelope_features
-from diffwave.training.envelope import POWER_FLOOR, RIDGE, fit_envelope
+from diffwave.training.envelope import (
+    POWER_FLOOR,
+    RIDGE,
+    fit_envelope,
+    load_envelope,
+    save_envelope,
+)
 
 SMALL = SpectralConfig(n_fft=32, hop_length=8, pad_left=12, n_mels=1, floor=1e-8)
 Example = tuple[Tensor, Tensor]
@@ -164,3 +171,20 @@ def test_an_iterator_is_enough() -> None:
 def test_nothing_to_fit_to_is_an_error() -> None:
     with pytest.raises(InputError, match="no audio"):
         fit([])
+
+
+def test_an_envelope_is_stored_with_what_it_is_for(tmp_path: Path) -> None:
+    path, mel = tmp_path / "envelope.safetensors", PRESETS["hifigan"]
+    assert load_envelope(path, SMALL, mel) is None
+    representation = fit(noise_of_gains([0.1, 0.5]))
+    save_envelope(path, representation, mel)
+    state = load_envelope(path, SMALL, mel)
+    assert state is not None
+    assert state.keys() == representation.state_dict().keys()
+    for name, value in representation.state_dict().items():
+        assert torch.equal(state[name], value)
+    assert load_envelope(path, dataclasses.replace(SMALL, floor=1e-4), mel) is None
+    assert load_envelope(path, SMALL, PRESETS["espnet"]) is None
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(InputError, match=r"Cannot read .*envelope\.safetensors: it is damaged"):
+        load_envelope(path, SMALL, mel)

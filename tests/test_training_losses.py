@@ -93,16 +93,17 @@ def test_denoising_leaves_the_edges_out() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.floats(0, 1, exclude_max=True, width=32), min_size=1, max_size=12))
-def test_levels_are_stratified(uniform: list[float]) -> None:
+def test_levels_follow_their_places(uniform: list[float]) -> None:
     """Example i of B hears an angle, or a step, in the i-th of B equal stretches."""
     size = len(uniform)
-    found = DenoisingLoss(spectral, LossConfig()).levels(torch.tensor(uniform))
+    place = (torch.arange(size) + torch.tensor(uniform, dtype=torch.float64)) / size
+    found = DenoisingLoss(spectral, LossConfig()).levels(place)
     assert found.dtype == torch.float64
     angles = schedule.angle(found)
     for i, u in enumerate(angles.tolist()):
         assert i / size - 1e-6 <= u <= (i + 1) / size + 1e-6 or u == pytest.approx(1e-3)
         assert u > 9e-4  # clean speech itself is nothing to predict from
-    steps = DenoisingLoss(waveform, LossConfig()).levels(torch.tensor(uniform))
+    steps = DenoisingLoss(waveform, LossConfig()).levels(place)
     assert waveform.trained_levels is not None
     for i, level in enumerate(steps):
         t = int((waveform.trained_levels == level).nonzero())
@@ -165,7 +166,12 @@ def unrolled_with(generate: str, repulsion: float, seed: int, batch: int = 24) -
 
     config = dataclasses.replace(UNROLLED, repulsion=repulsion)
     loss = UnrolledLoss(model, config)
-    return float(loss(network, wave, white, loss.levels(0.5)).mean())
+    return float(loss(network, wave, two(white), loss.levels(0.5)).mean())
+
+
+def two(white: Tensor) -> Tensor:
+    """Noises [B, 2, L] of noises [B, L]: an example's second one is its neighbour's first."""
+    return torch.stack((white, white.roll(1, 0)), 1)
 
 
 def flat_model() -> DiffusionModel:
@@ -202,7 +208,7 @@ def test_unrolled_is_zero_for_the_recording_itself() -> None:
 
     config = LossConfig(unrolled_angles=[1.0], unrolled_jitter=0.0)
     loss = UnrolledLoss(model, config)
-    assert float(loss(network, wave, white, loss.levels(0.0)).max()) < 0.05
+    assert float(loss(network, wave, two(white), loss.levels(0.0)).max()) < 0.05
 
 
 def test_unrolled_walks_the_whole_chain_with_gradients() -> None:
@@ -216,7 +222,7 @@ def test_unrolled_walks_the_whole_chain_with_gradients() -> None:
         return v  # type: ignore[no-any-return]
 
     loss = UnrolledLoss(model, LossConfig(unrolled_angles=[1.0, 0.6, 0.3]))
-    value = loss(network, wave, white, loss.levels(0.5))
+    value = loss(network, wave, two(white), loss.levels(0.5))
     assert value.shape == (2,)
     assert [float(t[0]) for _, t, _ in heard] == pytest.approx([1.0, 0.6, 0.3])
     noise = model.representation.noise(torch.cat((white, white.flip(0))))
@@ -247,7 +253,7 @@ def test_crops_too_short_for_its_spectra_are_refused() -> None:
     wave, white = crops(spectral, frames=20)
     loss = UnrolledLoss(spectral, LossConfig())
     with pytest.raises(InputError, match=r"data\.crop_frames"):
-        loss(spectral.network, wave, white, loss.levels(0.5))
+        loss(spectral.network, wave, two(white), loss.levels(0.5))
 
 
 def test_waveform_network_can_be_unrolled_too() -> None:
@@ -255,7 +261,7 @@ def test_waveform_network_can_be_unrolled_too() -> None:
     model = random_model(config).requires_grad_(True)
     wave, white = crops(model)
     loss = UnrolledLoss(model, LossConfig(unrolled_angles=[0.6, 0.3], unrolled_jitter=0.05))
-    value = loss(model.network, wave, white, loss.levels(0.2))
+    value = loss(model.network, wave, two(white), loss.levels(0.2))
     value.mean().backward()
     assert bool(torch.isfinite(value).all())
 
@@ -274,5 +280,41 @@ def test_levels_may_stay_on_the_cpu(config: ModelConfig, monkeypatch: pytest.Mon
     assert (value.device.type, value.dtype, value.shape) == ("meta", torch.float32, (2,))
     angles = LossConfig(unrolled_angles=[0.6, 0.4], unrolled_jitter=0.05)
     unrolled = UnrolledLoss(model, angles)
-    value = unrolled(model.network, wave, white, unrolled.levels(0.5))
+    value = unrolled(model.network, wave, two(white), unrolled.levels(0.5))
     assert (value.device.type, value.dtype, value.shape) == ("meta", torch.float32, (2,))
+
+
+@pytest.mark.parametrize("kind", ["denoising", "unrolled"])
+def test_a_mel_that_is_given_is_heard(kind: str) -> None:
+    """That of the wave makes no difference; another one reaches the network as it is."""
+    wave, white = crops(spectral)
+    mel = mel_of_crop(spectral, wave)
+    heard: list[Tensor] = []
+
+    def network(x_t: Tensor, t: Tensor, mel: Tensor | None) -> Tensor:
+        assert mel is not None
+        heard.append(mel)
+        return torch.zeros_like(x_t)
+
+    def value(mel: Tensor | None) -> Tensor:
+        if kind == "denoising":
+            denoising = DenoisingLoss(spectral, LossConfig())
+            return denoising(network, wave, white, denoising.levels(torch.rand(2) * 0 + 0.5), mel)
+        unrolled = UnrolledLoss(spectral, LossConfig())
+        return unrolled(network, wave, two(white), unrolled.levels(0.5), mel)
+
+    assert torch.equal(value(None), value(mel))
+    assert not torch.equal(value(None), value(mel + 0.5))
+    assert torch.equal(heard[-1][:2], mel + 0.5)
+
+
+def test_losses_of_an_example_do_not_depend_on_the_others() -> None:
+    """What a batch is split into makes no difference."""
+    wave, white = crops(spectral, 3)
+    noises = torch.stack((white, 0.5 * white.flip(0)), 1)
+    unrolled = UnrolledLoss(spectral, LossConfig())
+    levels = unrolled.levels(0.3)
+    whole = unrolled(spectral.network, wave, noises, levels)
+    for i in range(3):
+        alone = unrolled(spectral.network, wave[i : i + 1], noises[i : i + 1], levels)
+        torch.testing.assert_close(alone[0], whole[i], rtol=1e-4, atol=1e-5)

@@ -84,7 +84,26 @@ def test_a_gain_is_a_logarithm_and_a_share() -> None:
     a = noise(0, gain=100.0)
     c = 1.5
     expected = torch.tensor(c).log() + (c - 1)
-    assert float(between(a, c * a, a)) == pytest.approx(float(expected), rel=1e-3)
+    assert float(between(a, c * a, a)) == pytest.approx(float(expected), rel=2e-3)
+
+
+def test_it_hears_whether_bins_go_together() -> None:
+    """Bursts of two tones, at once or by turns: each bin alone has the same distribution.
+
+    The energy distance between the two kinds is what a sum of absolute differences over bins, which
+    is a sum of energy distances of single bins, could not see.
+    """
+    low, high = tone(1000.0), tone(3000.0)
+    silence = 0.01 * noise(0)
+    together = [silence + low + high, silence]
+    by_turns = [silence + low, silence + high]
+
+    def mean(a: list[torch.Tensor], b: list[torch.Tensor]) -> float:
+        return float(torch.stack([between(x, y, low) for x in a for y in b]).mean())
+
+    apart = mean(together, by_turns)
+    within = (mean(together, together) + mean(by_turns, by_turns)) / 2
+    assert apart > 1.02 * within
 
 
 def test_weights_choose_the_frequencies() -> None:
@@ -125,6 +144,17 @@ def test_sizes_share_a_scale() -> None:
     for size in FFT_SIZES:
         rms = distance.magnitudes(wave, size).square().mean().sqrt()
         assert float(rms) == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("rate", "longest"), [(16000, 2048), (22050, 2048), (24000, 2048), (44100, 4096), (48000, 4096)]
+)
+def test_windows_last_as_long_at_every_rate(rate: int, longest: int) -> None:
+    made = SpectralDistance(rate, FLAT)
+    assert made.fft_sizes[0] == longest
+    wave = noise(0).repeat(1, 3)
+    near, far = made([(wave, 1.1 * wave), (wave, 2 * wave)], wave)
+    assert 0 < float(near) < float(far)
 
 
 def test_it_is_no_part_of_a_model() -> None:

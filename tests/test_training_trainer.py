@@ -2,126 +2,24 @@
 
 from __future__ import annotations
 
-import csv
-import dataclasses
 import logging
-import os
-import signal
-import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import soundfile
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from signals import speech_like
+from small_run import Configure, assert_same_weights, metrics, overrides
 
-from diffwave import cli
-from diffwave.checkpoint import load_checkpoint, load_config
+from diffwave.checkpoint import load_checkpoint, load_config, save_checkpoint
 from diffwave.errors import InputError
 from diffwave.mel import preset
-from diffwave.model import DiffusionModel
-from diffwave.networks.spectral import SpectralNet
-from diffwave.representation import SpectralRepresentation
-from diffwave.training import trainer
-from diffwave.training.config import OptimConfig, RunConfig, TrainConfig
-from diffwave.training.data import Crops
-from diffwave.training.run import read_config
-from diffwave.training.state import Progress, saved_states
-from diffwave.training.trainer import learning_rate, make_optimizer, share_done, train
+from diffwave.training import setup, trainer
+from diffwave.training.settings import SETTINGS_FILE, read_config
+from diffwave.training.state import saved_states
+from diffwave.training.trainer import train
 from diffwave.vocoder import Vocoder
-
-SMALL = {
-    "data.validation": "[held*]",
-    "data.crop_frames": "24",
-    "optim.batch_size": "2",
-    "optim.warmup_steps": "5",
-    "spectral.channels": "16",
-    "spectral.layers": "2",
-    "spectral.level_width": "16",
-    "run.minutes": "1e9",
-    "run.log_steps": "5",
-    "run.compile": "false",
-    "run.precision": "float32",
-    "run.threads": "1",
-    "run.device": "cpu",
-}
-
-
-@pytest.fixture(autouse=True)
-def small_envelope(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer, "ENVELOPE_BATCHES", 2)
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of two clips to train on and one held out."""
-    folder = tmp_path_factory.mktemp("clips")
-    for seed, name in enumerate(("one", "two", "held")):
-        soundfile.write(folder / f"{name}.wav", speech_like(1.0, 22050, seed), 22050)
-    return folder
-
-
-Configure = Callable[..., TrainConfig]
-
-
-def overrides(clips: Path, folder: Path, changes: dict[str, object]) -> list[str]:
-    settings = SMALL | {"data.folder": str(clips), "run.folder": str(folder)}
-    settings |= {key.replace("__", "."): str(value) for key, value in changes.items()}
-    return [f"{key}={value}" for key, value in settings.items()]
-
-
-@pytest.fixture
-def configure(clips: Path, tmp_path: Path) -> Configure:
-    """Settings of a small run in tmp_path/run; run__steps=3 stands for run.steps."""
-
-    def make(folder: str = "run", **changes: object) -> TrainConfig:
-        return read_config(None, overrides(clips, tmp_path / folder, changes))
-
-    return make
-
-
-@pytest.fixture(scope="module")
-def finished(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a run of 60 steps."""
-    folder = tmp_path_factory.mktemp("finished")
-    changes = {"run__steps": 60, "run__log_steps": 15, "optim__lr": 5e-3, "sampling__steps": 2}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "ENVELOPE_BATCHES", 2)
-        train(read_config(None, overrides(clips, folder, changes)), progress_bar=False)
-    return folder
-
-
-def metrics(folder: Path, name: str) -> dict[int, float]:
-    with (folder / "metrics.csv").open(newline="") as file:
-        return {
-            int(r["step"]): float(r["value"]) for r in csv.DictReader(file) if r["name"] == name
-        }
-
-
-def stop_at(step: int, monkeypatch: pytest.MonkeyPatch, number: int = signal.SIGTERM) -> None:
-    """A signal arrives while step `step` (from 0) is computed, once."""
-    batch = Crops.batch
-
-    def noisy(self: Crops, n: int, size: int) -> object:
-        if n == step:
-            monkeypatch.setattr(Crops, "batch", batch)
-            signal.raise_signal(number)
-        return batch(self, n, size)
-
-    monkeypatch.setattr(Crops, "batch", noisy)
-
-
-def assert_same_weights(one: Path, other: Path) -> None:
-    left, right = (load_checkpoint(folder).state_dict() for folder in (one, other))
-    assert left.keys() == right.keys()
-    for name, tensor in left.items():
-        assert torch.equal(tensor, right[name]), name
 
 
 def test_loss_falls(finished: Path) -> None:
@@ -139,11 +37,51 @@ def test_a_finished_run_is_validated_and_recorded(finished: Path) -> None:
 
     events = EventAccumulator(str(finished / "tensorboard"), {"audio": 0, "images": 0})
     tags = events.Reload().Tags()
-    assert {"train/loss", "train/lr", "validation/loss_validation"} <= set(tags["scalars"])
+    scalars = {"train/loss", "train/lr", "train/gradient_norm", "validation/loss_validation"}
+    assert scalars | {"validation/pesq", "validation/mr_stft"} <= set(tags["scalars"])
     assert tags["audio"] == ["held/original", "held/generated"]
-    assert tags["images"] == ["held/mel"]
+    assert tags["images"] == ["held/mel", "held/spectrogram"]
     image = events.Images("held/mel")[0]
     assert (image.height, image.width) == (160, 22050 // 256)
+
+
+def test_speed_is_noted(finished: Path) -> None:
+    speeds = metrics(finished, "audio_seconds_per_second")
+    shares = metrics(finished, "matrix_share")
+    assert list(speeds) == list(shares) == [15, 30, 45, 60]
+    assert all(0 < share < 1 for share in shares.values())
+    assert all(speed > 0 for speed in speeds.values())
+
+
+def test_settings_stand_in_the_run_folder(finished: Path) -> None:
+    config = read_config(str(finished / SETTINGS_FILE))
+    assert (config.run.steps, config.run.folder) == (60, str(finished))
+
+
+def test_the_best_stands_beside_the_last(finished: Path) -> None:
+    ((step, value),) = metrics(finished, "best").items()
+    state = torch.load(saved_states(finished)[-1], weights_only=True)
+    assert (step, value) == (60, pytest.approx(state["best"], rel=1e-4))
+    assert state["best_by"] == "pesq"
+    assert value == metrics(finished, "pesq")[60]
+    assert_same_weights(finished / "best", finished / "export")
+
+
+def test_a_worse_validation_leaves_the_best(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    values = iter([0.5, 0.7, 0.4])
+    monkeypatch.setattr(trainer, "validate", lambda *_: {"loss_validation": next(values)})
+    best = {}
+
+    def note(model: object, folder: Path) -> None:
+        best[folder.name] = best.get(folder.name, 0) + 1
+        save_checkpoint(model, folder)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(trainer, "save_checkpoint", note)
+    train(configure(run__steps=3, run__validate_minutes=0), progress_bar=False)
+    assert best == {"best": 2, "export": 1}
+    assert metrics(tmp_path / "run", "best") == {1: 0.5, 3: 0.4}
 
 
 def test_export_speaks(finished: Path) -> None:
@@ -179,120 +117,6 @@ def test_a_finished_run_is_left_as_it_is(
     assert {path: path.read_bytes() for path in before} == before
 
 
-def test_resumed_is_as_uninterrupted(
-    configure: Configure, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Ten steps, a signal, and ten more: every weight and every number as in twenty at once."""
-    changes = {"run__steps": 20, "loss__unrolled": 0.1, "run__validate_minutes": 1e9}
-    train(configure("whole", **changes), progress_bar=False)
-    stop_at(9, monkeypatch)
-    train(configure("parts", **changes), progress_bar=False)
-    assert [p.name for p in saved_states(tmp_path / "parts")] == ["step-00000010.pt"]
-    handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    train(configure("parts", **changes), progress_bar=False)
-    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
-    whole, parts = (
-        torch.load(tmp_path / name / "step-00000020.pt", weights_only=True)
-        for name in ("whole", "parts")
-    )
-    for name, tensor in whole["module"].items():
-        assert torch.equal(tensor, parts["module"][name]), name
-    for one, other in zip(whole["ema"], parts["ema"], strict=True):
-        assert torch.equal(one, other)
-    assert_same_weights(tmp_path / "whole" / "export", tmp_path / "parts" / "export")
-    for name in ("loss", "lr", "gradient_norm", "loss_validation"):
-        assert metrics(tmp_path / "whole", name) == metrics(tmp_path / "parts", name)
-
-
-def test_ctrl_c_stops_with_a_checkpoint(
-    configure: Configure, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    stop_at(2, monkeypatch, signal.SIGINT)
-    export = train(configure(run__steps=1000), progress_bar=False)
-    assert [p.name for p in saved_states(tmp_path / "run")] == ["step-00000003.pt"]
-    load_checkpoint(export)
-
-
-def start(clips: Path, folder: Path, changes: dict[str, object]) -> subprocess.Popen[bytes]:
-    """`python -m diffwave.cli train conf.yaml` in a process of its own."""
-    conf = folder.parent / "conf.yaml"
-    conf.write_text(f"run:\n  folder: {folder}\n  steps: 1000000\n")
-    arguments = [part for o in overrides(clips, folder, changes) for part in ("--set", o)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "diffwave.cli", "train", str(conf), *arguments],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-
-
-def wait_for(process: subprocess.Popen[bytes], happened: Callable[[], bool]) -> None:
-    end = time.monotonic() + 300
-    while not happened():
-        assert process.poll() is None, process.communicate()[1].decode()
-        assert time.monotonic() < end
-        time.sleep(0.1)
-
-
-def test_sigterm_writes_a_checkpoint_and_a_second_start_resumes(
-    clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    folder = tmp_path / "run"
-    process = start(clips, folder, {"run.log_steps": 1})
-    try:
-        path = folder / "metrics.csv"
-        wait_for(process, lambda: path.exists() and ",loss," in path.read_text())
-        process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=300)
-    finally:
-        process.kill()
-    assert process.returncode == 0, err.decode()
-    assert f"exported {folder / 'export'}" in out.decode()
-    (state,) = saved_states(folder)
-    step = int(state.stem.split("-")[1])
-    assert step == max(metrics(folder, "loss"))
-    caplog.set_level(logging.INFO)
-    conf = str(tmp_path / "conf.yaml")
-    settings = overrides(clips, folder, {"run.steps": step + 2, "run.log_steps": 1})
-    assert cli.main(["train", conf, *(p for s in settings for p in ("--set", s))]) == 0
-    assert f"resuming {folder} at step {step}" in caplog.text
-    assert list(metrics(folder, "loss")) == list(range(1, step + 3))
-
-
-def test_kill_leaves_a_state_to_go_on_from(
-    clips: Path, tmp_path: Path, configure: Configure, caplog: pytest.LogCaptureFixture
-) -> None:
-    folder = tmp_path / "run"
-    process = start(clips, folder, {"run.checkpoint_minutes": 0, "run.log_steps": 1})
-    try:
-        wait_for(process, lambda: len(saved_states(folder)) > 2)
-    finally:
-        process.kill()
-        process.communicate()
-    step = int(saved_states(folder)[-1].stem.split("-")[1])
-    with (folder / "metrics.csv").open("a") as file:  # noted after the state was written
-        file.write(f"{step + 1},0.10,loss,777\n{step + 2},0.1")
-    caplog.set_level(logging.INFO)
-    train(configure(run__steps=step + 2, run__log_steps=1), progress_bar=False)
-    assert f"at step {step}" in caplog.text
-    assert "cannot be read" not in caplog.text
-    loss = metrics(folder, "loss")
-    assert list(loss) == list(range(1, step + 3))
-    assert 777 not in loss.values()
-
-
-def test_damaged_states_alone_are_a_new_beginning(
-    configure: Configure, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The envelope is then fitted as for any new run."""
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "step-00000009.pt").write_bytes(b"torn")
-    damaged = train(configure(run__steps=2), progress_bar=False)
-    assert "step-00000009.pt cannot be read" in caplog.text
-    assert_same_weights(damaged, train(configure("new", run__steps=2), progress_bar=False))
-
-
 def test_never_resumed(configure: Configure, finished: Path) -> None:
     config = configure(run__resume="never", run__steps=1)
     config.run.folder = str(finished)
@@ -323,7 +147,7 @@ def test_other_settings_do_not_continue_a_run(finished: Path, clips: Path) -> No
 def test_init_takes_weights_and_envelope(
     configure: Configure, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainer, "fit_envelope", None)  # is not called
+    monkeypatch.setattr(setup, "fitted_representation", None)  # is not called
     config = configure(run__init=finished / "export", run__steps=1, optim__lr=1e-30)
     export = train(config, progress_bar=False)
     assert_same_weights(export, finished / "export")
@@ -371,23 +195,6 @@ def test_every_mel_convention_trains(configure: Configure, name: str) -> None:
     assert bool(torch.isfinite(wave).all())
 
 
-def test_a_loss_that_is_not_finite(
-    configure: Configure, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    batch = Crops.batch
-
-    def spoilt(self: Crops, n: int, size: int) -> object:
-        wave, white, uniform = batch(self, n, size)
-        return wave, white * (float("nan") if n == 3 else 1), uniform
-
-    monkeypatch.setattr(Crops, "batch", spoilt)
-    with pytest.raises(InputError, match=r"not finite at step 4; lower optim\.lr"):
-        train(configure(run__checkpoint_minutes=0), progress_bar=False)
-    state = torch.load(saved_states(tmp_path / "run")[-1], weights_only=True)
-    assert state["step"] == 3
-    assert all(bool(torch.isfinite(tensor).all()) for tensor in state["module"].values())
-
-
 def test_validation_and_checkpoints_in_between(configure: Configure, tmp_path: Path) -> None:
     """Judging the averaged weights does not disturb the training."""
     often = {"run__validate_minutes": 0, "run__checkpoint_minutes": 0, "sampling__steps": 1}
@@ -409,84 +216,6 @@ def test_training_in_a_thread(configure: Configure, tmp_path: Path) -> None:
     thread.start()
     thread.join()
     assert (tmp_path / "run" / "export" / "config.json").exists()
-
-
-def test_without_a_compiler_training_goes_on(
-    configure: Configure, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    import torch._dynamo.exc
-
-    calls = []
-
-    def compile_badly(network: object) -> Callable[..., torch.Tensor]:
-        def fail(*inputs: torch.Tensor) -> torch.Tensor:
-            calls.append(inputs)
-            raise torch._dynamo.exc.TorchDynamoException("no compiler")
-
-        return fail
-
-    monkeypatch.setattr(torch, "compile", compile_badly)
-    train(configure(run__steps=3, run__compile=True), progress_bar=False)
-    assert caplog.text.count("torch.compile failed") == 1
-    assert len(calls) == 1
-
-
-def test_only_the_network_computes_in_half_precision(
-    configure: Configure, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The envelope in bfloat16 would make another target than the one that is sampled."""
-    seen = []
-    encode = SpectralRepresentation.encode
-
-    def note(self: object, *inputs: torch.Tensor) -> torch.Tensor:
-        seen.append(torch.is_autocast_enabled("cpu"))
-        return encode(self, *inputs)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(SpectralRepresentation, "encode", note)
-    forward = SpectralNet.forward
-    inside = []
-
-    def listen(self: object, *inputs: torch.Tensor) -> torch.Tensor:
-        inside.append(torch.is_autocast_enabled("cpu"))
-        return forward(self, *inputs)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(SpectralNet, "forward", listen)
-    train(
-        configure(run__steps=2, run__precision="bfloat16", data__validation="[none*]"),
-        progress_bar=False,
-    )
-    assert seen == [False, False]
-    assert inside == [True, True]
-
-
-def test_weight_decay_is_for_matrices() -> None:
-    model = DiffusionModel(TrainConfig().model_config())
-    optimizer = make_optimizer(model, OptimConfig(weight_decay=0.3))
-    for group in optimizer.param_groups:
-        assert {p.ndim > 1 for p in group["params"]} == {group["weight_decay"] == 0.3}
-    count = sum(len(group["params"]) for group in optimizer.param_groups)
-    assert count == len(list(model.network.parameters()))
-
-
-@given(st.integers(0, 1000), st.floats(0, 1), st.integers(0, 200), st.floats(0, 1))
-def test_learning_rate_stays_within_its_bounds(
-    step: int, share: float, warmup: int, last: float
-) -> None:
-    config = OptimConfig(lr=0.01, warmup_steps=warmup, last_lr=last)
-    rate = learning_rate(config, step, share)
-    ramp = 1 if step >= warmup else (step + 1) / warmup
-    assert 0.01 * last * ramp * (1 - 1e-9) <= rate <= 0.01 * ramp * (1 + 1e-9)
-    assert learning_rate(config, 1000, 1.0) == pytest.approx(0.01 * last)
-    assert learning_rate(config, 1000, 0.0) == pytest.approx(0.01)
-    assert rate >= learning_rate(config, step, min(1.0, share + 0.1)) - 1e-12
-
-
-def test_share_done_follows_the_nearer_budget() -> None:
-    run = RunConfig(steps=100, minutes=10)
-    assert share_done(Progress(50, 1), run) == 0.5
-    assert share_done(Progress(5, 9), run) == 0.9
-    assert share_done(Progress(500, 9), run) == 1
-    assert share_done(Progress(0, 0), dataclasses.replace(run, minutes=float("inf"))) == 0
 
 
 def test_missing_packages_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

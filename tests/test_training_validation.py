@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,14 @@ from diffwave.training import validation
 from diffwave.training.config import LossConfig
 from diffwave.training.data import Clip
 from diffwave.training.losses import DenoisingLoss
-from diffwave.training.validation import LEVELS, LISTENED, picture, validate
+from diffwave.training.validation import (
+    DYNAMIC_RANGE,
+    LEVELS,
+    LISTENED,
+    picture,
+    spectrogram,
+    validate,
+)
 
 spectral = random_model(spectral_config())
 
@@ -109,7 +117,7 @@ def test_some_clips_are_generated() -> None:
     seconds = (0.5, 0.3, 0.6, 0.7)
     clips = [clip(s, i) for i, s in enumerate(seconds)]
     _, notes = judge(clips)
-    assert len(notes.images) == LISTENED == 3
+    assert len(notes.images) == 2 * LISTENED == 6
     for i in range(LISTENED):
         original, generated = (notes.audio[f"clip{i}/{kind}"] for kind in ("original", "generated"))
         assert original.shape == generated.shape
@@ -119,6 +127,9 @@ def test_some_clips_are_generated() -> None:
         image = notes.images[f"clip{i}/mel"]
         assert image.shape == (1, 160, original.shape[1] // 256)
         assert 0 <= float(image.min()) <= float(image.max()) <= 1
+        image = notes.images[f"clip{i}/spectrogram"]
+        assert image.shape == (1, 2 * 513, original.shape[1] // 256 + 1)
+        assert (float(image.min()), float(image.max())) == (0, 1)
 
 
 def test_generated_as_the_model_is_sampled() -> None:
@@ -134,12 +145,15 @@ def test_generated_as_the_model_is_sampled() -> None:
     torch.testing.assert_close(heard, wave[: len(heard)].clamp(-1, 1))
 
 
-def test_pesq_is_the_mean_of_what_can_be_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_are_means_of_what_can_be_scored(monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([1.5, float("nan"), 2.5])
-    scorer = metrics.Metric(lambda a, b, rate: next(scores), "", "higher", "pesq", "")
-    monkeypatch.setattr(validation, "choose_metrics", lambda names: ({"pesq": scorer}, {}))
+    scorer = replace(metrics.METRICS["pesq"], function=lambda a, b, rate: next(scores))
+    distance = replace(metrics.METRICS["mr_stft"], function=lambda a, b, rate: 0.75)
+    found = {"pesq": scorer, "mr_stft": distance}
+    monkeypatch.setattr(validation, "choose_metrics", lambda names: (found, {}))
     values, notes = judge([clip(0.4, i) for i in range(3)])
     assert values["pesq"] == notes.scalars["validation/pesq"] == 2.0
+    assert values["mr_stft"] == 0.75
     scores = iter([float("nan")])
     assert "pesq" not in judge([clip(0.4)])[0]
 
@@ -166,3 +180,30 @@ def test_picture_stands_upright() -> None:
     assert float(image[0, 1, 2]) == 0.5
     assert bool((image[0, 3:] == 1).all())
     assert bool(torch.isfinite(picture(torch.zeros(3, 5), torch.zeros(3, 5))).all())
+
+
+def test_clips_with_a_mel_are_judged_by_it() -> None:
+    """Both the loss and what is generated hear it; that of the recording changes little."""
+    frames = 40
+    samples = clip(0.6).samples[: frames * 256]
+    own = spectral.mel(torch.from_numpy(samples / np.float32(32768)))[:, :frames].numpy()
+    plain, notes = judge([Clip("one", samples)])
+    paired, heard = judge([Clip("one", samples, own)])
+    assert paired["loss_validation"] == pytest.approx(plain["loss_validation"], rel=0.1)
+    torch.testing.assert_close(
+        heard.audio["one/generated"], notes.audio["one/generated"], rtol=1e-3, atol=1e-4
+    )
+    other, changed = judge([Clip("one", samples, own + 1)])
+    assert other["loss_validation"] != paired["loss_validation"]
+    assert float(changed.audio["one/generated"].std()) > 1.5 * float(
+        heard.audio["one/generated"].std()
+    )
+
+
+def test_spectrogram_has_a_floor() -> None:
+    time = torch.arange(4096) / 22050
+    level = spectrogram(torch.sin(2 * math.pi * 22050 / 8 * time), 1024)
+    assert level.shape == (513, 17)
+    assert int(level[:, 8].argmax()) == 128
+    assert float(level.max() - level.min()) == pytest.approx(DYNAMIC_RANGE)
+    assert bool(torch.isfinite(spectrogram(torch.zeros(4096), 1024)).all())

@@ -151,12 +151,19 @@ def test_a_mel_that_is_none_is_told_before_any_work(vocoder: Vocoder, mel: Any, 
         ({"steps": -1}, "not -1"),
         ({"sampler": "euler"}, "'euler'; there are ancestral, ddim, dpm-solver++"),
         ({"chunk_frames": 0}, "at least 1 frame, not 0"),
+        ({"rounds": -1}, "0 or more, not -1"),
     ],
 )
 def test_options_that_make_no_sense(vocoder: Vocoder, options: Any, words: str) -> None:
     with pytest.raises(InputError) as error:
         vocoder.stream(MEL, **options)
     assert words in str(error.value)
+
+
+def test_rounds_need_the_spectral_space(waveform_vocoder: Vocoder) -> None:
+    with pytest.raises(InputError, match="not for a chain on samples"):
+        waveform_vocoder.stream(MEL, rounds=2)
+    waveform_vocoder.stream(MEL, rounds=0)
 
 
 def test_the_default_is_bundled() -> None:

@@ -133,7 +133,7 @@ class SpectralNet(nn.Module):
         for i, block in enumerate(self.blocks):
             h = block(h, cond[..., (2 * i + 1) * c : (2 * i + 3) * c], level)
         scale, shift = self.modulate(level).chunk(2, dim=-1)
-        h = F.layer_norm(h, (c,)) * (1 + scale) + shift
+        h = torch.addcmul(shift, F.layer_norm(h, (c,)), 1 + scale)
         return self.apply_filter(self.filter(h), x_t)
 
     def apply_filter(self, taps: Tensor, x: Tensor) -> Tensor:
@@ -149,8 +149,8 @@ class SpectralNet(nn.Module):
         imag = torch.zeros_like(real)
         for i, y in enumerate(neighbours):
             a, b = taps[:, :, i, 0], taps[:, :, i, 1]
-            real = real + a * y[:, :, 0] - b * y[:, :, 1]
-            imag = imag + a * y[:, :, 1] + b * y[:, :, 0]
+            real = torch.addcmul(torch.addcmul(real, a, y[:, :, 0]), b, y[:, :, 1], value=-1)
+            imag = torch.addcmul(torch.addcmul(imag, a, y[:, :, 1]), b, y[:, :, 0])
         return torch.stack((real, imag), dim=2)
 
 
@@ -169,11 +169,11 @@ class Block(nn.Module):
     def forward(self, x: Tensor, mel: Tensor, level: Tensor) -> Tensor:
         """x [B, T, C], mel [B, T, 2C], level [B, 1, level_width] -> [B, T, C]."""
         scale, shift, gate = self.modulate(level).chunk(3, dim=-1)
-        h = F.layer_norm(x, x.shape[-1:]) * (1 + scale) + shift
+        h = torch.addcmul(shift, F.layer_norm(x, x.shape[-1:]), 1 + scale)
         d, frames = self.dilation, x.shape[1]
         padded = F.pad(h, (0, 0, d, d))
         h = torch.cat((padded[:, :frames], h, padded[:, 2 * d :]), dim=-1)
-        return x + (1 + gate) * self.out(F.gelu(self.taps(h) + mel))
+        return torch.addcmul(x, 1 + gate, self.out(F.gelu(self.taps(h) + mel)))
 
 
 def phase_invariant_features(x: Tensor) -> Tensor:

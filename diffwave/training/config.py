@@ -6,13 +6,60 @@ import dataclasses
 import math
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 from diffwave.errors import InputError
-from diffwave.mel import preset
+from diffwave.mel import mel_config
 from diffwave.model import DiffusionConfig, ModelConfig, SamplingConfig
 from diffwave.networks.spectral import SpectralNetConfig
 from diffwave.networks.waveform import WaveformNetConfig
-from diffwave.representation import SpectralConfig
+from diffwave.representation import EnergyPrior, SpectralConfig
+
+
+@dataclass
+class PrepareConfig:
+    """How `diffwave prepare` makes clips of recordings. Those with a mel are only resampled."""
+
+    level: str = "rms"
+    """"keep" what the recording has; "rms": bring its speech to rms_db; "peak": bring its largest
+    sample to peak_db. One gain for a whole recording, so that soft sentences stay soft."""
+    rms_db: float = -22.0
+    """Level of the speech without its pauses, in dB of full scale; LJSpeech has about this."""
+    peak_db: float = -1.0
+    """Largest sample in dB of full scale; "rms" does not go beyond it either."""
+    piece_seconds: tuple[float, float] = (2.0, 15.0)
+    """A recording longer than the second is cut at pauses, into pieces between the two."""
+    margin_seconds: float = 0.2
+    """Silence left at either end of a piece, if there is more."""
+    shortest_seconds: float = 0.5
+    """Shorter recordings and pieces are left out."""
+    max_clipped: float = 0.005
+    """A recording with a larger share of its samples in flat, clipped peaks is left out."""
+    validation_share: float = 0.02
+    """Share of the clips, at least 4 of them but at most a quarter, that is never trained on when
+    data.validation names none."""
+
+    def __post_init__(self) -> None:
+        _require(
+            self.level in ("keep", "rms", "peak"),
+            "data.prepare.level must be one of keep, rms, peak",
+            self.level,
+        )
+        for name in ("rms_db", "peak_db"):
+            value = getattr(self, name)
+            _require(-60 <= value <= 0, f"data.prepare.{name} must lie in -60 .. 0", value)
+        shortest, longest = self.piece_seconds
+        _require(
+            0.1 <= shortest <= longest / 2 < math.inf,
+            "data.prepare.piece_seconds must be 0.1 or more, and at least twice that",
+            self.piece_seconds,
+        )
+        for name in ("margin_seconds", "shortest_seconds"):
+            value = getattr(self, name)
+            _require(0 <= value < math.inf, f"data.prepare.{name} must be 0 or more", value)
+        for name in ("max_clipped", "validation_share"):
+            value = getattr(self, name)
+            _require(0 <= value <= 1, f"data.prepare.{name} must lie in 0 .. 1", value)
 
 
 @dataclass
@@ -20,7 +67,15 @@ class DataConfig:
     """Which audio, and how it is cut."""
 
     folder: str = ""
-    """Folder searched for audio files, subfolders included."""
+    """Folder searched for audio files, subfolders included; or one that `diffwave prepare` made."""
+    mel_folder: str = ""
+    """Folder of mels (.npy, .npz, .pt, .safetensors) with the names of the audio files, to train
+    on instead of the recordings' own: what an acoustic model predicted under the recordings'
+    own durations. May be the folder of the audio."""
+    mel_tolerance: int = 4
+    """Frames by which such a mel may be longer or shorter than its recording."""
+    prepare: PrepareConfig = field(default_factory=PrepareConfig)
+    """Of `diffwave prepare` alone."""
     validation: list[str] = field(default_factory=list)
     """File-name patterns, such as LJ001-000?.*, never trained on."""
     crop_frames: int = 128
@@ -31,6 +86,9 @@ class DataConfig:
     """Standard deviation of white noise added to every crop, so that silence is never exact."""
 
     def __post_init__(self) -> None:
+        _require(
+            self.mel_tolerance >= 0, "data.mel_tolerance must be 0 or more", self.mel_tolerance
+        )
         _require(self.crop_frames >= 1, "data.crop_frames must be at least 1", self.crop_frames)
         _require(
             -math.inf < self.gain_db[0] <= self.gain_db[1] < math.inf,
@@ -45,7 +103,10 @@ class OptimConfig:
     """AdamW with warm-up and cosine decay."""
 
     batch_size: int = 6
-    """Crops per step."""
+    """Crops per step, of all processes together."""
+    accumulate: int = 1
+    """Parts of a process's share of a batch that are computed one after another, to fit memory;
+    the gradient is that of the whole batch."""
     lr: float = 2e-3
     """Peak learning rate."""
     last_lr: float = 0.02
@@ -63,6 +124,7 @@ class OptimConfig:
 
     def __post_init__(self) -> None:
         _require(self.batch_size >= 1, "optim.batch_size must be at least 1", self.batch_size)
+        _require(self.accumulate >= 1, "optim.accumulate must be at least 1", self.accumulate)
         _require(0 < self.lr < math.inf, "optim.lr must be above 0", self.lr)
         _require(0 <= self.last_lr <= 1, "optim.last_lr must lie in 0 .. 1", self.last_lr)
         _require(self.warmup_steps >= 0, "optim.warmup_steps must be 0 or more", self.warmup_steps)
@@ -100,6 +162,12 @@ class LossConfig:
     unrolled_jitter: float = 0.15
     """All angles but the first are shifted by up to this, at random, so that the network stays
     good at every level and other numbers of steps keep working."""
+    unrolled_rounds: int = 6
+    """Rounds of mel agreement before the comparison, at most sampling.mel_rounds; every round costs
+    time, and what a few of them do not mend is what the network should learn."""
+    unrolled_each: float = 1.0
+    """Weight of every estimate before the last, relative to it: 0 trains this number of steps alone,
+    1 all numbers down to a single step."""
     repulsion: float = 1.0
     """How far apart two samples of one mel are pushed: 1 is the energy distance, 0 a median."""
 
@@ -122,7 +190,12 @@ class LossConfig:
             "loss.unrolled_jitter must be 0 or more",
             self.unrolled_jitter,
         )
-        _require(self.repulsion >= 0, "loss.repulsion must be 0 or more", self.repulsion)
+        for name in ("repulsion", "unrolled_each", "unrolled_rounds"):
+            _require(
+                0 <= getattr(self, name) < math.inf,
+                f"loss.{name} must be 0 or more",
+                getattr(self, name),
+            )
         first, others = self.unrolled_angles[:1], self.unrolled_angles[1:]
         moved = [
             u + sign * self.unrolled_jitter for u in others[:1] + others[-1:] for sign in (1, -1)
@@ -153,7 +226,9 @@ class RunConfig:
     init: str = ""
     """Checkpoint folder whose weights a new run starts from."""
     checkpoint_minutes: float = 10.0
-    """Minutes between checkpoints."""
+    """Minutes between checkpoints: what a crash may cost."""
+    keep: int = 3
+    """Newest checkpoints that are kept."""
     validate_minutes: float = 10.0
     """Minutes between validations: loss by noise level, generated audio, pictures."""
     log_steps: int = 50
@@ -163,14 +238,15 @@ class RunConfig:
     device: str = "auto"
     """"auto", "cpu", "cuda" or "mps"."""
     precision: str = "auto"
-    """"float32", "bfloat16", or the faster of the two on this machine."""
+    """"float32", "bfloat16", "float16" (with a loss scale that adapts) or "auto": the faster of the
+    first two on this machine."""
     compile: bool = True
     """Compile the network; falls back to eager with a warning."""
     threads: int = 0
     """CPU threads; 0: as many as PyTorch chooses."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "log_steps"):
+        for name in ("steps", "log_steps", "keep"):
             _require(
                 getattr(self, name) >= 1, f"run.{name} must be at least 1", getattr(self, name)
             )
@@ -185,7 +261,10 @@ class RunConfig:
             )
 
 
-_CHOICES = {"resume": ("auto", "never"), "precision": ("auto", "float32", "bfloat16")}
+_CHOICES = {
+    "resume": ("auto", "never"),
+    "precision": ("auto", "float32", "bfloat16", "float16"),
+}
 
 
 def _require(holds: bool, sentence: str, value: object) -> None:
@@ -197,8 +276,8 @@ def _require(holds: bool, sentence: str, value: object) -> None:
 class TrainConfig:
     """A training run."""
 
-    mel: str = "hifigan"
-    """Mel preset."""
+    mel: str | dict[str, Any] = "hifigan"
+    """Mel preset; or a preset and what is changed in it: {preset: hifigan, hop_length: 300}."""
     network: str = "spectral"
     """"spectral" or "waveform"."""
     spectral: SpectralNetConfig = field(default_factory=SpectralNetConfig)
@@ -206,6 +285,8 @@ class TrainConfig:
     mel_scale are those of natural logarithms, and are translated into the preset's units."""
     waveform: WaveformNetConfig = field(default_factory=WaveformNetConfig)
     """Sizes of the waveform network; n_mels and hop_length follow from the mel preset."""
+    prior: EnergyPrior = field(default_factory=EnergyPrior)
+    """Of the waveform network's chain; PriorGrad's has the floor 0.1."""
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     """Chain and prediction."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
@@ -230,14 +311,15 @@ class TrainConfig:
 
     def model_config(self) -> ModelConfig:
         """The model these settings describe."""
-        mel = preset(self.mel)
+        mel = mel_config(self.mel)
+        prior = self.prior if self.prior.floor < 1 else None
         if self.network == "waveform":
             sizes = dataclasses.replace(
                 self.waveform,
                 n_mels=mel.n_mels if self.waveform.n_mels else 0,
                 hop_length=mel.hop_length,
             )
-            return ModelConfig(mel, sizes, None, self.diffusion, self.sampling)
+            return ModelConfig(mel, sizes, None, self.diffusion, self.sampling, prior)
         space = SpectralConfig(mel.n_fft, mel.hop_length, mel.pad_left, mel.n_mels)
         trunk = dataclasses.replace(
             self.spectral,
@@ -246,4 +328,4 @@ class TrainConfig:
             mel_mean=mel.log_factor * self.spectral.mel_mean + mel.offset,
             mel_scale=mel.log_factor * self.spectral.mel_scale,
         )
-        return ModelConfig(mel, trunk, space, self.diffusion, self.sampling)
+        return ModelConfig(mel, trunk, space, self.diffusion, self.sampling, prior)

@@ -1,12 +1,8 @@
-"""Training data: clips in memory as 16-bit samples, crops drawn as a pure function of the step.
-
-Every random choice of step n comes from a generator seeded by (seed, n), so a resumed run sees
-exactly what the uninterrupted one would have seen, with no state to save.
-"""
+"""The clips of a corpus: of a folder of audio, read into memory, or of a prepared one, mapped."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -18,15 +14,22 @@ from tqdm import tqdm
 
 from diffwave.audio import AUDIO_SUFFIXES, read_audio
 from diffwave.errors import InputError
+from diffwave.mel import MelConfig
 from diffwave.training.config import DataConfig
+from diffwave.training.pairs import MelFolder, told_differences
+from diffwave.training.shards import VALIDATION, is_prepared, open_prepared
 
 
 @dataclass
 class Clip:
-    """One recording in memory."""
+    """One recording."""
 
     name: str
     samples: NDArray[np.int16]
+    """[L], in memory or a read-only view of a mapped file."""
+    mel: NDArray[np.float32] | None = None
+    """[n_mels, T] of the L = T * hop_length samples, of whoever made it; None: the recording's
+    own is meant."""
 
     def wave(self) -> Tensor:
         """Samples in -1 .. 1, float32, [L]."""
@@ -40,8 +43,9 @@ class Corpus:
     train: list[Clip]
     validation: list[Clip]
     rejected: list[str]
-
     sample_rate: int
+    notes: list[str] = field(default_factory=list)
+    """Other things to be told, a sentence each."""
 
     @property
     def hours(self) -> float:
@@ -49,75 +53,111 @@ class Corpus:
         return sum(len(clip.samples) for clip in self.train) / self.sample_rate / 3600
 
 
-def load_corpus(
-    config: DataConfig, sample_rate: int, shortest: int, progress: bool = True
-) -> Corpus:
-    """Read every audio file below `config.folder` into memory at `sample_rate`.
+def load_corpus(config: DataConfig, mel: MelConfig, shortest: int, progress: bool = True) -> Corpus:
+    """The clips of `config.folder`: every audio file below it, or what was prepared in it.
+
+    Audio is resampled and kept in memory as 16-bit samples; a prepared corpus is mapped, so that
+    memory does not grow with it. Clips get the mels of `config.mel_folder`, or of the prepared
+    corpus.
 
     Args:
-        config: folder and validation patterns.
-        sample_rate: Hz.
+        config: folders and validation patterns; without patterns a prepared corpus is split as it
+            was prepared, and all of a folder of audio is for training.
+        mel: convention of the mels, and the sample rate.
         shortest: samples a training clip must have.
         progress: whether to show a bar.
 
     Raises:
-        InputError: when there is no folder, no audio in it, or nothing in it to train on.
+        InputError: when there is no folder, no audio in it, nothing in it to train on, or a corpus
+            that was prepared for another sample rate or other mels.
     """
     folder = Path(config.folder)
     if not folder.is_dir():
         raise InputError(f"There is no folder {str(folder)!r} to train on; set data.folder.")
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
-    if not paths:
-        raise InputError(f"There is no audio ({', '.join(AUDIO_SUFFIXES)}) below {folder}.")
-    corpus = Corpus([], [], [], sample_rate)
-    for path in tqdm(paths, desc="reading audio", unit="clip", disable=not progress):
-        try:
-            wave, _ = read_audio(path, sample_rate)
-        except InputError as error:
-            corpus.rejected.append(str(error))
-            continue
-        samples = (wave * 32768).round().clamp(-32768, 32767).to(torch.int16).numpy()
-        clip = Clip(path.stem, samples)
-        if any(fnmatch(path.name, pattern) for pattern in config.validation):
-            corpus.validation.append(clip)
-        elif len(samples) < shortest:
-            corpus.rejected.append(f"{path} is shorter than a crop of {shortest} samples.")
-        else:
-            corpus.train.append(clip)
+    if is_prepared(folder):
+        corpus, count = _mapped(config, mel, shortest)
+    else:
+        corpus, count = _read(config, mel, shortest, progress)
     if not corpus.train:
         why = f"; for example: {corpus.rejected[0]}" if corpus.rejected else "; all are validation."
-        raise InputError(
-            f"None of the {len(paths)} audio files below {folder} can be trained on{why}"
-        )
+        raise InputError(f"None of the {count} below {folder} can be trained on{why}")
     return corpus
 
 
-class Crops:
-    """Random crops of a corpus, chosen by sample so that every second is equally likely."""
+def audio_paths(folder: Path) -> list[Path]:
+    """Every audio file below a folder, sorted; InputError if there is none."""
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+    if not paths:
+        raise InputError(f"There is no audio ({', '.join(AUDIO_SUFFIXES)}) below {folder}.")
+    return paths
 
-    def __init__(self, clips: list[Clip], length: int, config: DataConfig, seed: int) -> None:
-        self.clips, self.length, self.config, self.seed = clips, length, config, seed
-        self.ends = np.cumsum([len(clip.samples) - length + 1 for clip in clips])
 
-    def batch(self, step: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Crops of step `step`, white noise for the chain, and where to stratify noise levels.
+def sixteen_bit(wave: NDArray[np.float32]) -> NDArray[np.int16]:
+    """Samples -1 .. 1, what lies beyond clipped, as 16-bit integers."""
+    return np.clip(np.rint(wave * 32768), -32768, 32767).astype(np.int16)
 
-        Returns:
-            wave [size, length] after random gain, polarity and dither; white [size, length];
-            uniform [size] in [0, 1), one draw for the place of every example's noise level.
-        """
-        rng = np.random.default_rng((self.seed, step))
-        low, high = self.config.gain_db
-        waves = np.empty((size, self.length), np.float32)
-        for row, place in zip(waves, rng.integers(self.ends[-1], size=size), strict=True):
-            i = int(np.searchsorted(self.ends, place, side="right"))
-            start = place - (self.ends[i - 1] if i else 0)
-            gain = 10 ** (rng.uniform(low, high) / 20) * rng.choice((-1, 1)) / 32768
-            row[:] = self.clips[i].samples[start : start + self.length] * gain
-        waves += self.config.dither * rng.standard_normal(waves.shape, np.float32)
-        white = rng.standard_normal(waves.shape, np.float32)
-        return (
-            torch.from_numpy(waves),
-            torch.from_numpy(white),
-            torch.from_numpy(rng.random(size, np.float32)),
+
+def matches(file: str, patterns: list[str]) -> bool:
+    """Whether the name of a file is one that the patterns hold out."""
+    return any(fnmatch(Path(file).name, pattern) for pattern in patterns)
+
+
+def _add(corpus: Corpus, clip: Clip, name: object, held_out: bool, shortest: int) -> None:
+    """Put a clip where it belongs; `name` is what it is called if that is nowhere."""
+    if held_out:
+        corpus.validation.append(clip)
+    elif len(clip.samples) < shortest:
+        corpus.rejected.append(f"{name} is shorter than a crop of {shortest} samples.")
+    else:
+        corpus.train.append(clip)
+
+
+def _read(config: DataConfig, mel: MelConfig, shortest: int, progress: bool) -> tuple[Corpus, str]:
+    """A folder of audio, and what there was, in words."""
+    folder = Path(config.folder)
+    paths = audio_paths(folder)
+    mels = MelFolder(config.mel_folder, mel, config.mel_tolerance) if config.mel_folder else None
+    corpus = Corpus([], [], [], mel.sample_rate)
+    differences = []
+    for path in tqdm(paths, desc="reading audio", unit="clip", disable=not progress):
+        try:
+            wave, _ = read_audio(path, mel.sample_rate)
+            clip = Clip(path.stem, sixteen_bit(wave.numpy()))
+            if mels is not None:
+                relative = path.relative_to(folder)
+                clip.samples, clip.mel, difference = mels.pair(relative, clip.samples)
+                differences.append(difference)
+        except InputError as error:
+            corpus.rejected.append(str(error))
+            continue
+        _add(corpus, clip, path, matches(path.name, config.validation), shortest)
+    corpus.notes += told_differences(differences)
+    return corpus, f"{len(paths)} audio files"
+
+
+def _mapped(config: DataConfig, mel: MelConfig, shortest: int) -> tuple[Corpus, str]:
+    """A prepared corpus, and what there was, in words."""
+    prepared = open_prepared(Path(config.folder))
+    paired = any(entry.mel_shard >= 0 for entry in prepared.entries)
+    if prepared.mel.sample_rate != mel.sample_rate:
+        raise InputError(
+            f"{config.folder} was prepared at {prepared.mel.sample_rate} Hz, but the mels are of "
+            f"{mel.sample_rate} Hz; prepare it again."
         )
+    if paired and prepared.mel != mel:
+        raise InputError(
+            f"{config.folder} was prepared with mels of the convention {prepared.mel.name!r}, not "
+            f"{mel.name!r}; prepare it again."
+        )
+    if config.mel_folder and not paired:
+        raise InputError(
+            f"{config.folder} was prepared without mels; prepare it again with data.mel_folder."
+        )
+    corpus = Corpus([], [], [], mel.sample_rate)
+    for entry in prepared.entries:
+        clip = Clip(entry.name, prepared.samples(entry), prepared.mel_of(entry))
+        held_out = entry.split == VALIDATION
+        if config.validation:
+            held_out = matches(entry.file, config.validation)
+        _add(corpus, clip, clip.name, held_out, shortest)
+    return corpus, f"{len(prepared.entries)} clips"

@@ -2,19 +2,81 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 from collections.abc import Iterable
+from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from diffwave.errors import InputError
-from diffwave.representation import SpectralRepresentation, envelope_features
+from diffwave.mel import MelConfig, MelSpectrogram
+from diffwave.representation import SpectralConfig, SpectralRepresentation, envelope_features
+from diffwave.training.crops import Crops
 
+BATCHES, CROPS_PER_BATCH = 64, 16
+"""How much audio an envelope is fitted to."""
 RIDGE = 0.3
 """Ridge penalty on the features' weights (measured choice; the bias is not penalised)."""
 POWER_FLOOR = 1e-9
 """Added to |X|^2 before the logarithm, so that digital silence has one."""
+
+
+def fitted_representation(
+    space: SpectralConfig, mel: MelConfig, crops: Crops
+) -> SpectralRepresentation:
+    """A representation, on the CPU (which has float64), its envelope fitted to random crops.
+
+    Clips that bring a mel are represented by that one.
+    """
+    frontend = MelSpectrogram(mel)
+    examples = []
+    for i in range(BATCHES):
+        # Steps that no run reaches, so that these are not the crops of the first steps.
+        wave, given = crops.examples((1 << 40) + i, CROPS_PER_BATCH)
+        examples.append((wave, frontend(wave, pad=False) if given is None else given))
+    representation = SpectralRepresentation(space)
+    fit_envelope(representation, examples)
+    return representation
+
+
+def envelope_path(folder: Path) -> Path:
+    """Where a prepared corpus keeps the envelope fitted to it."""
+    return folder / "data" / "envelope.safetensors"
+
+
+def save_envelope(path: Path, representation: SpectralRepresentation, mel: MelConfig) -> None:
+    """Write a fitted envelope (.safetensors), and what it was fitted for."""
+    # Not save_file, which makes a file that only its owner may read.
+    state = {name: value.contiguous() for name, value in representation.state_dict().items()}
+    path.write_bytes(save(state, {"fitted_for": _fitted_for(representation.config, mel)}))
+
+
+def load_envelope(path: Path, space: SpectralConfig, mel: MelConfig) -> dict[str, Tensor] | None:
+    """State of a `SpectralRepresentation` that `save_envelope` wrote.
+
+    None if there is no such file, or if it was fitted for another space or other mels.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            if (file.metadata() or {}).get("fitted_for") != _fitted_for(space, mel):
+                return None
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"Cannot read {path}: it is damaged ({error}).") from None
+
+
+def _fitted_for(space: SpectralConfig, mel: MelConfig) -> str:
+    return json.dumps({"space": dataclasses.asdict(space), "mel": mel.to_dict()}, sort_keys=True)
 
 
 @torch.no_grad()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
-from diffwave.files import atomic_path
+from diffwave.files import atomic_path, write_error
 from diffwave.training.state import Progress
 
 
@@ -30,8 +32,8 @@ class Logbook:
         self.writer = SummaryWriter(folder / "tensorboard", purge_step=progress.step + 1)
 
     def add_rows(self, values: dict[str, float]) -> None:
-        """Append {name: value} to metrics.csv."""
-        with self.path.open("a", newline="", encoding="utf-8") as file:
+        """Append {name: value} to metrics.csv; InputError if the disk is full."""
+        with self.written(), self.path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             for name, value in values.items():
                 minutes = f"{self.progress.minutes:.2f}"
@@ -40,9 +42,22 @@ class Logbook:
     def add_training(self, values: dict[str, float]) -> None:
         """Add {name: value} to both, under train/ in TensorBoard."""
         self.add_rows(values)
-        for name, value in values.items():
-            self.writer.add_scalar(f"train/{name}", value, self.progress.step)
+        with self.written():
+            for name, value in values.items():
+                self.writer.add_scalar(f"train/{name}", value, self.progress.step)
+
+    @contextlib.contextmanager
+    def written(self) -> Iterator[None]:
+        """Within it a failure to write is told as an InputError.
+
+        TensorBoard's writer works in a thread and raises, at some later call, what happened there.
+        """
+        try:
+            yield
+        except OSError as error:
+            raise write_error(self.path.parent, error) from None
 
     def close(self) -> None:
         """Write out what TensorBoard's writer still holds."""
-        self.writer.close()
+        with self.written():
+            self.writer.close()

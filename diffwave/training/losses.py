@@ -14,7 +14,7 @@ from diffwave.errors import InputError
 from diffwave.model import DiffusionModel
 from diffwave.samplers import ddim
 from diffwave.training.config import LossConfig
-from diffwave.training.spectral_distance import FFT_SIZES, SpectralDistance
+from diffwave.training.spectral_distance import SpectralDistance
 
 Network = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
@@ -37,15 +37,22 @@ class DenoisingLoss:
             weights = torch.from_numpy(np.interp(bins, hz, weight)).float()
             self.bin_weights = weights / weights.mean()
 
-    def levels(self, uniform: Tensor) -> Tensor:
-        """Noise levels alpha_bar [B] stratified over the batch: angle, or step, is uniform."""
-        place = (torch.arange(len(uniform)) + uniform.double().cpu()) / len(uniform)
+    def levels(self, place: Tensor) -> Tensor:
+        """Noise levels alpha_bar [B] of places in [0, 1): angle, or step, is proportional."""
+        place = place.double().cpu()
         trained = self.model.trained_levels
         if trained is None:
             return schedule.alpha_bar_of_angle(place.clamp_min(1e-3))
         return trained[(place * len(trained)).long().clamp_max(len(trained) - 1)]
 
-    def __call__(self, network: Network, wave: Tensor, white: Tensor, alpha_bar: Tensor) -> Tensor:
+    def __call__(
+        self,
+        network: Network,
+        wave: Tensor,
+        white: Tensor,
+        alpha_bar: Tensor,
+        mel: Tensor | None = None,
+    ) -> Tensor:
         """Loss of every example, [B].
 
         Args:
@@ -54,10 +61,11 @@ class DenoisingLoss:
             wave: samples with their context, [B, representation.context(T)].
             white: unit white noise of that shape.
             alpha_bar: noise level of every example, [B].
+            mel: [B, n_mels, T], if it is not to be that of the wave itself.
         """
         model = self.model
         with torch.no_grad():
-            mel = mel_of_crop(model, wave)
+            mel = mel_of_crop(model, wave) if mel is None else mel
             x_0 = model.representation.encode(wave, mel)
             eps = model.representation.noise(white)
             level = alpha_bar.view(-1, *[1] * (x_0.ndim - 1))
@@ -82,6 +90,9 @@ class UnrolledLoss:
     With repulsion 1 this is the generalised energy distance, a proper scoring rule: minimal only
     when y is distributed as the recordings are (Gritsenko et al. 2020, arXiv 2008.01160), with no
     adversary to balance. With 0 it pulls every sample to the median spectrogram.
+
+    The estimates of x_0 on the way are judged as well (`LossConfig.unrolled_each`): each is what the
+    sampler would return if it had fewer steps.
     """
 
     def __init__(self, model: DiffusionModel, config: LossConfig) -> None:
@@ -94,12 +105,19 @@ class UnrolledLoss:
         first, *others = self.config.unrolled_angles
         return schedule.alpha_bar_of_angle([first, *(u + shift for u in others)])
 
-    def __call__(self, network: Network, wave: Tensor, white: Tensor, levels: Tensor) -> Tensor:
+    def __call__(
+        self,
+        network: Network,
+        wave: Tensor,
+        white: Tensor,
+        levels: Tensor,
+        mel: Tensor | None = None,
+    ) -> Tensor:
         """Loss of every example, [B].
 
         Args:
-            network, wave, white: as for :class:`DenoisingLoss`. The second noise of an example is
-                the first of its neighbour in the batch.
+            network, wave, mel: as for :class:`DenoisingLoss`.
+            white: two unit white noises for every example, [B, 2, representation.context(T)].
             levels: alpha_bar that the sampler visits, [S].
 
         Raises:
@@ -108,23 +126,37 @@ class UnrolledLoss:
         model = self.model
         self.distance.to(wave.device)
         with torch.no_grad():
-            mel = mel_of_crop(model, wave).repeat(2, 1, 1)
-            noise = model.representation.noise(torch.cat((white, white.roll(1, 0))))
+            twice = (mel_of_crop(model, wave) if mel is None else mel).repeat(2, 1, 1)
+            noise = model.representation.noise(torch.cat((white[:, 0], white[:, 1])))
 
         def denoise(x: Tensor, alpha_bar: Tensor) -> Tensor:
             t = model.network_time(alpha_bar).to(x.device).expand(len(x)).contiguous()
-            prediction = network(x.contiguous(), t, _heard(model, mel)).float()
+            prediction = network(x.contiguous(), t, _heard(model, twice)).float()
             if model.config.diffusion.prediction == "v":
                 return x0_from_v(x, prediction, alpha_bar)
             return x0_from_eps(x, prediction, alpha_bar)
 
-        generated = model.representation.decode(ddim(denoise, noise, levels), mel)
+        estimates: list[Tensor] = []
+        ddim(denoise, noise, levels, callback=lambda i, level, x, x_0: estimates.append(x_0))
+        rounds = min(self.config.unrolled_rounds, model.config.sampling.mel_rounds)
+        weights = [self.config.unrolled_each] * (len(estimates) - 1) + [1.0]
+        losses = [
+            weight * self._judge(model.decode(x_0, twice, rounds), wave)
+            for weight, x_0 in zip(weights, estimates, strict=True)
+            if weight
+        ]
+        return torch.stack(losses).sum(0) / sum(weights)
+
+    def _judge(self, generated: Tensor, wave: Tensor) -> Tensor:
+        """Energy distance [B] of two samples for every example [2 B, L] from its recording."""
+        model = self.model
         # Only the inner frames, whose context is whole.
         edge = 2 * self.config.edge_frames * model.config.mel.hop_length
         inner = slice(edge, generated.shape[1] - edge)
-        if inner.stop - inner.start < FFT_SIZES[0]:
+        longest = self.distance.fft_sizes[0]
+        if inner.stop - inner.start < longest:
             raise InputError(
-                f"The unrolled loss needs {FFT_SIZES[0] + 2 * edge} samples of a crop, but gets "
+                f"The unrolled loss needs {longest + 2 * edge} samples of a crop, but gets "
                 f"{generated.shape[1]}; raise data.crop_frames."
             )
         real = wave[:, model.representation.pad_left :][:, inner]

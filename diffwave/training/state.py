@@ -5,8 +5,10 @@ Data order and noise need no state: they are functions of the step (`diffwave.tr
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +16,12 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from diffwave.errors import InputError
 from diffwave.files import atomic_path
 from diffwave.model import DiffusionModel, ModelConfig
-
-KEPT = 3
-"""Newest checkpoints that are kept."""
 
 
 @dataclass
@@ -30,6 +30,28 @@ class Progress:
 
     step: int = 0
     minutes: float = 0.0
+    lr_factor: float = 1.0
+    """Of the learning rate: halved whenever the loss was not finite."""
+    best: float | None = None
+    """The best validation so far,"""
+    best_by: str = ""
+    """and the name of the value that decided."""
+
+    def takes(self, values: Mapping[str, float]) -> bool:
+        """Whether a validation is the best so far, which is then noted.
+
+        PESQ decides where it is measured, else the loss; of one and the other PESQ.
+        """
+        for name, sign in (("pesq", 1), ("loss_validation", -1)):
+            if name in values:
+                if self.best is None or (self.best_by, name) == ("loss_validation", "pesq"):
+                    better = True
+                else:
+                    better = self.best_by == name and sign * (values[name] - self.best) > 0
+                if better:
+                    self.best, self.best_by = values[name], name
+                return better
+        return False
 
 
 class Ema:
@@ -47,6 +69,11 @@ class Ema:
         torch._foreach_lerp_(self.average, [p.detach() for p in self.source], 1 - decay)
 
     @torch.no_grad()
+    def restart(self) -> None:
+        """Begin anew from the parameters as they are."""
+        torch._foreach_copy_(self.average, [p.detach() for p in self.source])
+
+    @torch.no_grad()
     def swap(self) -> None:
         """Exchange the module's parameters with the average; call again to exchange them back."""
         for parameter, average in zip(self.source, self.average, strict=True):
@@ -55,22 +82,35 @@ class Ema:
             average.copy_(kept)
 
 
-def save_state(
-    folder: Path, progress: Progress, model: DiffusionModel, ema: Ema, optimizer: Optimizer
-) -> Path:
-    """Write `step-N.pt` whole or not at all, then drop all but the newest `KEPT`."""
+@dataclass
+class Trained:
+    """Everything that training changes."""
+
+    model: DiffusionModel
+    ema: Ema
+    optimizer: Optimizer
+    scaler: GradScaler
+    """Loss scale of float16; does nothing in other precisions."""
+
+
+def save_state(folder: Path, progress: Progress, trained: Trained, keep: int) -> Path:
+    """Write `step-N.pt` whole or not at all, then drop all but the newest `keep`.
+
+    Raises:
+        InputError: when it cannot be written; what was saved before is intact.
+    """
     path = folder / f"step-{progress.step:08d}.pt"
-    state = {
-        "config": _json_types(model.config),
-        "step": progress.step,
-        "minutes": progress.minutes,
-        "module": model.state_dict(),
-        "ema": ema.average,
-        "optimizer": optimizer.state_dict(),
+    state = dataclasses.asdict(progress) | {
+        "config": _json_types(trained.model.config),
+        "module": trained.model.state_dict(),
+        "ema": trained.ema.average,
+        "optimizer": trained.optimizer.state_dict(),
+        "scaler": trained.scaler.state_dict(),
     }
-    with atomic_path(path) as temporary:
-        torch.save(state, temporary)
-    for old in saved_states(folder)[:-KEPT]:
+    # Through a file of Python's, whose errors say what is wrong; PyTorch's own writer's do not.
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        torch.save(state, file)
+    for old in saved_states(folder)[:-keep]:
         old.unlink()
     return path
 
@@ -80,14 +120,12 @@ def saved_states(folder: Path) -> list[Path]:
     return sorted(p for p in folder.glob("step-*.pt") if re.fullmatch(r"step-\d{8}\.pt", p.name))
 
 
-def load_state(
-    folder: Path, model: DiffusionModel, ema: Ema, optimizer: Optimizer
-) -> tuple[Progress, list[str]]:
-    """Continue from the newest checkpoint that can be read.
+def load_state(folder: Path, trained: Trained) -> tuple[Progress | None, list[str]]:
+    """Continue from the newest checkpoint that is sound.
 
     Returns:
-        the progress (at step 0 when there is no checkpoint), and a sentence for every checkpoint
-        that was skipped because it is damaged.
+        the progress (None when there is no checkpoint), and a sentence for every checkpoint that
+        was skipped because it is damaged.
 
     Raises:
         InputError: when a checkpoint is sound but of another model.
@@ -95,26 +133,52 @@ def load_state(
     skipped: list[str] = []
     for path in reversed(saved_states(folder)):
         try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises many kinds for a torn file
-            skipped.append(
-                f"{path.name} cannot be read ({type(error).__name__}); trying the one before."
-            )
+            state = read_state(path)
+        except InputError as error:
+            skipped.append(f"{error} Trying the one before.")
             continue
         try:
             if "config" in state:
-                check_same_model(state["config"], model.config, f"The run in {folder}")
-            model.load_state_dict(state["module"])
+                check_same_model(state["config"], trained.model.config, f"The run in {folder}")
+            trained.model.load_state_dict(state["module"])
             averages: list[Tensor] = state["ema"]
-            for mine, theirs in zip(ema.average, averages, strict=True):
+            for mine, theirs in zip(trained.ema.average, averages, strict=True):
                 mine.copy_(theirs)
-            optimizer.load_state_dict(state["optimizer"])
-            return Progress(state["step"], state["minutes"]), skipped
+            trained.optimizer.load_state_dict(state["optimizer"])
+            if trained.scaler.is_enabled() and state.get("scaler"):
+                trained.scaler.load_state_dict(state["scaler"])
+            return progress_of(state), skipped
         except InputError:
             raise
-        except (RuntimeError, ValueError, KeyError, TypeError):
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError):
             raise InputError(f"{path} is not a state of a run with these settings.") from None
-    return Progress(), skipped
+    return None, skipped
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """What a checkpoint holds, on the CPU.
+
+    Raises:
+        InputError: when it is torn, or any of its records differs from its checksum, which
+            PyTorch writes but does not look at.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():
+                raise InputError(f"{path.name} is damaged: {damaged} fails its checksum.")
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return state
+    except InputError:
+        raise
+    except Exception as error:  # torch and zipfile raise many kinds for a torn file
+        raise InputError(f"{path.name} cannot be read ({type(error).__name__}).") from None
+
+
+def progress_of(state: Mapping[str, Any]) -> Progress:
+    """Where the run stood; states of earlier versions hold less."""
+    return Progress(
+        **{f.name: state[f.name] for f in dataclasses.fields(Progress) if f.name in state}
+    )
 
 
 def check_same_model(

@@ -1,248 +1,261 @@
-"""The training loop: one model, one run folder, resumable at any moment."""
+"""A run: one model, one run folder, resumable at any moment."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
-from diffwave.checkpoint import load_checkpoint, save_checkpoint
-from diffwave.device import choose_device, faster_precision
+from diffwave.checkpoint import save_checkpoint
 from diffwave.errors import InputError
-from diffwave.mel import MelSpectrogram
-from diffwave.model import DiffusionModel
-from diffwave.representation import SpectralRepresentation
-from diffwave.training.config import OptimConfig, RunConfig, TrainConfig
-from diffwave.training.data import Clip, Crops, load_corpus
-from diffwave.training.envelope import fit_envelope
+from diffwave.files import remove_leftovers
+from diffwave.training.config import TrainConfig
+from diffwave.training.engine import Engine
 from diffwave.training.logbook import Logbook
-from diffwave.training.losses import DenoisingLoss, Network, UnrolledLoss
-from diffwave.training.state import (
-    Ema,
-    Progress,
-    check_same_model,
-    load_state,
-    save_state,
-    saved_states,
-)
+from diffwave.training.losses import DenoisingLoss
+from diffwave.training.optim import learning_rate, share_done
+from diffwave.training.settings import SETTINGS_FILE, save_settings
+from diffwave.training.setup import Parts, initialise, make_parts
+from diffwave.training.state import Progress, load_state, save_state, saved_states
+from diffwave.training.stepper import Measured, Stepper
+from diffwave.training.stopping import stop_signal
 from diffwave.training.validation import validate
-from diffwave.vocoder import find_checkpoint
 
 log = logging.getLogger(__name__)
 
-ENVELOPE_BATCHES = 64
-ENVELOPE_CROPS = 16
+SETBACKS = 3
+"""Times in a row that training goes back to its last checkpoint before it gives up."""
 BAR = "{percentage:5.1f}% |{bar}| {elapsed} < {remaining}{postfix}"
-
-
-@dataclass
-class _Run:
-    """What one run works with."""
-
-    config: TrainConfig
-    model: DiffusionModel
-    crops: Crops
-    validation: list[Clip]
-    ema: Ema
-    optimizer: torch.optim.Optimizer
-    progress: Progress
-    device: torch.device
-    folder: Path
 
 
 def train(config: TrainConfig, progress_bar: bool = True) -> Path:
     """Train, or go on training, until the steps or minutes are used up or a signal comes.
 
-    SIGINT and SIGTERM end the run after the current step with a checkpoint written.
+    SIGINT and SIGTERM end the run after the current step with a checkpoint written. Under
+    `torchrun` the processes share every batch, and the first one logs, validates and writes.
 
     Returns:
-        the exported checkpoint folder (averaged weights), `run.folder`/export.
+        the exported checkpoint folder (averaged weights), `run.folder`/export. The best weights by
+        validation are beside it, in `run.folder`/best.
 
     Raises:
-        InputError: for settings, data or a run folder that cannot be used, or a loss that is not
-            finite.
+        InputError: for settings, data or a run folder that cannot be used, a full disk, the loss
+            of another process, or a loss that keeps being not finite.
     """
-    if config.run.threads > 0:
-        torch.set_num_threads(config.run.threads)
-    device = choose_device(config.run.device)
     folder = _run_folder(config)
-    torch.manual_seed(config.run.seed)
-    model = DiffusionModel(config.model_config()).to(device)
-    length = model.representation.context(config.data.crop_frames)
-    corpus = load_corpus(config.data, model.config.mel.sample_rate, length, progress_bar)
-    for sentence in corpus.rejected:
-        log.warning("rejected: %s", sentence)
-    log.info("%.2f hours to train on", corpus.hours)
-    crops = Crops(corpus.train, length, config.data, config.run.seed)
-    optimizer = make_optimizer(model, config.optim)
-    ema = Ema(model.network, config.optim.ema)
-    progress, skipped = load_state(folder, model, ema, optimizer)
-    for sentence in skipped:
-        log.warning("%s", sentence)
-    if progress.step:
-        log.info("resuming %s at step %d", folder, progress.step)
-    else:
-        _initialise(model, config.run.init, crops)
-        ema = Ema(model.network, config.optim.ema)
-    run = _Run(config, model, crops, corpus.validation, ema, optimizer, progress, device, folder)
-    _loop(run, progress_bar)
-    export = folder / "export"
-    ema.swap()
-    save_checkpoint(model, export)
-    return export
+    engine = Engine(config.run.device)
+    with engine.running():
+        if engine.is_main:
+            remove_leftovers(folder)
+        else:
+            logging.getLogger("diffwave").setLevel(logging.ERROR)
+        engine.wait()
+        parts = make_parts(config, engine, progress_bar and engine.is_main)
+        run = _Run(config, engine, parts, folder)
+        run.train(progress_bar and engine.is_main)
+        if engine.is_main:
+            parts.trained.ema.swap()
+            save_checkpoint(parts.trained.model, folder / "export")
+    return folder / "export"
 
 
-def _initialise(model: DiffusionModel, init: str, crops: Crops) -> None:
-    """Give a new run the weights of a checkpoint, or fit the envelope to its data."""
-    if init:
-        theirs = load_checkpoint(find_checkpoint(init))
-        check_same_model(theirs.config, model.config, f"The checkpoint {init}")
-        model.load_state_dict(theirs.state_dict())
-    elif model.config.space is not None:
-        mel = MelSpectrogram(model.config.mel)  # on the CPU, which has float64
-        representation = SpectralRepresentation(model.config.space)
-        examples = []
-        for i in range(ENVELOPE_BATCHES):
-            # Steps that no run reaches, so that these are not the crops of the first steps.
-            wave, _, _ = crops.batch((1 << 40) + i, ENVELOPE_CROPS)
-            examples.append((wave, mel(wave, pad=False)))
-        fit_envelope(representation, examples)
-        model.representation.load_state_dict(representation.state_dict())
+class _Run:
+    """The state of a run in its folder."""
 
+    def __init__(self, config: TrainConfig, engine: Engine, parts: Parts, folder: Path) -> None:
+        self.config, self.engine, self.parts, self.folder = config, engine, parts, folder
+        progress, skipped = load_state(folder, parts.trained)
+        for sentence in skipped:
+            log.warning("%s", sentence)
+        if progress is None and engine.is_main:
+            initialise(parts, config)
+        self.progress = progress or Progress()
+        self._check_agreement()
+        engine.equalise(parts.trained.model)
+        self.stepper = Stepper(config, engine, parts.trained, parts.crops, self.progress.step)
+        self.beginning: dict[str, torch.Tensor] | None = None
+        if progress is None:
+            parts.trained.ema.restart()
+            state = parts.trained.model.state_dict()
+            self.beginning = {name: tensor.clone() for name, tensor in state.items()}
+        else:
+            log.info("resuming %s at step %d", folder, progress.step)
+        if not (folder / "best").is_dir():
+            self.progress.best = None
+        self.logbook: Logbook | None = None
+        if engine.is_main:
+            save_settings(config, folder / SETTINGS_FILE)
+            self.logbook = Logbook(folder, self.progress)
+        self.setbacks, self.failed_at = 0, 0
+        self.last_save = self.last_validation = self.progress.minutes
+        self.window: list[Measured] = []
+        self.window_minutes = self.progress.minutes
 
-def _loop(run: _Run, progress_bar: bool) -> None:
-    settings, progress = run.config.run, run.progress
-    loss_of = _loss_function(run)
-    logbook = Logbook(run.folder, progress)
-    measured: list[tuple[float, float]] = []
-    last_step = progress.step
-    last_save = last_validation = progress.minutes
-    clock = time.monotonic()
-    bar = tqdm(
-        total=100,
-        initial=100 * share_done(progress, settings),
-        bar_format=BAR,
-        disable=None if progress_bar else True,
-    )
-    with contextlib.closing(logbook), bar, _stop_signal() as stopped:
-        while share_done(progress, settings) < 1 and not stopped:
-            measured.append(_optimise(run, loss_of))
-            now = time.monotonic()
-            progress.minutes += (now - clock) / 60
-            clock = now
-            bar.update(100 * share_done(progress, settings) - bar.n)
-            if progress.step % settings.log_steps == 0:
-                loss, norm = (sum(column) / len(measured) for column in zip(*measured, strict=True))
-                measured.clear()
-                lr = run.optimizer.param_groups[0]["lr"]
-                logbook.add_training({"loss": loss, "gradient_norm": norm, "lr": lr})
-                speed = progress.step / progress.minutes / 60
-                bar.set_postfix_str(f"step {progress.step}, {speed:.2f} steps/s, loss {loss:.4f}")
-            if progress.minutes - last_validation >= settings.validate_minutes:
-                _validate(run, logbook)
-                last_validation, clock = progress.minutes, time.monotonic()
-            if progress.minutes - last_save >= settings.checkpoint_minutes:
-                save_state(run.folder, progress, run.model, run.ema, run.optimizer)
-                last_save = progress.minutes
-        if progress.step > last_step:
-            save_state(run.folder, progress, run.model, run.ema, run.optimizer)
-            if not stopped and progress.minutes > last_validation:
-                _validate(run, logbook)
-
-
-def _loss_function(run: _Run) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """Loss of a batch as `Crops.batch` makes it; the network, and only it, in less precision."""
-    config, model, device = run.config, run.model, run.device
-    denoising, unrolled = DenoisingLoss(model, config.loss), UnrolledLoss(model, config.loss)
-    compiled = _compiled(model.network) if config.run.compile else model.network
-    name = config.run.precision
-    precision = faster_precision(device) if name == "auto" else getattr(torch, name)
-
-    def network(x_t: Tensor, t: Tensor, mel: Tensor | None) -> Tensor:
-        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            return compiled(x_t, t, mel)
-
-    def loss_of(wave: Tensor, white: Tensor, uniform: Tensor) -> Tensor:
-        wave, white = wave.to(device), white.to(device)
-        loss = torch.zeros((), device=device)
-        if config.loss.denoising:
-            losses = denoising(network, wave, white, denoising.levels(uniform))
-            loss = loss + config.loss.denoising * losses.mean()
-        if config.loss.unrolled:
-            losses = unrolled(network, wave, white, unrolled.levels(float(uniform[0])))
-            loss = loss + config.loss.unrolled * losses.mean()
-        return loss
-
-    return loss_of
-
-
-def _optimise(
-    run: _Run, loss_of: Callable[[Tensor, Tensor, Tensor], Tensor]
-) -> tuple[float, float]:
-    """Make one step; returns the loss and the norm of its gradient before clipping.
-
-    Raises:
-        InputError: when either is not finite. The weights are then as they were before the step.
-    """
-    optim, progress = run.config.optim, run.progress
-    for group in run.optimizer.param_groups:
-        group["lr"] = learning_rate(optim, progress.step, share_done(progress, run.config.run))
-    loss = loss_of(*run.crops.batch(progress.step, optim.batch_size))
-    loss.backward()
-    norm = torch.nn.utils.clip_grad_norm_(run.model.network.parameters(), optim.clip_norm)
-    measured = torch.stack((loss.detach(), norm.detach())).tolist()
-    if not all(map(math.isfinite, measured)):
-        raise InputError(
-            f"The loss or its gradient is not finite at step {progress.step + 1}; lower optim.lr. "
-            f"The last checkpoint in {run.folder} is from before."
+    def train(self, progress_bar: bool) -> None:
+        """All the steps, and what is done between them."""
+        settings, first = self.config.run, self.progress.step
+        bar = tqdm(
+            total=100,
+            initial=100 * share_done(self.progress, settings),
+            bar_format=BAR,
+            disable=None if progress_bar else True,
         )
-    run.optimizer.step()
-    run.optimizer.zero_grad(set_to_none=True)
-    progress.step += 1
-    run.ema.update(progress.step)
-    return measured[0], measured[1]
+        stop = False
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._close)
+            stack.enter_context(bar)
+            received = stack.enter_context(stop_signal())
+            self.clock = time.monotonic()
+            while share_done(self.progress, settings) < 1 and not stop:
+                stop = self._step(received)
+                bar.update(100 * share_done(self.progress, settings) - bar.n)
+                if self.window and self.progress.step % settings.log_steps == 0:
+                    bar.set_postfix_str(self._log())
+                if self.progress.minutes - self.last_validation >= settings.validate_minutes:
+                    self._validate()
+                if self.progress.minutes - self.last_save >= settings.checkpoint_minutes:
+                    self._save()
+            if self.progress.step > first:
+                self._save()
+                if not stop and self.progress.minutes > self.last_validation:
+                    self._validate()
 
+    def _step(self, received: list[int]) -> bool:
+        """One step, or back to the last checkpoint; returns whether any process was told to stop.
 
-def _validate(run: _Run, logbook: Logbook) -> None:
-    """Judge the averaged weights."""
-    loss_of = DenoisingLoss(run.model, run.config.loss)
-    run.ema.swap()
-    values = validate(run.model, loss_of, run.validation, logbook.writer, run.progress.step)
-    run.ema.swap()
-    logbook.add_rows(values)
+        The time is the first process's.
+        """
+        progress, engine = self.progress, self.engine
+        share = share_done(progress, self.config.run)
+        lr = progress.lr_factor * learning_rate(self.config.optim, progress.step, share)
 
+        def notes() -> tuple[float, float]:
+            now = time.monotonic()
+            elapsed, self.clock = now - self.clock, now
+            return elapsed if engine.is_main else 0.0, float(bool(received))
 
-def make_optimizer(model: DiffusionModel, config: OptimConfig) -> torch.optim.AdamW:
-    """AdamW with weight decay on matrices only."""
-    parameters = list(model.network.parameters())
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
+        measured = self.stepper.step(lr, notes)
+        seconds, stops = measured.noted
+        if not measured.finite:
+            self._go_back()
+        else:
+            progress.step += 1
+            progress.minutes += seconds / 60
+            self.parts.trained.ema.update(progress.step)
+            self.window.append(measured)
+            if progress.step > self.failed_at + self.config.run.log_steps:
+                self.setbacks = 0
+        return stops > 0
 
+    def _go_back(self) -> None:
+        """Restore the last checkpoint, or the beginning, and halve the learning rate.
 
-def share_done(progress: Progress, run: RunConfig) -> float:
-    """Share of the run that is over, by whichever of the two budgets is nearer its end."""
-    return min(1.0, max(progress.step / run.steps, progress.minutes / run.minutes))
+        Raises:
+            InputError: when that has been done a few times already, to no avail.
+        """
+        trained, failed = self.parts.trained, self.progress.step + 1
+        self.setbacks, self.failed_at = self.setbacks + 1, failed
+        if self.setbacks > SETBACKS:
+            raise InputError(
+                f"The loss or its gradient is not finite at step {failed}, though the learning "
+                f"rate was halved {SETBACKS} times; lower optim.lr, or look at the data. "
+                f"The last checkpoint in {self.folder} is from before."
+            )
+        found, _ = load_state(self.folder, trained)
+        if found is None and self.beginning is not None:
+            trained.model.load_state_dict(self.beginning)
+            trained.optimizer.state.clear()
+            trained.ema.restart()
+        self.engine.wait()  # until all have read it
+        self.progress = found or Progress(lr_factor=self.progress.lr_factor)
+        self.progress.lr_factor /= 2
+        self.stepper.go_to(self.progress.step)
+        self.window, self.window_minutes = [], self.progress.minutes
+        self.last_validation = min(self.last_validation, self.progress.minutes)
+        log.warning(
+            "The loss or its gradient is not finite at step %d; going back to step %d with the "
+            "learning rate times %g.",
+            failed, self.progress.step, self.progress.lr_factor,
+        )  # fmt: skip
+        if self.logbook is not None:
+            self.logbook.close()
+            self.logbook = Logbook(self.folder, self.progress)
+            self.logbook.add_training({"lr_factor": self.progress.lr_factor})
+        self._save()
 
+    def _log(self) -> str:
+        """Note the means since the last time; returns what the bar shows."""
+        progress, count = self.progress, len(self.window)
+        loss = sum(step.loss for step in self.window) / count
+        norm = sum(step.gradient_norm for step in self.window) / count
+        seconds = max(60 * (progress.minutes - self.window_minutes) / count, 1e-9)
+        self.window, self.window_minutes = [], progress.minutes
+        if self.logbook is None:
+            return ""
+        audio = self.stepper.audio_seconds / seconds
+        share = self.stepper.seconds_at_best / seconds
+        self.logbook.add_training(
+            {
+                "loss": loss,
+                "gradient_norm": norm,
+                "lr": self.parts.trained.optimizer.param_groups[0]["lr"],
+                "audio_seconds_per_second": audio,
+                "matrix_share": share,
+            }
+        )
+        return (
+            f"step {progress.step}, {1 / seconds:.2f} steps/s, {audio:.0f} s of audio/s "
+            f"({share:.0%} of matrix throughput), loss {loss:.4f}"
+        )
 
-def learning_rate(config: OptimConfig, step: int, share: float) -> float:
-    """Linear warm-up over the first steps, then a cosine over the share of the run that is done."""
-    cosine = config.last_lr + (1 - config.last_lr) * 0.5 * (1 + math.cos(math.pi * share))
-    return config.lr * cosine * min(1.0, (step + 1) / max(1, config.warmup_steps))
+    def _save(self) -> None:
+        """A checkpoint; InputError, with the last one intact, if it cannot be written."""
+        self.last_save = self.progress.minutes
+        if self.engine.is_main:
+            try:
+                save_state(self.folder, self.progress, self.parts.trained, self.config.run.keep)
+            except InputError as error:
+                intact = [path.name for path in saved_states(self.folder)[-1:]]
+                last = f"{intact[0]} is the last checkpoint" if intact else "there is no checkpoint"
+                raise InputError(f"{error} Training has stopped; {last}.") from None
+
+    def _validate(self) -> None:
+        """Judge the averaged weights, and keep them if they are the best so far."""
+        self.last_validation = self.progress.minutes
+        if self.logbook is None:
+            return
+        model, ema, progress = self.parts.trained.model, self.parts.trained.ema, self.progress
+        ema.swap()
+        with self.logbook.written():
+            loss_of = DenoisingLoss(model, self.config.loss)
+            clips, writer = self.parts.validation, self.logbook.writer
+            values = validate(model, loss_of, clips, writer, progress.step)
+        self.logbook.add_rows(values)
+        better = progress.takes(values)
+        if better:
+            save_checkpoint(model, self.folder / "best")
+        ema.swap()
+        if better:  # the checkpoint knows what is in the folder
+            self.logbook.add_rows({"best": progress.best or 0.0})
+            self._save()
+        self.clock = time.monotonic()
+
+    def _close(self) -> None:
+        if self.logbook is not None:
+            self.logbook.close()
+
+    def _check_agreement(self) -> None:
+        """Raise unless all processes go on from the same step."""
+        step, world = self.progress.step, self.engine.world
+        if self.engine.total([step])[0] != step * world:
+            raise InputError(
+                f"The processes find different checkpoints in {self.folder}; it must be one folder "
+                "that all machines share."
+            )
 
 
 def _run_folder(config: TrainConfig) -> Path:
@@ -256,44 +269,3 @@ def _run_folder(config: TrainConfig) -> Path:
     except OSError as error:
         raise InputError(f"Cannot make the run folder {folder}: {error.strerror}.") from None
     return folder
-
-
-def _compiled(network: torch.nn.Module) -> Network:
-    """The network compiled on its first call, or itself, with a warning, if that fails."""
-    chosen: Callable[..., Tensor] = torch.compile(network)
-
-    def call(x_t: Tensor, t: Tensor, mel: Tensor | None) -> Tensor:
-        nonlocal chosen
-        try:
-            return chosen(x_t, t, mel)
-        except torch._dynamo.exc.TorchDynamoException as error:
-            log.warning("torch.compile failed (%s); training uncompiled.", type(error).__name__)
-            chosen = network
-            return chosen(x_t, t, mel)
-
-    return call
-
-
-@contextlib.contextmanager
-def _stop_signal() -> Iterator[list[int]]:
-    """A list that a SIGINT or SIGTERM puts something into, instead of killing the process.
-
-    A second signal acts as it did before. Outside the main thread, which alone hears signals, the
-    list stays empty.
-    """
-    received: list[int] = []
-    old: dict[signal.Signals, Any] = {}
-
-    def note(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        signal.signal(number, old[signal.Signals(number)])
-
-    if threading.current_thread() is threading.main_thread():
-        old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        for number in old:
-            signal.signal(number, note)
-    try:
-        yield received
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)

@@ -14,6 +14,7 @@ from diffwave.evaluation.metrics import choose_metrics
 from diffwave.model import DiffusionModel
 from diffwave.samplers import get_sampler
 from diffwave.streaming import generate
+from diffwave.training.crops import Framing, mel_frames
 from diffwave.training.data import Clip
 from diffwave.training.losses import DenoisingLoss
 
@@ -22,6 +23,10 @@ CROP_FRAMES = 256
 """Frames at the end of a clip of which the loss is taken; shorter clips give all they have."""
 LISTENED = 3
 """Clips that are generated for TensorBoard."""
+SCORES = ["pesq", "mr_stft"]
+"""Of what is generated, where their packages are installed."""
+DYNAMIC_RANGE = 80.0
+"""Of the spectrograms, in dB."""
 
 
 @torch.no_grad()
@@ -32,7 +37,7 @@ def validate(
     writer: SummaryWriter,
     step: int,
 ) -> dict[str, float]:
-    """Loss on fixed crops and fixed noise, and the PESQ of what is generated.
+    """Loss on fixed crops and fixed noise, and the scores of what is generated.
 
     Also writes the values, the generated audio and pictures of it to TensorBoard.
 
@@ -44,8 +49,8 @@ def validate(
         step: under which the values are written.
 
     Returns:
-        "loss_level_0" (least noise) .. and their mean "loss_validation"; "pesq", the mean over
-        `LISTENED` clips, if the package pesq is installed. None of them without clips.
+        "loss_level_0" (least noise) .. and their mean "loss_validation"; `SCORES`, the means over
+        `LISTENED` clips, whose packages are installed. None of them without clips.
     """
     values = _losses(model, loss_of, clips) | _listen(model, clips, writer, step)
     for name, value in values.items():
@@ -59,11 +64,12 @@ def _losses(model: DiffusionModel, loss_of: DenoisingLoss, clips: list[Clip]) ->
     levels = _levels(model)
     losses = []
     for clip in clips:
-        length = _longest_crop(model, len(clip.samples), 2 * loss_of.edge + 1)
-        if length:
-            wave = clip.wave()[None, -length:].to(device)
-            white = torch.from_numpy(rng.standard_normal((1, length), np.float32)).to(device)
-            losses.append([float(loss_of(model.network, wave, white, a)) for a in levels])
+        crop = _longest_crop(model, clip, 2 * loss_of.edge + 1)
+        if crop is not None:
+            wave = crop[0].to(device)
+            mel = None if crop[1] is None else crop[1].to(device)
+            white = torch.from_numpy(rng.standard_normal(wave.shape, np.float32)).to(device)
+            losses.append([float(loss_of(model.network, wave, white, a, mel)) for a in levels])
     if not losses:
         return {}
     means = np.mean(losses, axis=0)
@@ -79,26 +85,41 @@ def _levels(model: DiffusionModel) -> list[Tensor]:
     return list(model.trained_levels[(place * len(model.trained_levels)).long()][:, None])
 
 
-def _longest_crop(model: DiffusionModel, samples: int, at_least: int) -> int:
-    """Samples of the longest crop of up to `CROP_FRAMES` frames; 0 if not even `at_least` fit."""
-    whole = model.representation.context(0)
-    frames = min(CROP_FRAMES, (samples - whole) // model.config.mel.hop_length)
-    length = model.representation.context(frames)
-    return length if frames >= at_least and length >= model.config.mel.n_fft else 0
+def _longest_crop(
+    model: DiffusionModel, clip: Clip, at_least: int
+) -> tuple[Tensor, Tensor | None] | None:
+    """Wave [1, L], and mel if the clip has one, of up to `CROP_FRAMES` frames at its end.
+
+    None if it does not have `at_least` of them.
+    """
+    framing = Framing(model.config)
+    if clip.mel is None:
+        frames = min(CROP_FRAMES, (len(clip.samples) - framing.overlap) // framing.hop_length)
+    else:
+        frames = min(CROP_FRAMES, clip.mel.shape[1])
+    length = framing.samples(frames)
+    # Reflection needs more samples than it adds.
+    if frames < at_least or not model.config.mel.n_fft <= length <= 2 * len(clip.samples):
+        return None
+    if clip.mel is None:
+        return clip.wave()[None, -length:], None
+    first = clip.mel.shape[1] - frames
+    samples = framing.samples_of(clip, first, frames).astype(np.float32) / 32768
+    return torch.from_numpy(samples)[None], mel_frames(clip.mel, first, frames)[None]
 
 
 def _listen(
     model: DiffusionModel, clips: list[Clip], writer: SummaryWriter, step: int
 ) -> dict[str, float]:
-    """Generate the first clips with the model's own steps and sampler; returns their PESQ."""
+    """Generate the first clips with the model's own steps and sampler; returns their scores."""
     device = next(model.parameters()).device
     sample_rate, sampling = model.config.mel.sample_rate, model.config.sampling
     levels, sampler = model.levels(sampling.steps), get_sampler(sampling.sampler)
-    pesq = choose_metrics(["pesq"])[0].get("pesq")
-    scores = []
+    metrics, _ = choose_metrics(SCORES)
+    scores: dict[str, list[float]] = {name: [] for name in metrics}
     for clip in [clip for clip in clips if len(clip.samples) >= model.config.mel.n_fft][:LISTENED]:
         original = clip.wave()
-        mel = model.mel(original.to(device))
+        mel = model.mel(original.to(device)) if clip.mel is None else _whole_mel(clip).to(device)
         generated = torch.cat(list(generate(model, mel[None], levels, sampler, seed=0)), -1)[0]
         original = original[: len(generated)]
         generated = generated[: len(original)].clamp(-1, 1)
@@ -108,17 +129,35 @@ def _listen(
         for name, wave in (("original", original), ("generated", generated)):
             writer.add_audio(f"{clip.name}/{name}", wave[None], step, sample_rate)
         writer.add_image(f"{clip.name}/mel", picture(mel.cpu(), again.cpu()), step)
-        if pesq is not None:
-            scores.append(pesq.function(original.numpy(), generated.numpy(), sample_rate))
-    scores = [score for score in scores if math.isfinite(score)]
-    return {"pesq": float(np.mean(scores))} if scores else {}
+        spectra = [spectrogram(wave, model.config.mel.n_fft) for wave in (original, generated)]
+        writer.add_image(f"{clip.name}/spectrogram", picture(spectra[0], spectra[1]), step)
+        for name, metric in metrics.items():
+            scores[name].append(metric.function(original.numpy(), generated.numpy(), sample_rate))
+    finite = {name: [v for v in values if math.isfinite(v)] for name, values in scores.items()}
+    return {name: float(np.mean(values)) for name, values in finite.items() if values}
+
+
+def _whole_mel(clip: Clip) -> Tensor:
+    assert clip.mel is not None
+    return mel_frames(clip.mel, 0, clip.mel.shape[1])
+
+
+def spectrogram(wave: Tensor, n_fft: int) -> Tensor:
+    """Level in dB of a wave [L], [n_fft // 2 + 1, frames], not below `DYNAMIC_RANGE` under its top.
+
+    The hop is a quarter of n_fft, the window a Hann window.
+    """
+    window = torch.hann_window(n_fft)
+    spectrum = torch.stft(wave, n_fft, n_fft // 4, window=window, return_complex=True).abs()
+    level = 20 * torch.log10(spectrum.clamp_min(1e-7))
+    return level.clamp_min(float(level.max()) - DYNAMIC_RANGE)
 
 
 def picture(original: Tensor, generated: Tensor) -> Tensor:
-    """Two mels [n_mels, T], the original above, low bands at the bottom, as grey [1, 2 n_mels, T].
+    """Two mels or spectrograms [bands, T], the original above, low bands at the bottom.
 
-    Black and white are the least and the greatest value of the original. Of mels that differ in
-    length the common part is shown.
+    Grey, [1, 2 bands, T]: black and white are the least and the greatest value of the original. Of
+    two that differ in length the common part is shown.
     """
     frames = min(original.shape[1], generated.shape[1])
     both = torch.cat((original[:, :frames].flip(0), generated[:, :frames].flip(0)))

@@ -1,10 +1,10 @@
-"""`diffwave train config.yaml --set key=value`: settings, then a run."""
+"""Settings of a run from a YAML file and key=value overrides."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-import logging
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,43 +12,35 @@ from typing import Any
 import dacite
 
 from diffwave.errors import InputError
+from diffwave.files import atomic_path
 from diffwave.training.config import TrainConfig
 
-
-def run(config_path: str | None, overrides: Sequence[str]) -> int:
-    """Train with the settings of a YAML file and `key=value` overrides; returns the exit status."""
-    config = read_config(config_path, overrides)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        from diffwave.training.trainer import train
-    except ImportError as error:
-        raise _missing(error) from None
-    print(f"exported {train(config)}")
-    return 0
+SETTINGS_FILE = "settings.yaml"
+"""In a run folder: the settings of the run."""
 
 
-def read_config(path: str | None, overrides: Sequence[str] = ()) -> TrainConfig:
-    """Settings from a YAML file, changed by overrides such as "run.minutes=60".
+def read_config(paths: str | Sequence[str] | None, overrides: Sequence[str] = ()) -> TrainConfig:
+    """Settings from YAML files, changed by overrides such as "run.minutes=60".
+
+    Args:
+        paths: a file, or several, of which a later one changes what an earlier one has set.
+        overrides: KEY=VALUE, the value in YAML.
 
     Raises:
         InputError: no such file, not YAML, an unknown key (the nearest known one is named), a
             value of a wrong type or one that makes no sense.
     """
     settings: dict[str, Any] = {}
-    if path is not None:
-        try:
-            settings = _parse(Path(path).read_text(encoding="utf-8"), path) or {}
-        except OSError as error:
-            raise InputError(f"Cannot read {path}: {error.strerror}.") from None
-        except UnicodeDecodeError:
-            raise InputError(f"{path} is not valid YAML: it is not text.") from None
-        if not isinstance(settings, dict):
-            raise InputError(f"{path} must hold settings, key: value.")
+    for path in [paths] if isinstance(paths, str) else paths or []:
+        _merge(settings, _read(path), TrainConfig())
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals:
             raise InputError(f"A setting is given as KEY=VALUE, not {override!r}.")
-        _assign(settings, key.strip().split("."), _parse(value, repr(override)))
+        keys = key.strip().split(".")
+        if keys[0] == "mel" and len(keys) > 1 and isinstance(settings.get("mel"), str):
+            settings["mel"] = {"preset": settings["mel"]}
+        _assign(settings, keys, _parse(value, repr(override)))
     _check_keys(TrainConfig(), settings, "")
     try:
         return dacite.from_dict(TrainConfig, settings, dacite.Config(type_hooks=_HOOKS))
@@ -60,11 +52,34 @@ def read_config(path: str | None, overrides: Sequence[str] = ()) -> TrainConfig:
         ) from None
 
 
+def _read(path: str) -> dict[str, Any]:
+    try:
+        settings = _parse(Path(path).read_text(encoding="utf-8"), path) or {}
+    except OSError as error:
+        raise InputError(f"Cannot read {path}: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not valid YAML: it is not text.") from None
+    if not isinstance(settings, dict):
+        raise InputError(f"{path} must hold settings, key: value.")
+    return settings
+
+
+def _merge(settings: dict[str, Any], changes: dict[str, Any], defaults: Any) -> None:
+    """Section by section, as in `defaults`; what is no section (a mel, angles) is replaced."""
+    for key, value in changes.items():
+        default, before = getattr(defaults, str(key), None), settings.get(key)
+        section = dataclasses.is_dataclass(default)
+        if section and isinstance(before, dict) and isinstance(value, dict):
+            _merge(before, value, default)
+        elif not section or value is not None:  # a section left empty changes nothing
+            settings[key] = value
+
+
 def _parse(text: str, name: str) -> Any:
     try:
         import yaml
     except ImportError as error:
-        raise _missing(error) from None
+        raise missing_package(error) from None
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -73,7 +88,38 @@ def _parse(text: str, name: str) -> Any:
         raise InputError(f"{name} is not valid YAML{line}.") from None
 
 
-def _missing(error: ImportError) -> InputError:
+def save_settings(config: TrainConfig, path: Path) -> None:
+    """Write what differs from the defaults as YAML that `read_config` reads."""
+    import yaml
+
+    changes = _changes(_plain(config), _plain(TrainConfig()))
+    with atomic_path(path) as temporary:
+        temporary.write_text(
+            yaml.safe_dump(changes, sort_keys=False, default_flow_style=None), encoding="utf-8"
+        )
+
+
+def _plain(config: TrainConfig) -> dict[str, Any]:
+    """Nested settings as JSON types, for which YAML has plain words."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return plain
+
+
+def _changes(settings: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    changes: dict[str, Any] = {}
+    for key, value in settings.items():
+        default = defaults[key]
+        # Sections are there by default; a mapping that is empty by default is a value.
+        if isinstance(value, dict) and isinstance(default, dict) and default:
+            if inner := _changes(value, default):
+                changes[key] = inner
+        elif value != default:
+            changes[key] = value
+    return changes
+
+
+def missing_package(error: ImportError) -> InputError:
+    """What to say when training cannot import something."""
     return InputError(f"Training needs the package {error.name}; pip install 'diffwave[train]'.")
 
 

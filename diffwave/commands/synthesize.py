@@ -1,33 +1,30 @@
-"""What each command of the command line does; `diffwave.cli` parses for it."""
+"""`diffwave synthesize`: a mel or recording, or a folder of them, to audio."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
-from fnmatch import fnmatch
 from pathlib import Path
 
-import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from diffwave.audio import AUDIO_SUFFIXES, SUBTYPES, read_audio, write_audio
+from diffwave.commands.common import vocoder_of
 from diffwave.errors import InputError
 from diffwave.files import write_error
-from diffwave.mel import MelSpectrogram, check_mel, preset
-from diffwave.mel_files import MEL_SUFFIXES, read_mel, write_mel
-from diffwave.samplers import get_sampler
-from diffwave.vocoder import DEFAULT, Vocoder, bundled, find_checkpoint
+from diffwave.mel import check_mel
+from diffwave.mel_files import MEL_SUFFIXES, read_mel
+from diffwave.vocoder import Vocoder
 
 SUBTYPE_OF_BITS = {"16": "PCM_16", "24": "PCM_24", "float": "FLOAT"}
 
 
-def synthesize(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """A mel or recording, or a folder of them, to audio; prints duration and real-time factor."""
     jobs = _jobs(Path(options.input), Path(options.output))
-    vocoder = _vocoder(options)
+    vocoder = vocoder_of(options)
     if Path(options.input).is_dir():
         return _synthesize_folder(vocoder, jobs, options)
     ((source, target),) = jobs
@@ -83,6 +80,7 @@ def _generate_to(
         steps=options.steps,
         sampler=options.sampler,
         seed=options.seed,
+        rounds=options.rounds,
         chunk_frames=options.chunk,
         progress=bar.update if bar is not None else None,
     )
@@ -129,14 +127,6 @@ def _jobs(source: Path, target: Path) -> list[tuple[Path, Path]]:
     return jobs
 
 
-def _vocoder(options: argparse.Namespace) -> Vocoder:
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    if options.sampler is not None:
-        get_sampler(options.sampler)  # before any work, and once for a whole folder
-    return Vocoder.from_pretrained(options.checkpoint or DEFAULT, options.device)
-
-
 def _mel_of(vocoder: Vocoder, source: Path) -> Tensor:
     """The checked mel [n_mels, T] of a mel file, or of a recording."""
     if source.suffix.lower() in AUDIO_SUFFIXES:
@@ -146,77 +136,3 @@ def _mel_of(vocoder: Vocoder, source: Path) -> Tensor:
     if len(mel) != 1:
         raise InputError(f"{source} holds {len(mel)} mel-spectrograms; save one to a file.")
     return mel[0]
-
-
-def mel(options: argparse.Namespace) -> int:
-    """A recording to a .npy mel of a preset."""
-    config = preset(options.preset)
-    wave, _ = read_audio(options.input, config.sample_rate)
-    result = MelSpectrogram(config)(wave)
-    write_mel(options.output, result)
-    print(f"{options.output}: {list(result.shape)}, {config.name} convention")
-    return 0
-
-
-def info(options: argparse.Namespace) -> int:
-    """The settings of a checkpoint, or the names of the bundled ones."""
-    if options.checkpoint is None:
-        print("\n".join(bundled()))
-        return 0
-    folder = find_checkpoint(options.checkpoint)
-    vocoder = Vocoder.from_pretrained(folder, "cpu")
-    count = sum(p.numel() for p in vocoder.model.network.parameters())
-    print(f"{folder}: {count / 1e6:.2f}M parameters")
-    print(json.dumps(vocoder.config.to_dict(), indent=2))
-    return 0
-
-
-def evaluate(options: argparse.Namespace) -> int:
-    """Score a folder of generated audio, or a checkpoint on the recordings' own mels."""
-    from diffwave.evaluation.report import (
-        audio_files,
-        evaluate_pairs,
-        folder_pairs,
-        resynthesis_pairs,
-    )
-
-    for path in options.save:
-        if Path(path).suffix.lower() not in (".json", ".csv", ".md"):
-            raise InputError(f"Cannot write {path}: a report ends in .json, .csv or .md.")
-    if options.generated is not None:
-        if options.checkpoint:
-            raise InputError("Give a folder of generated audio or a checkpoint, not both.")
-        pairs, missing = folder_pairs(options.reference, options.generated)
-        notes = [f"nothing was generated for {name}" for name in missing]
-        count = len(audio_files(options.generated))
-    else:
-        vocoder = _vocoder(options)
-        files = [
-            path
-            for path in audio_files(options.reference).values()
-            if fnmatch(path.name, options.only)
-        ]
-        count = len(files)
-        steps = options.steps or vocoder.config.sampling.steps
-        sampler = options.sampler or vocoder.config.sampling.sampler
-        notes = [
-            f"checkpoint {options.checkpoint or DEFAULT}, {steps} steps of {sampler}, "
-            f"seed {options.seed}"
-        ]
-
-        def resynthesise(wave: Tensor) -> Tensor:
-            mel = vocoder.mel(wave)
-            return vocoder(mel, steps=steps, sampler=sampler, seed=options.seed)
-
-        pairs = resynthesis_pairs(files, resynthesise, vocoder.sample_rate)
-    metrics = [name for name in options.metrics.split(",") if name] or None
-    with tqdm(total=count, unit="sentence", disable=None, leave=False) as bar:
-
-        def count_up(done: int, name: str) -> None:
-            bar.update()
-
-        report = evaluate_pairs(pairs, metrics, count_up, notes)
-    for path in options.save:
-        report.save(path)
-    print(report.to_markdown())
-    return 0

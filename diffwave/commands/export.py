@@ -1,0 +1,48 @@
+"""`diffwave export`: a run's averaged weights as a checkpoint folder with a model card."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from diffwave.errors import InputError
+from diffwave.training.settings import missing_package
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the checkpoint folder; returns the exit status.
+
+    Raises:
+        InputError: for a folder that holds no run, scores that are none, or a place that cannot be
+            written to.
+    """
+    try:
+        from diffwave.training.export import export_run
+    except ImportError as error:
+        raise missing_package(error) from None
+    progress = export_run(
+        Path(options.run),
+        Path(options.output),
+        earlier=tuple(Path(folder) for folder in options.after),
+        scores=_read_scores(options.scores) if options.scores else None,
+        title=options.title,
+        data=options.data,
+        half=options.half,
+        best=options.best,
+    )
+    print(f"exported {options.output}: {progress.step} steps, {progress.minutes:.1f} minutes")
+    return 0
+
+
+def _read_scores(path: str) -> dict[str, Any]:
+    try:
+        scores = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"Cannot read {path}: {error.strerror}.") from None
+    except ValueError:
+        raise InputError(f"{path} is not valid JSON.") from None
+    if not isinstance(scores, dict):
+        raise InputError(f"{path} is not what `diffwave evaluate` saves as JSON.")
+    return scores

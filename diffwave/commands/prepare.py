@@ -1,0 +1,54 @@
+"""`diffwave prepare AUDIO_FOLDER PREPARED_FOLDER`: recordings to a corpus to train on."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from diffwave.errors import InputError
+from diffwave.training.prepare import prepare
+from diffwave.training.settings import read_config
+from diffwave.training.shards import is_prepared, open_prepared
+
+TOLD = 10  # rejected files that are named on the screen; all are in the report
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prepare a corpus, or check the files of one; returns the exit status.
+
+    Raises:
+        InputError: for settings or folders that cannot be used, no usable audio, or a damaged file.
+    """
+    if options.verify:
+        return _verify(Path(options.audio), options.prepared)
+    if options.prepared is None:
+        raise InputError("Where should the prepared corpus be written? Give a second folder.")
+    config = read_config(options.config, options.set)
+    target = Path(options.prepared)
+    jobs = options.jobs or os.cpu_count() or 1
+    report = prepare(Path(options.audio), target, config, jobs, options.force, sys.stderr.isatty())
+    if report is None:
+        print(f"{target} is up to date; --force prepares it again.")
+        return 0
+    for remark in list(report.rejected.values())[:TOLD]:
+        print(f"rejected: {remark.sentence}", file=sys.stderr)
+    if len(report.rejected) > TOLD:
+        print(f"rejected: {len(report.rejected) - TOLD} more, see the report", file=sys.stderr)
+    print("\n".join(report.summary()))
+    print(f"prepared {target}; the report is {target / 'report.md'}")
+    return 0
+
+
+def _verify(folder: Path, second: str | None) -> int:
+    if second is not None:
+        raise InputError("--verify takes the prepared folder alone.")
+    if not is_prepared(folder):
+        raise InputError(f"{folder} holds no prepared corpus.")
+    prepared = open_prepared(folder)
+    damaged = prepared.damaged(sys.stderr.isatty())
+    if damaged:
+        raise InputError(f"{folder} is damaged: the checksum of {', '.join(damaged)} is wrong.")
+    print(f"{folder}: {len(prepared.entries)} clips in {len(prepared.files)} files, all as written")
+    return 0

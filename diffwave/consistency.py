@@ -1,0 +1,65 @@
+"""A spectrum is made to agree with the mel that it was generated from.
+
+The mel says how much energy each band of each frame holds, and a generated wave that does not hold
+it is wrong, whatever else it may be. Two constraints are met in turn, as Griffin and Lim (1984)
+meet theirs: the spectrum is moved to the nearest one that belongs to a signal (the least-squares
+inverse STFT and the STFT again), then its bands are scaled to the energies of the mel. Unlike
+theirs the magnitudes within a band, and all phases to begin with, come from the diffusion model.
+The first step is extrapolated from the round before, as in fast Griffin-Lim (Perraudin, Balazs,
+Sondergaard 2013).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from diffwave.mel import MelSpectrogram
+from diffwave.representation import SpectralRepresentation
+
+MOMENTUM = 0.9
+"""How far a round is extrapolated beyond the projection, in units of the last round's change."""
+MAX_GAIN = 2.0
+"""Largest change of a bin in one round, in nepers (17 dB): a mel that no signal has, such as one
+that a network predicted, is approached without bursts."""
+
+
+def agree_with_mel(
+    spectrum: Tensor,
+    mel: Tensor,
+    frontend: MelSpectrogram,
+    space: SpectralRepresentation,
+    rounds: int,
+) -> Tensor:
+    """`rounds` rounds of both constraints; differentiable.
+
+    Args:
+        spectrum: of `space`, complex [B, T, K + 1].
+        mel: what it was generated from, [B, n_mels, T].
+        frontend: that made the mel; its frames and window are those of `space`.
+        space: owns the STFT.
+        rounds: 0 returns the spectrum as it is.
+
+    Returns:
+        complex [B, T, K + 1]. A frame depends on ceil(n_fft / hop_length) frames on both sides
+        for every round.
+    """
+    if rounds == 0:
+        return spectrum
+    norm = space.overlap_norm(spectrum.shape[1])
+    filters = frontend.filterbank
+    covered = int(filters.sum(0).nonzero().max()) + 1  # bins above the last band cost nothing
+    # Every bin follows the gains of its bands, mixed as their triangles overlap; a bin that no
+    # band covers stays.
+    mix = filters / filters.sum(0).clamp_min(1e-8)
+    last: Tensor | None = None
+    for _ in range(rounds):
+        signal = space.signal(spectrum, norm)
+        # The STFT is linear: extrapolating signals, not spectra, is a quarter of the work.
+        ahead = space.spectrum(signal if last is None else last.lerp(signal, 1 + MOMENTUM))
+        last = signal
+        power = ahead.real[..., :covered].square() + ahead.imag[..., :covered].square()
+        got = frontend.of_power(power.transpose(1, 2) * frontend.window_norm**2)
+        gain = ((mel - got) / frontend.slope).clamp(-MAX_GAIN, MAX_GAIN)
+        spectrum = ahead * torch.exp(gain.transpose(1, 2) @ mix)
+    return spectrum

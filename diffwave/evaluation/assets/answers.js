@@ -1,0 +1,95 @@
+"use strict";
+// What the listener answered, kept by the browser under this page's own key.
+//
+// Kept is what was answered in which place, and a seed; which system stood there follows from the
+// seed, and is worked out only to report.
+
+const KEY = `diffwave listening ${DATA.id}`;
+
+function noAnswers() {
+  const seed = crypto.getRandomValues(new Uint32Array(1))[0];
+  return { seed, listener: "", abx: [], rating: null };
+}
+
+const answers = { kept: true, ...noAnswers() };
+try {
+  Object.assign(answers, JSON.parse(localStorage.getItem(KEY)) ?? {});
+} catch {
+  answers.kept = false;
+}
+
+function keepAnswers() {
+  const { seed, listener, abx, rating } = answers;
+  try {
+    localStorage.setItem(KEY, JSON.stringify({ seed, listener, abx, rating }));
+    answers.kept = true;
+  } catch {
+    answers.kept = false; // storage is full or forbidden
+  }
+}
+
+function toCsv(rows) {
+  const cell = (value) => {
+    const text = String(value ?? "");
+    return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  };
+  return rows.map((row) => row.map(cell).join(",") + "\r\n").join("");
+}
+
+// Listener, export and reset; `rows` makes the table of this view's answers, with its header.
+function answersPanel(name, rows) {
+  const listener = h("input", {
+    type: "text",
+    value: answers.listener,
+    autocomplete: "off",
+    oninput: () => {
+      answers.listener = listener.value;
+      keepAnswers();
+    },
+  });
+  const saveJson = () => {
+    const report = {
+      page: DATA.id,
+      title: DATA.title,
+      listener: answers.listener,
+      seed: answers.seed,
+      abx: abxReport(),
+      rating: ratingReport(),
+    };
+    saveFile(`answers-${DATA.id}.json`, JSON.stringify(report, null, 1), "application/json");
+  };
+  const saveCsv = () => {
+    const [header, ...lines] = rows();
+    const table = [
+      ["listener", ...header],
+      ...lines.map((line) => [answers.listener, ...line]),
+    ];
+    saveFile(`${name}-${DATA.id}.csv`, toCsv(table), "text/csv");
+  };
+  const reset = () => {
+    if (!confirm("Forget every answer given on this page?")) return;
+    Object.assign(answers, noAnswers());
+    keepAnswers();
+    showView();
+  };
+  return h(
+    "section",
+    { class: "card answers" },
+    h("h2", {}, "Answers"),
+    h(
+      "p",
+      { class: "muted" },
+      answers.kept
+        ? "This browser keeps them, also when the page is closed. A saved file tells what was what."
+        : "This browser does not let the page keep them: save them before you close it.",
+    ),
+    h(
+      "div",
+      { class: "row" },
+      h("label", { class: "field" }, h("span", {}, "Listener"), listener),
+      button("Save JSON", saveJson),
+      button("Save CSV", saveCsv),
+      button("Forget all answers", reset, { class: "danger" }),
+    ),
+  );
+}

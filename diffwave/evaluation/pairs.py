@@ -1,0 +1,119 @@
+"""The sentences of an evaluation: recordings, and what was generated for them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from torch import Tensor
+
+from diffwave.audio import AUDIO_SUFFIXES, read_audio, write_audio
+from diffwave.errors import InputError
+
+NAMED = 5  # sentences that a note lists by name
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One sentence: the recording and what is to be judged, [L] each, at one sample rate (Hz)."""
+
+    name: str
+    reference: Tensor
+    generated: Tensor
+    sample_rate: int
+    reference_file: Path | None = None  # where they can be listened to
+    generated_file: Path | None = None
+
+
+def resynthesis_pairs(
+    files: Iterable[str | os.PathLike[str]],
+    resynthesise: Callable[[Tensor], Tensor],
+    sample_rate: int,
+    folder: str | os.PathLike[str] | None = None,
+) -> Iterator[Pair]:
+    """Read each recording at `sample_rate` and pair it with what `resynthesise` makes of it.
+
+    For a vocoder: ``resynthesis_pairs(files, lambda wave: vocoder(vocoder.mel(wave)), rate)``.
+
+    Args:
+        files: the recordings.
+        resynthesise: maps a wave [L] to a wave [L']; the lengths need not agree.
+        sample_rate: of both, in Hz.
+        folder: if given, what was generated is also written there, as 16-bit wav.
+    """
+    for file in files:
+        reference, _ = read_audio(file, sample_rate)
+        generated, place = resynthesise(reference), None
+        if folder is not None:
+            place = Path(folder) / f"{Path(file).stem}.wav"
+            write_audio(place, generated, sample_rate)
+        yield Pair(Path(file).stem, reference, generated, sample_rate, Path(file), place)
+
+
+def folder_pairs(
+    reference: str | os.PathLike[str], generated: str | os.PathLike[str], only: str = "*"
+) -> tuple[Iterator[Pair], list[str], list[str]]:
+    """Pair the audio files of two folders by name, whatever their suffix.
+
+    Generated audio of another sample rate is resampled to the recording's.
+
+    Args:
+        reference: folder of recordings.
+        generated: folder of what is to be judged.
+        only: pattern of the file names of the recordings to take.
+
+    Returns:
+        The pairs, read as they are consumed; their names; and the names of the recordings that
+        nothing was generated for.
+
+    Raises:
+        InputError: a folder is missing or holds no audio, two files share a name, or a generated
+            file has no recording.
+    """
+    recordings, copies = audio_files(reference), audio_files(generated)
+    for name in copies:
+        if name not in recordings:
+            raise InputError(
+                f"{copies[name]} has no recording of that name in {os.fspath(reference)}."
+            )
+    wanted = audio_files(reference, only)
+    names = [name for name in copies if name in wanted]
+
+    def read() -> Iterator[Pair]:
+        for name in names:
+            wave, rate = read_audio(wanted[name])
+            copy, _ = read_audio(copies[name], rate)
+            yield Pair(name, wave, copy, rate, wanted[name], copies[name])
+
+    return read(), names, [name for name in wanted if name not in copies]
+
+
+def audio_files(folder: str | os.PathLike[str], only: str = "*") -> dict[str, Path]:
+    """{name without suffix: path} of the audio files whose name matches the pattern, sorted.
+
+    Raises:
+        InputError: no such folder, no such file in it, or two of one name.
+    """
+    if not Path(folder).is_dir():
+        raise InputError(f"There is no folder {os.fspath(folder)}.")
+    files: dict[str, Path] = {}
+    for file in sorted(Path(folder).iterdir()):
+        if file.suffix.lower() in AUDIO_SUFFIXES and not file.name.startswith("."):
+            if file.stem in files:
+                raise InputError(f"{file} and {files[file.stem]} have the same name.")
+            files[file.stem] = file
+    if not files:
+        raise InputError(f"{os.fspath(folder)} holds no audio ({', '.join(AUDIO_SUFFIXES)}).")
+    chosen = {name: file for name, file in files.items() if fnmatch(file.name, only)}
+    if not chosen:
+        raise InputError(f"No recording in {os.fspath(folder)} matches {only!r}.")
+    return chosen
+
+
+def listed(names: list[str]) -> str:
+    """The first names and how many more there are: "a, b, c, d, e and 13095 more"."""
+    rest = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,80 @@
+"""What a run is made of: model, optimizer and data, and the weights that a new run starts from."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from diffwave.checkpoint import load_checkpoint
+from diffwave.model import DiffusionModel
+from diffwave.training.config import TrainConfig
+from diffwave.training.crops import Crops, Framing
+from diffwave.training.data import Clip, load_corpus
+from diffwave.training.engine import Engine
+from diffwave.training.envelope import envelope_path, fitted_representation, load_envelope
+from diffwave.training.optim import make_optimizer
+from diffwave.training.state import Ema, Trained, check_same_model
+from diffwave.vocoder import find_checkpoint
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Parts:
+    """What a run works with."""
+
+    trained: Trained
+    crops: Crops
+    validation: list[Clip]
+
+
+def make_parts(config: TrainConfig, engine: Engine, progress_bar: bool) -> Parts:
+    """Read the data and make everything else, with random weights.
+
+    Raises:
+        InputError: for settings or data that cannot be used.
+    """
+    if config.run.threads > 0:
+        torch.set_num_threads(config.run.threads)
+    engine.shares(config.optim.batch_size, config.optim.accumulate)  # before the data is read
+    torch.manual_seed(config.run.seed)
+    model_config = config.model_config()
+    model = DiffusionModel(model_config).to(engine.device)
+    shortest = Framing(model_config).samples(config.data.crop_frames)
+    corpus = load_corpus(config.data, model_config.mel, shortest, progress_bar)
+    for sentence in corpus.rejected:
+        log.warning("rejected: %s", sentence)
+    for sentence in corpus.notes:
+        log.info("%s", sentence)
+    log.info("%.2f hours to train on", corpus.hours)
+    half = config.run.precision == "float16"
+    trained = Trained(
+        model,
+        Ema(model.network, config.optim.ema),
+        make_optimizer(model, config.optim),
+        torch.amp.GradScaler(engine.device.type, enabled=half),
+    )
+    crops = Crops(corpus.train, model_config, config.data, config.run.seed)
+    return Parts(trained, crops, corpus.validation)
+
+
+def initialise(parts: Parts, config: TrainConfig) -> None:
+    """Give a new run the weights of a checkpoint, or the envelope of its data.
+
+    Raises:
+        InputError: for a checkpoint that is of another model, or not there.
+    """
+    model, space = parts.trained.model, parts.trained.model.config.space
+    if config.run.init:
+        theirs = load_checkpoint(find_checkpoint(config.run.init))
+        check_same_model(theirs.config, model.config, f"The checkpoint {config.run.init}")
+        model.load_state_dict(theirs.state_dict())
+    elif space is not None:
+        mel = model.config.mel
+        stored = load_envelope(envelope_path(Path(config.data.folder)), space, mel)
+        if stored is None:
+            stored = fitted_representation(space, mel, parts.crops).state_dict()
+        model.representation.load_state_dict(stored)

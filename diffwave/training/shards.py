@@ -1,0 +1,234 @@
+"""A corpus on disk: a few large files of raw samples, mapped into memory, and an index of clips.
+
+Crops are drawn at random as a pure function of the step, which a mapped file answers by address,
+with no state to save and no memory held but what the system can take back. Tar streams (WebDataset,
+lhotse Shar) are read in order through shuffling buffers, whose content a resumed run would have to
+restore.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from diffwave.errors import InputError
+from diffwave.mel import MelConfig
+
+INDEX = "corpus.json"
+FORMAT = "diffwave corpus 1"
+SHARD_BYTES = 1 << 30  # each file that is mapped holds a descriptor, of which there are ~1000
+TRAIN, VALIDATION = "train", "validation"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where one clip lies."""
+
+    name: str
+    file: str  # the recording, relative to the folder of the audio
+    split: str  # "train" or "validation"
+    shard: int
+    start: int  # samples into the shard
+    length: int  # samples
+    mel_shard: int = -1  # -1: the clip has no mel of its own
+    mel_start: int = 0  # frames into the shard
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """What a file must be."""
+
+    bytes: int
+    sha256: str
+
+
+class ShardWriter:
+    """Appends arrays to files `folder`/`stem`-00000.raw, .., and notes their checksums.
+
+    A file is closed once it holds `SHARD_BYTES`; no array is split. Use as a context manager.
+    """
+
+    def __init__(self, folder: Path, stem: str) -> None:
+        self.folder, self.stem = folder, stem
+        self.files: dict[str, StoredFile] = {}
+        self._file: BinaryIO | None = None
+        self._hash, self._rows, self._bytes = hashlib.sha256(), 0, 0
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._close()
+
+    def append(self, array: NDArray[Any]) -> tuple[int, int]:
+        """Write an array [rows, ..]; returns its shard, and the rows that lie before it there."""
+        data = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False).tobytes()
+        if self._file is not None and self._bytes + len(data) > SHARD_BYTES:
+            self._close()
+        if self._file is None:
+            self._file = (self.folder / shard_name(self.stem, len(self.files))).open("wb")
+            self._hash, self._rows, self._bytes = hashlib.sha256(), 0, 0
+        place = len(self.files), self._rows
+        self._file.write(data)
+        self._hash.update(data)
+        self._rows += len(array)
+        self._bytes += len(data)
+        return place
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            name = shard_name(self.stem, len(self.files))
+            self.files[name] = StoredFile(self._bytes, self._hash.hexdigest())
+            self._file = None
+
+
+def shard_name(stem: str, number: int) -> str:
+    """Name of a shard."""
+    return f"{stem}-{number:05d}.raw"
+
+
+@dataclass
+class Prepared:
+    """A prepared corpus: samples int16, mels float32, little-endian, in the files of `files`."""
+
+    folder: Path
+    mel: MelConfig
+    """Whose sample rate the samples have, and whose convention the mels are in."""
+    source: str
+    """Digest of the audio and the settings it was prepared from."""
+    files: dict[str, StoredFile]
+    entries: list[Entry]
+    _maps: dict[tuple[str, int], NDArray[Any]] = field(default_factory=dict)
+
+    def samples(self, entry: Entry) -> NDArray[np.int16]:
+        """Samples [L] of a clip, a read-only view of the mapped file."""
+        if ("samples", entry.shard) not in self._maps:
+            self._map("samples", entry.shard, "<i2", 1)
+        return self._maps["samples", entry.shard][entry.start : entry.start + entry.length, 0]
+
+    def mel_of(self, entry: Entry) -> NDArray[np.float32] | None:
+        """Mel [n_mels, T] of a clip of T * hop_length samples, a view too; None without one."""
+        if entry.mel_shard < 0:
+            return None
+        if ("mels", entry.mel_shard) not in self._maps:
+            self._map("mels", entry.mel_shard, "<f4", self.mel.n_mels)
+        end = entry.mel_start + entry.length // self.mel.hop_length
+        return self._maps["mels", entry.mel_shard][entry.mel_start : end].T
+
+    def _map(self, stem: str, number: int, dtype: str, width: int) -> None:
+        path = self.folder / "data" / shard_name(stem, number)
+        try:
+            mapped = np.memmap(path, np.dtype(dtype), "r")
+        except OSError as error:
+            raise InputError(f"Cannot read {path}: {error.strerror}.") from None
+        self._maps[stem, number] = mapped.reshape(-1, width)
+
+    def save(self) -> None:
+        """Write the index into the folder."""
+        index = {
+            "format": FORMAT,
+            "mel": self.mel.to_dict(),
+            "source": self.source,
+            "files": {name: dataclasses.asdict(file) for name, file in self.files.items()},
+        }
+        clips = ",\n  ".join(json.dumps(dataclasses.asdict(entry)) for entry in self.entries)
+        text = json.dumps(index, indent=1).removesuffix("\n}")
+        (self.folder / INDEX).write_text(f'{text},\n "clips": [\n  {clips}\n ]\n}}\n', "utf-8")
+
+    def damaged(self, progress: bool = True) -> list[str]:
+        """Names of the files whose checksum is not that of the index; reads everything."""
+        total = sum(file.bytes for file in self.files.values())
+        found = []
+        shown = None if progress else True
+        bar = tqdm(total=total, desc="checking", unit="B", unit_scale=True, disable=shown)
+        with bar:
+            for name, file in self.files.items():
+                if stored_file(self.folder / "data" / name) != file:
+                    found.append(name)
+                bar.update(file.bytes)
+        return found
+
+
+def stored_file(path: Path) -> StoredFile:
+    """Size and checksum of a file; InputError if it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            return StoredFile(
+                path.stat().st_size, hashlib.file_digest(stream, "sha256").hexdigest()
+            )
+    except OSError as error:
+        raise InputError(f"Cannot read {path}: {error.strerror}.") from None
+
+
+def is_prepared(folder: Path) -> bool:
+    """Whether a folder is one that `diffwave prepare` made."""
+    return (folder / INDEX).is_file()
+
+
+def open_prepared(folder: Path) -> Prepared:
+    """The corpus in a folder; its files are there and as long as they should be.
+
+    Raises:
+        InputError: the index cannot be read, was written by another version, or does not fit the
+            files, which are missing or cut short.
+    """
+    path = folder / INDEX
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+        known = index["format"]
+        if known != FORMAT:
+            raise InputError(
+                f"{path} is of the format {known!r}, not {FORMAT!r}; prepare it again."
+            )
+        prepared = Prepared(
+            folder,
+            MelConfig.from_dict(index["mel"]),
+            index["source"],
+            {name: StoredFile(**file) for name, file in index["files"].items()},
+            [Entry(**clip) for clip in index["clips"]],
+        )
+        _check(prepared)
+    except OSError as error:
+        raise InputError(f"Cannot read {path}: {error.strerror}.") from None
+    except InputError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(
+            f"{path} is damaged ({type(error).__name__}); prepare the corpus again, with --force."
+        ) from None
+    return prepared
+
+
+def _check(prepared: Prepared) -> None:
+    for name, file in prepared.files.items():
+        path = prepared.folder / "data" / name
+        size = path.stat().st_size if path.is_file() else 0
+        if size != file.bytes:
+            raise InputError(
+                f"{path} has {size} bytes instead of {file.bytes}: the corpus was not copied whole."
+            )
+    hop, n_mels = prepared.mel.hop_length, prepared.mel.n_mels
+    for entry in prepared.entries:
+        ends = [(2 * (entry.start + entry.length), shard_name("samples", entry.shard))]
+        if entry.mel_shard >= 0:
+            frames = entry.mel_start + entry.length // hop
+            ends.append((4 * n_mels * frames, shard_name("mels", entry.mel_shard)))
+        if min(entry.start, entry.length, entry.mel_start) < 0 or any(
+            end > prepared.files[name].bytes for end, name in ends
+        ):
+            raise ValueError(f"{entry.name} lies outside its shard")

@@ -1,0 +1,125 @@
+"""A headless Chromium that opens the listening page, and what a listener does to it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+MISSING = (
+    None if CHROMIUM and DRIVER else "there is no browser: apt-get install chromium chromium-driver"
+)
+
+
+@contextmanager
+def chromium(folder: Path) -> Iterator[Any]:
+    """A driver whose profile and downloads are in `folder`."""
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for argument in (
+        "headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "mute-audio",
+        "no-first-run", "disable-background-networking", "disable-component-update",
+        "disable-sync", f"user-data-dir={folder / 'profile'}", "window-size=1200,900",
+    ):  # fmt: skip
+        options.add_argument(f"--{argument}")
+    (folder / "downloads").mkdir()
+    options.add_experimental_option(
+        "prefs", {"download.default_directory": str(folder / "downloads")}
+    )
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    driver.downloads = folder / "downloads"
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+class Browser:
+    """The page in Chromium, and the few things a listener does to it."""
+
+    def __init__(self, driver: Any, url: str) -> None:
+        self.driver, self.url = driver, url
+
+    def open(self, view: str = "listen", fresh: bool = True) -> None:
+        self.driver.get("about:blank")
+        self.driver.get(self.url)
+        if fresh:
+            self.js("localStorage.clear()")
+            self.driver.get("about:blank")
+            self.driver.get(self.url)
+        self.go(view)
+
+    def go(self, view: str) -> None:
+        self.click(f'nav a[href="#{view}"]')
+        self.until(lambda: self.one("nav a[aria-current]").get_attribute("hash") == f"#{view}")
+        if view == "listen":
+            self.until_ready()
+
+    def until_ready(self) -> None:
+        self.until(lambda: self.js("return player.ready"))
+
+    def js(self, script: str, *arguments: Any) -> Any:
+        return self.driver.execute_script(script, *arguments)
+
+    def one(self, selector: str) -> Any:
+        return self.driver.find_element("css selector", selector)
+
+    def all(self, selector: str) -> list[Any]:
+        found: list[Any] = self.driver.find_elements("css selector", selector)
+        return found
+
+    def texts(self, selector: str) -> list[str]:
+        return [element.text for element in self.all(selector)]
+
+    def click(self, selector: str) -> None:
+        self.one(selector).click()
+
+    def button(self, text: str) -> Any:
+        """The visible button of this label."""
+        found = [button for button in self.all("button") if button.text.split("\n")[0] == text]
+        assert len(found) == 1, self.texts("button")
+        return found[0]
+
+    def press(self, key: str) -> None:
+        self.js("return document.activeElement").send_keys(key)
+
+    def until(self, condition: Callable[[], Any], seconds: float = 60) -> None:
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, "waited in vain"
+            time.sleep(0.02)
+
+    def chosen(self) -> list[str]:
+        return self.texts("tr.chosen .version span")
+
+    def visible_pictures(self) -> list[str]:
+        images = [image for image in self.all(".picture img") if image.is_displayed()]
+        assert all(self.js("return arguments[0].decode().then(() => true)", i) for i in images)
+        return [image.get_attribute("src").rsplit("/", 1)[1] for image in images]
+
+    def requested(self) -> list[str]:
+        """Addresses asked for since the last call."""
+        messages = [json.loads(entry["message"])["message"] for entry in self.log("performance")]
+        return [
+            message["params"]["request"]["url"]
+            for message in messages
+            if message["method"] == "Network.requestWillBeSent"
+        ]
+
+    def log(self, name: str) -> list[dict[str, Any]]:
+        """What Chromium has logged since the last call."""
+        entries: list[dict[str, Any]] = self.driver.get_log(name)
+        return entries
+
+    def html(self) -> str:
+        text: str = self.js("return document.documentElement.outerHTML")
+        return text

@@ -1,0 +1,123 @@
+"""Runs small enough for tests: a tiny network on three short clips, and what they leave behind."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import soundfile
+import torch
+from signals import speech_like
+
+from diffwave.checkpoint import load_checkpoint
+from diffwave.training.config import TrainConfig
+from diffwave.training.settings import read_config
+
+SMALL = {
+    "data.validation": "[held*]",
+    "data.crop_frames": "24",
+    "optim.batch_size": "2",
+    "optim.warmup_steps": "5",
+    "spectral.channels": "16",
+    "spectral.layers": "2",
+    "spectral.level_width": "16",
+    "run.minutes": "1e9",
+    "run.log_steps": "5",
+    "run.compile": "false",
+    "run.precision": "float32",
+    "run.threads": "1",
+    "run.device": "cpu",
+}
+
+Configure = Callable[..., TrainConfig]
+
+
+def write_clips(folder: Path) -> Path:
+    """Two clips to train on and one held out."""
+    for seed, name in enumerate(("one", "two", "held")):
+        soundfile.write(folder / f"{name}.wav", speech_like(1.0, 22050, seed), 22050)
+    return folder
+
+
+def overrides(clips: Path, folder: Path, changes: dict[str, object]) -> list[str]:
+    """KEY=VALUE of a small run; run__steps stands for run.steps."""
+    settings = SMALL | {"data.folder": str(clips), "run.folder": str(folder)}
+    settings |= {key.replace("__", "."): str(value) for key, value in changes.items()}
+    return [f"{key}={value}" for key, value in settings.items()]
+
+
+def small_config(clips: Path, folder: Path, **changes: object) -> TrainConfig:
+    """Settings of a small run."""
+    return read_config(None, overrides(clips, folder, changes))
+
+
+def metrics(folder: Path, name: str) -> dict[int, float]:
+    """{step: value} of metrics.csv."""
+    with (folder / "metrics.csv").open(newline="") as file:
+        return {
+            int(r["step"]): float(r["value"]) for r in csv.DictReader(file) if r["name"] == name
+        }
+
+
+def state(folder: Path, step: int) -> dict:  # type: ignore[type-arg]
+    """What the checkpoint of a step holds."""
+    return torch.load(folder / f"step-{step:08d}.pt", weights_only=True)  # type: ignore[no-any-return]
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    """Of two checkpoint folders."""
+    left, right = (load_checkpoint(folder).state_dict() for folder in (one, other))
+    assert left.keys() == right.keys()
+    for name, tensor in left.items():
+        assert torch.equal(tensor, right[name]), name
+
+
+def assert_same_state(one: Path, other: Path, step: int) -> None:
+    """Weights, averages and optimizer of two run folders, bit for bit."""
+    left, right = (state(folder, step) for folder in (one, other))
+    for name, tensor in left["module"].items():
+        assert torch.equal(tensor, right["module"][name]), name
+    for a, b in zip(left["ema"], right["ema"], strict=True):
+        assert torch.equal(a, b)
+    for key, values in left["optimizer"]["state"].items():
+        for name, tensor in values.items():
+            assert torch.equal(tensor, right["optimizer"]["state"][key][name])
+
+
+def start(
+    clips: Path, folder: Path, changes: dict[str, object], processes: int = 0
+) -> subprocess.Popen[str]:
+    """`python -m diffwave.cli train conf.yaml` in a process of its own, or in several."""
+    conf = folder.parent / "conf.yaml"
+    conf.write_text(f"run:\n  folder: {folder}\n  steps: 1000000\n")
+    arguments = [part for o in overrides(clips, folder, changes) for part in ("--set", o)]
+    program = [sys.executable, "-m"]
+    if processes:
+        program += ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
+    return subprocess.Popen(
+        [*program, "diffwave.cli", "train", str(conf), *arguments],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(process: subprocess.Popen[str], happened: Callable[[], bool]) -> None:
+    """Until something has happened; fails if the process ends before."""
+    end = time.monotonic() + 300
+    while not happened():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def steps_noted(folder: Path) -> Sequence[int]:
+    """Steps of the losses in metrics.csv."""
+    path = folder / "metrics.csv"
+    return list(metrics(folder, "loss")) if path.exists() else []

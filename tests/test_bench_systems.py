@@ -1,0 +1,116 @@
+"""The vocoders that are compared: published sizes, one interface."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from diffwave.bench.measure import subnormal_share
+from diffwave.bench.run import mel_of
+from diffwave.bench.systems import SYSTEMS, System, build, build_systems
+from diffwave.errors import InputError
+
+PARAMETERS = {  # millions, as their papers and repositories say
+    "vocos": 13.5,
+    "hifigan-v1": 13.92,
+    "hifigan-v2": 0.92,
+    "hifigan-v3": 1.46,
+    "diffwave-base@6": 2.62,
+}
+PEERS = ["vocos", "hifigan-v1", "hifigan-v2", "hifigan-v3"]
+
+
+def built(name: str) -> System:
+    package = SYSTEMS[name][0]
+    if package != "diffwave":
+        pytest.importorskip(package, reason=f"{package} is not installed: no peer to test")
+    return build(name)
+
+
+@pytest.fixture(scope="module", params=PARAMETERS)
+def peer(request: pytest.FixtureRequest) -> System:
+    return built(request.param)
+
+
+def test_peers_have_their_published_size(peer: System) -> None:
+    assert peer.parameters / 1e6 == pytest.approx(PARAMETERS[peer.name], abs=0.05)
+
+
+def test_peers_make_a_wave_of_the_right_length(peer: System) -> None:
+    mel = mel_of(peer, 0.05, batch=2)
+    wave = peer.generate(mel)
+    frames = mel.shape[-1] - (peer.name == "vocos")  # its frames are centred on the wave's ends
+    assert wave.shape == (2, frames * peer.mel.hop_length)
+    assert bool(torch.isfinite(wave).all()) and float(wave.std()) > 1e-4
+    assert subnormal_share(peer.module, lambda: peer.generate(mel)) == 0
+
+
+def test_the_first_chunk_of_a_peer_is_a_short_call(peer: System) -> None:
+    mel = mel_of(peer, 0.05)
+    short = peer.first_chunk(mel, 3)
+    frames = 3 - (peer.name == "vocos")
+    assert short.shape == (1, frames * peer.mel.hop_length)
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_peers_compute_in_bf16(name: str) -> None:
+    system = built(name)
+    mel = mel_of(system, 0.1)
+    with torch.autocast("cpu", torch.bfloat16):
+        wave = system.generate(mel)
+    expected = system.generate(mel)
+    assert float((wave.float() - expected).abs().max()) < 0.2 * float(expected.abs().max())
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_peers_have_no_weight_norm_left(name: str) -> None:
+    keys = built(name).module.state_dict().keys()
+    assert not [key for key in keys if "parametrizations" in key or key.endswith("weight_g")]
+
+
+def test_v3_pads_with_zeros() -> None:
+    system = built("hifigan-v3")
+    conv = system.module.conv_pre
+    mel = mel_of(system, 0.1)
+    expected = torch.nn.functional.conv1d(mel, conv.conv.weight, conv.conv.bias, padding=3)
+    torch.testing.assert_close(conv(mel), expected)
+
+
+def test_ours_shares_its_weights_between_step_counts(tiny_checkpoint: Path) -> None:
+    systems, missing = build_systems(["diffwave@1", "diffwave@2"], str(tiny_checkpoint))
+    assert missing == {}
+    assert systems[0].module is systems[1].module
+    assert [system.cli_steps for system in systems] == [1, 2]
+    assert systems[0].what == f"this project, {tiny_checkpoint}, 1 step"
+
+
+def test_the_first_chunk_of_ours_begins_the_whole_wave(tiny_checkpoint: Path) -> None:
+    system = build("diffwave@2", str(tiny_checkpoint))
+    mel = mel_of(system, 1.0, batch=2)
+    whole, first = system.generate(mel), system.first_chunk(mel, 10)
+    assert first.shape == (2, 10 * system.mel.hop_length)
+    torch.testing.assert_close(first, whole[:, : first.shape[1]], atol=1e-4, rtol=1e-3)
+
+
+def test_base_takes_a_batch_one_by_one() -> None:
+    system = build("diffwave-base@6")
+    mel = mel_of(system, 0.02, batch=2)
+    torch.testing.assert_close(system.generate(mel)[1:], system.generate(mel[1:]))
+
+
+def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch, tiny_checkpoint: Path) -> None:
+    for module in [m for m in sys.modules if m.partition(".")[0] == "vocos"]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "vocos", None)
+    systems, missing = build_systems(["diffwave@1", "vocos"], str(tiny_checkpoint))
+    assert [system.name for system in systems] == ["diffwave@1"]
+    assert missing.keys() == {"vocos"}
+    assert missing["vocos"].startswith("vocos cannot be imported (")
+
+
+def test_an_unknown_system_names_the_known_ones() -> None:
+    with pytest.raises(InputError, match="no system 'wavenet'; there are diffwave@1, .*hifigan-v3"):
+        build_systems(["wavenet"])

@@ -1,0 +1,154 @@
+"""`diffwave evaluate`, several systems at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from signals import RMS, speech_like
+
+from diffwave import cli
+from diffwave.audio import read_audio, write_audio
+from diffwave.evaluation import page
+
+RATE = 22050
+OURS = ["--metrics", "mel_l1,pause_level_db"]  # need no library
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """ref with six sentences; good and bad, nested, generated for five and six of them."""
+    torch.manual_seed(0)
+    for folder in ("ref", "one/wavs", "two/wavs"):
+        (tmp_path / folder).mkdir(parents=True)
+    for i in range(6):
+        wave = torch.from_numpy(speech_like(0.5, RATE, i))
+        write_audio(tmp_path / "ref" / f"s{i}.flac", wave, RATE)
+        if i:
+            write_audio(tmp_path / "one/wavs" / f"s{i}.wav", 0.9 * wave, RATE)
+        noise = 0.1 * RMS * torch.randn(len(wave))
+        write_audio(tmp_path / "two/wavs" / f"s{i}.wav", wave + noise, RATE)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def evaluate(*arguments: str) -> int:
+    return cli.main(["evaluate", "ref", *arguments])
+
+
+def test_systems_side_by_side(places: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["good=one/wavs", "two/wavs", *OURS, "--json", "a.json", "--save", "a.csv"]
+    assert evaluate(*arguments) == 0
+    page = capsys.readouterr().out
+    assert "# Evaluation of 2 systems on 5 common sentences" in page
+    assert "| metric | better | good | wavs |" in page
+    assert "good lacks s0" in page
+    document = json.loads(Path("a.json").read_text())
+    systems = document["metrics"]["mel_l1"]["systems"]
+    assert systems["good"]["mean"] < systems["wavs"]["mean"]
+    assert document["common_sentences"] == ["s1", "s2", "s3", "s4", "s5"]
+    assert [test["first"] for test in document["tests"]] == ["good", "good"]
+    assert len(Path("a.csv").read_text().splitlines()) == 1 + 5 + 6
+
+
+def test_one_system_is_reported_alone(places: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate("one/wavs", *OURS, "--json", "a.json") == 0
+    page = capsys.readouterr().out
+    assert "# Evaluation of 5 sentences, 2.5 s" in page
+    assert "- nothing was generated for s0" in page
+    assert "tests" not in json.loads(Path("a.json").read_text())
+
+
+def test_a_checkpoint_beside_folders(
+    places: Path, tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = ["--checkpoint", f"ours={tiny_checkpoint}", "--steps", "1", "--device", "cpu"]
+    before = set(places.rglob("*"))
+    assert evaluate("one/wavs", *model, *OURS, "--only", "s[12].*") == 0
+    page = capsys.readouterr().out
+    assert "| metric | better | wavs | ours |" in page
+    assert "on 2 common sentences" in page
+    assert f"- ours: checkpoint {tiny_checkpoint}, 1 steps of " in page
+    assert set(places.rglob("*")) == before  # what was generated to be scored is gone
+
+
+def test_the_listening_page_gets_audio_and_scores(
+    places: Path,
+    tiny_checkpoint: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = {}
+
+    def write_page(folder, title, references, systems, scores, metrics, notes):  # type: ignore[no-untyped-def]
+        seen.update(references=references, systems=systems, scores=scores, notes=notes)
+        for files in [references, *systems.values()]:
+            for file in files.values():
+                assert read_audio(file)[1] == RATE
+        return folder / "index.html"
+
+    monkeypatch.setattr(page, "write_page", write_page)
+    model = ["--checkpoint", str(tiny_checkpoint), "--steps", "1", "--device", "cpu"]
+    assert evaluate("one/wavs", "b=two/wavs", *model, *OURS, "--html", "page") == 0
+    assert f"Listening page: {Path('page/index.html')}" in capsys.readouterr().out
+    assert sorted(seen["references"]) == [f"s{i}" for i in range(6)]
+    assert list(seen["systems"]) == ["wavs", "b", tiny_checkpoint.name]
+    assert list(seen["systems"]["wavs"]) == ["s1", "s2", "s3", "s4", "s5"]
+    assert seen["systems"]["b"]["s0"] == Path("two/wavs/s0.wav")
+    assert seen["scores"]["wavs"]["mel_l1"].keys() == seen["systems"]["wavs"].keys()
+    assert seen["scores"]["b"]["pause_level_db"]["s0"] > 10
+    assert any("aligned" in note for note in seen["notes"])
+    assert not any("**" in note for note in seen["notes"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["one/wavs", "two/wavs"], "called 'wavs', one/wavs and two/wavs: name one"),
+        (["a=one/wavs", "a=two/wavs"], "called 'a'"),
+        (["one/wavs", "nowhere"], "There is no folder nowhere."),
+        (["one/wavs", "b=nowhere"], "There is no folder nowhere."),
+        (["x=one/wavs", "y=two/wavs", "--only", "z*"], "No recording in ref matches 'z*'"),
+        (["x=one/wavs", "y=two/wavs", "--only", "s0*"], "No sentence is common to x, y"),
+        (["one/wavs", "--json", "no/a.json"], "Cannot write no/a.json: there is no folder no."),
+        (["one/wavs", "--html", "no/page"], "Cannot write no/page: there is no folder no."),
+        (["one/wavs", "--html", "ref/s0.flac"], "it exists and is not a folder"),
+        (["one/wavs", "--metrics", "beauty"], "no metric 'beauty'"),
+    ],
+)
+def test_refusals_come_before_any_work(
+    places: Path, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = set(places.rglob("*"))
+    assert evaluate(*arguments) == 2
+    output = capsys.readouterr()
+    assert words in output.err
+    assert output.err.count("\n") == 1
+    assert output.out == ""
+    assert set(places.rglob("*")) == before
+
+
+def test_folders_with_an_equals_sign_are_folders(
+    places: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.rename("one/wavs", "lr=0.1")
+    assert evaluate("lr=0.1", "two/wavs", *OURS) == 0
+    assert "| metric | better | lr=0.1 | wavs |" in capsys.readouterr().out
+
+
+def test_the_command_with_several_processes(places: Path) -> None:
+    command = [sys.executable, "-m", "diffwave.cli", "evaluate", "ref", "a=one/wavs", "b=two/wavs"]
+    done = subprocess.run(
+        [*command, *OURS, "--jobs", "2", "--json", "a.json"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(json.loads(Path("a.json").read_text())["sentences"]) == 11

@@ -1,0 +1,293 @@
+"""The recipes as people run them: bash, all stages, on signals made here."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import soundfile
+from signals import speech_like
+
+from diffwave.checkpoint import load_config
+from diffwave.vocoder import Vocoder
+
+ROOT = Path(__file__).parent.parent
+TINY = (
+    "spectral.channels=16", "spectral.layers=2", "spectral.level_width=16",
+    "data.crop_frames=32", "optim.batch_size=2", "run.steps=2", "run.precision=float32",
+)  # fmt: skip
+STAGES = [f"== stage {n}" for n in range(5)]
+
+
+def run(
+    recipe: str, *arguments: object, cwd: Path, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    changed = {"PYTHON": sys.executable, "OMP_NUM_THREADS": "1", **(env or {})}
+    return subprocess.run(
+        ["bash", str(ROOT / "recipes" / recipe / "run.sh"), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        cwd=cwd,
+        env=os.environ | changed,
+    )
+
+
+def tiny() -> list[str]:
+    return [part for setting in TINY for part in ("--set", setting)]
+
+
+def headings(result: subprocess.CompletedProcess[str]) -> list[str]:
+    return [line.split(":")[0] for line in result.stderr.splitlines() if line.startswith("== st")]
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Clips named as LJSpeech's, one of them no audio, in a folder with an odd name."""
+    folder = tmp_path_factory.mktemp("data") / "LJSpeech '1.1' #2"
+    (folder / "wavs").mkdir(parents=True)
+    for number in (1, 20, 21, 22):
+        path = folder / "wavs" / f"LJ001-{number:04d}.wav"
+        soundfile.write(path, speech_like(1.6, 22050, number), 22050)
+    (folder / "wavs" / "LJ001-0023.wav").write_bytes(b"RIFF, but not really")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(
+    recordings: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, subprocess.CompletedProcess[str], list[object]]:
+    """Where all stages have run, what they said, and the arguments."""
+    place = tmp_path_factory.mktemp("it's a #place: here")
+    arguments = ["--data-dir", recordings, "--config", "debug", "--exp-dir", "exp", *tiny()]
+    arguments += ["--metrics", "pesq,loudness_db"]
+    return place / "exp", run("ljspeech", *arguments, cwd=place), arguments
+
+
+def test_all_stages_run(finished: tuple[Path, subprocess.CompletedProcess[str], object]) -> None:
+    exp, result, _ = finished
+    assert result.returncode == 0, result.stderr
+    assert headings(result) == STAGES
+    assert "rejected: " in result.stderr and "LJ001-0023" in result.stderr
+    assert [p.name for p in (exp / "held-out").iterdir()] == ["LJ001-0001.wav"]
+    scores = json.loads((exp / "scores.json").read_text())
+    assert [row["sentence"] for row in scores["sentences"]] == ["LJ001-0001"]
+    assert "pesq" in scores["metrics"]
+
+
+def test_both_parts_are_trained_one_from_the_other(
+    finished: tuple[Path, subprocess.CompletedProcess[str], object],
+) -> None:
+    exp, result, _ = finished
+    assert result.returncode == 0, result.stderr
+    # The envelope is fitted once, and handed on.
+    first, second = (Vocoder.from_pretrained(exp / part / "export", "cpu").model.representation
+                     for part in ("spectral", "unrolled"))  # fmt: skip
+    assert first.envelope_bias.equal(second.envelope_bias)
+    assert float(first.envelope_bias.abs().max()) > 0
+
+
+def test_the_result_is_a_voice_with_a_card(
+    finished: tuple[Path, subprocess.CompletedProcess[str], object],
+) -> None:
+    exp, result, _ = finished
+    assert result.returncode == 0, result.stderr
+    assert load_config(exp / "voice").sampling.steps == 2  # of the last part
+    card = (exp / "voice" / "README.md").read_text()
+    assert "2 steps in" in card and "; then 2 steps in" in card
+    assert "| data | 0.1 min in 3 clips, and 1 held out |" in card
+    assert "| pesq, MOS-LQO |" in card
+    assert "unrolled: 1.0" in card
+    command = [sys.executable, str(ROOT / "synthesize.py"), str(exp / "held-out/LJ001-0001.wav")]
+    target = exp / "out.wav"
+    subprocess.run([*command, str(target), "--checkpoint", str(exp / "voice")], check=True)
+    assert soundfile.info(target).frames > 22050
+
+
+def test_running_again_trains_nothing(
+    finished: tuple[Path, subprocess.CompletedProcess[str], list[object]],
+) -> None:
+    exp, result, arguments = finished
+    assert result.returncode == 0, result.stderr
+    states = {path: path.stat().st_mtime_ns for path in exp.glob("*/step-*.pt")}
+    assert states
+    again = run("ljspeech", *arguments, "--stop-stage", "2", cwd=exp.parent)
+    assert again.returncode == 0, again.stderr
+    assert headings(again) == STAGES[:3]
+    assert "up to date" in again.stdout
+    assert {path: path.stat().st_mtime_ns for path in exp.glob("*/step-*.pt")} == states
+
+
+def test_ctrl_c_ends_with_a_checkpoint_and_no_further_stage(
+    recordings: Path, tmp_path: Path
+) -> None:
+    changes = [*tiny(), "--set", "run.steps=100000", "--set", "run.log_steps=1"]
+    arguments = ["--data-dir", recordings, "--config", "debug", "--exp-dir", "exp", *changes]
+    command = ["bash", str(ROOT / "recipes/ljspeech/run.sh"), *map(str, arguments)]
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHON": sys.executable, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    noted = tmp_path / "exp/spectral/metrics.csv"
+    try:
+        while not (noted.is_file() and ",loss," in noted.read_text()):
+            assert process.poll() is None
+            time.sleep(0.2)
+        os.killpg(process.pid, signal.SIGINT)  # what a terminal does
+        _, errors = process.communicate(timeout=120)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 130
+    assert errors.endswith("run.sh: stopped; the same command goes on.\n")
+    assert list((tmp_path / "exp/spectral").glob("step-*.pt"))
+    assert (tmp_path / "exp/spectral/export/config.json").is_file()
+    assert not (tmp_path / "exp/unrolled").exists()
+
+
+def test_your_voice_starts_from_the_bundled_one(recordings: Path, tmp_path: Path) -> None:
+    changes = [
+        "--set",
+        "run.steps=1",
+        "--set",
+        "data.crop_frames=48",
+        "--set",
+        "data.validation=[]",
+    ]
+    arguments = [recordings / "wavs", "--config", "debug", *changes, "--stop-stage", "2"]
+    result = run("your-voice", *arguments, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert headings(result) == STAGES[:3]
+    tuned = Vocoder.from_pretrained(tmp_path / "runs/wavs/tuned/export", "cpu").model
+    bundled = Vocoder.from_pretrained(device="cpu").model
+    assert tuned.representation.envelope_bias.equal(bundled.representation.envelope_bias)
+    change = tuned.network.filter.weight - bundled.network.filter.weight  # type: ignore[union-attr]
+    assert 0 < float(change.abs().max()) < 0.01  # moved on from there, by one step
+    assert (tmp_path / "runs/wavs/prepared/report.md").is_file()
+
+
+@pytest.mark.parametrize("recipe", ["ljspeech", "your-voice"])
+def test_help_says_what_there_is(recipe: str, tmp_path: Path) -> None:
+    result = run(recipe, "--help", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    for option in ("--stage", "--stop-stage", "--exp-dir", "--config", "--set"):
+        assert option in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 110
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("recipe", "arguments", "sentence"),
+    [
+        ("ljspeech", ["--stage", "5"], "a stage is a number from 0 to 4, not 5"),
+        ("ljspeech", ["--stage=x"], "a stage is a number from 0 to 4, not x"),
+        ("ljspeech", ["--stage", "3", "--stop-stage", "2"], "--stage 3 comes after --stop-stage 2"),
+        ("ljspeech", ["--stop-stage"], "--stop-stage needs a value; see --help"),
+        ("ljspeech", ["--speed", "9"], "there is no option --speed; see --help"),
+        ("ljspeech", ["wavs"], "there is no argument wavs; see --help"),
+        ("ljspeech", ["--from-scratch"], "there is no option --from-scratch; see --help"),
+        ("ljspeech", ["--data-dir", "nowhere"], "there is no folder nowhere"),
+        ("ljspeech", ["--config", "nothing"], "there is no configuration nothing, neither "),
+        ("ljspeech", ["--stage", "1"], "there is no runs/ljspeech/LJSpeech-1.1; run stage 0"),
+        ("your-voice", [], "which recordings? Give a folder; see --help"),
+        ("your-voice", ["nowhere"], "there is no folder nowhere"),
+        ("your-voice", ["one", "two"], "there is one folder of audio, but two is another"),
+        ("your-voice", ["one"], "there is no audio (.wav, .flac, .ogg, .mp3) below one"),
+    ],
+)
+def test_what_is_wrong_is_told(
+    recipe: str, arguments: list[str], sentence: str, tmp_path: Path
+) -> None:
+    (tmp_path / "one").mkdir()
+    result = run(recipe, *arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    last = result.stderr.splitlines()[-1]
+    assert last.partition("run.sh: ")[2].startswith(sentence)
+    assert result.stdout == ""
+
+
+def test_a_setting_that_does_not_exist_stops_the_recipe(recordings: Path, tmp_path: Path) -> None:
+    result = run("ljspeech", "--data-dir", recordings, "--set", "run.minuts=3", cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.endswith("no setting run.minuts; did you mean run.minutes?\n")
+    assert headings(result) == STAGES[:2]
+
+
+def test_a_python_without_the_package_is_told(tmp_path: Path) -> None:
+    other = tmp_path / "python"
+    other.write_text("#!/bin/sh\nexit 1\n")
+    other.chmod(0o755)
+    result = run("ljspeech", cwd=tmp_path, env={"PYTHON": str(other)})
+    assert result.returncode == 2
+    assert "has no diffwave; pip install -e '.[train,eval]'" in result.stderr
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="the download is curl's")
+def test_another_archive_is_not_taken_for_ljspeech(tmp_path: Path) -> None:
+    (tmp_path / "other.tar.bz2").write_bytes(b"something else")
+    url = {"LJSPEECH_URL": (tmp_path / "other.tar.bz2").as_uri()}
+    result = run("ljspeech", "--stop-stage", 0, cwd=tmp_path, env=url)
+    assert result.returncode == 2
+    assert "is not LJSpeech 1.1 (wrong checksum)" in result.stderr
+    assert not (tmp_path / "runs/ljspeech/LJSpeech-1.1").exists()
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="the download is curl's")
+def test_a_download_that_stops_is_told(tmp_path: Path) -> None:
+    url = {"LJSPEECH_URL": (tmp_path / "nothing.tar.bz2").as_uri()}
+    result = run("ljspeech", "--stop-stage", 0, cwd=tmp_path, env=url)
+    assert result.returncode == 2
+    assert result.stderr.endswith("stopped; the same command goes on with it\n")
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="the download is curl's")
+def test_half_a_download_goes_on_and_is_unpacked(recordings: Path, tmp_path: Path) -> None:
+    """With the checksum of an archive made here in the place of LJSpeech's."""
+    archive = tmp_path / "LJSpeech-1.1.tar.bz2"
+    inside = tmp_path / "source" / "LJSpeech-1.1"
+    shutil.copytree(recordings, inside)
+    subprocess.run(["tar", "-cjf", archive, "-C", inside.parent, inside.name], check=True)
+    sums = tmp_path / "bin"
+    sums.mkdir()
+    # A sha256sum that vouches for this archive only, whole.
+    published = "be1a30453f28eb8dd26af4101ae40cbf2c50413b1bb21936cbcdc6fae3de8aa5"
+    (sums / "sha256sum").write_text(
+        f"#!/bin/sh\ncmp -s - '{archive}' && echo '{published}  -' || echo 'other  -'\n"
+    )
+    (sums / "sha256sum").chmod(0o755)
+    exp = tmp_path / "exp"
+    exp.mkdir()
+    content = archive.read_bytes()
+    (exp / "LJSpeech-1.1.tar.bz2.part").write_bytes(content[: len(content) // 2])
+    env = {"LJSPEECH_URL": archive.as_uri(), "PATH": f"{sums}:{os.environ['PATH']}"}
+    result = run("ljspeech", "--stop-stage", 0, "--exp-dir", exp, cwd=tmp_path, env=env)
+    assert result.returncode == 0, result.stderr
+    names = sorted(path.name for path in (exp / "LJSpeech-1.1" / "wavs").iterdir())
+    assert names == sorted(path.name for path in (recordings / "wavs").iterdir())
+    assert not (exp / "unpacking").exists()
+    again = run("ljspeech", "--stop-stage", 0, "--exp-dir", exp, cwd=tmp_path)  # no URL needed
+    assert again.returncode == 0, again.stderr
+
+
+def test_scripts_are_clean() -> None:
+    """As shellcheck sees them, where it is installed; as bash parses them, everywhere."""
+    scripts = sorted((ROOT / "recipes").rglob("*.sh"))
+    assert len(scripts) == 3
+    for script in scripts:
+        subprocess.run(["bash", "-n", str(script)], check=True)
+        checker = shutil.which("shellcheck") or Path(sys.executable).with_name("shellcheck")
+        if Path(checker).is_file():
+            command = [str(checker), "-x", "-P", str(ROOT), script.name]
+            result = subprocess.run(command, capture_output=True, text=True, cwd=script.parent)
+            assert result.returncode == 0, result.stdout

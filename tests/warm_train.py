@@ -1,0 +1,36 @@
+"""Runs `diffwave train` in children of one process that has loaded PyTorch already.
+
+Started with no arguments; reads jobs from its input, one JSON object a line, and answers each with
+the process id of the child and, when that has ended, its exit status (negative: a signal).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+
+from diffwave import cli
+from diffwave.commands import train as command
+from diffwave.training import envelope, profile, trainer
+
+assert command and profile and trainer  # loaded here, so that the children need not
+envelope.BATCHES = 2
+
+
+def become(job: dict) -> None:  # type: ignore[type-arg]
+    """Turn this process into the one that the job asks for."""
+    for descriptor, name in ((0, os.devnull), (1, job["stdout"]), (2, job["stderr"])):
+        os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC), descriptor)
+    if limit := job.get("largest_file"):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    os._exit(cli.main(["train", *job["arguments"]]))
+
+
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        become(json.loads(line))
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
