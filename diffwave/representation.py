@@ -132,7 +132,7 @@ class SpectralRepresentation(nn.Module):
 
     The STFT X is scaled so that white noise of variance 1 has E|X|^2 = 1. The envelope is the
     exponential of half a log-variance, a linear map of the log-mel frames t-1, t, t+1 fitted to
-    data (:mod:`diffwave.training.envelope`) such that the whitened Y = X / sigma has E|Y|^2 = 1 in
+    data (:mod:`diffwave.corpus.envelope`) such that the whitened Y = X / sigma has E|Y|^2 = 1 in
     every bin. The end of the forward chain is then already noise with the right spectrum once it is
     coloured again: the data-dependent prior of PriorGrad (arXiv 2106.06406) and SpecGrad
     (arXiv 2203.16749), made diagonal.
@@ -182,10 +182,9 @@ class SpectralRepresentation(nn.Module):
 
         norm is what :meth:`overlap_norm` gives for T, for those who ask often.
         """
-        frames = torch.fft.irfft(spectrum, n=self.config.n_fft) * self.synthesis_window
-        return self._overlap_add(frames) * (
-            self.overlap_norm(frames.shape[1]) if norm is None else norm
-        )
+        frames = torch.fft.irfft(spectrum, n=self.config.n_fft).mul_(self.synthesis_window)
+        norm = self.overlap_norm(frames.shape[1]) if norm is None else norm
+        return self._overlap_add(frames).mul_(norm)
 
     def overlap_norm(self, frames: int) -> Tensor:
         """One over the sum of the squared windows that overlap in every sample, [context(T)]."""

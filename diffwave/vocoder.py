@@ -139,7 +139,7 @@ class Vocoder:
             raise InputError(
                 f"Rounds of mel agreement are 0 or more, not {rounds}."
                 if rounds < 0
-                else "Rounds of mel agreement are for the spectral space, not for a chain on samples."
+                else "Rounds of mel agreement need a spectral space, not a chain on samples."
             )
         array = mel if isinstance(mel, Tensor) else np.asarray(mel)
         batch = check_mel(array, self.config.mel)

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 
 from diffwave.audio import write_audio
+from diffwave.corpus.shards import VALIDATION, is_prepared, open_prepared
 from diffwave.errors import InputError
 from diffwave.files import atomic_folder
-from diffwave.training.shards import VALIDATION, is_prepared, open_prepared
 
 
 def main(source: Path, target: Path) -> None:

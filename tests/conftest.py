@@ -18,12 +18,15 @@ from small_run import Configure, small_config, write_clips
 from tiny import random_model, spectral_config, waveform_config
 
 from diffwave.checkpoint import save_checkpoint
-from diffwave.training import envelope
+from diffwave.corpus import envelope
 from diffwave.training.config import TrainConfig
 from diffwave.training.trainer import train
 from diffwave.vocoder import Vocoder
 
-# Small tensors gain nothing from more threads, and neighbours on the machine lose.
+# Small tensors gain nothing from more threads, and neighbours on the machine lose: the other
+# workers of pytest-xdist above all. The commands that tests start inherit it.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(min(2, int(os.environ.get("OMP_NUM_THREADS", "2"))))
 
 

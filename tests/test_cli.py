@@ -11,24 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-import soundfile
-from signals import speech_like
-from tiny import HOP, speech_mel
+from tiny import speech_mel
+from told import one_line
 
 import diffwave
-from diffwave import cli, commands
+from diffwave import cli
+from diffwave.arguments import ARGUMENTS
+from diffwave.commands import info
 from diffwave.errors import InputError
 
 ROOT = Path(__file__).parent.parent
 TIMEOUT = 300  # seconds; far more than a busy machine needs
-
-
-def one_line(capsys: pytest.CaptureFixture[str], *words: str) -> None:
-    captured = capsys.readouterr()
-    assert captured.err.count("\n") == 1
-    assert captured.err.endswith("\n")
-    for word in words:
-        assert word in captured.err
 
 
 @pytest.fixture
@@ -37,7 +30,7 @@ def mel_file(tmp_path: Path) -> Path:
     return tmp_path / "mel.npy"
 
 
-@pytest.mark.parametrize("command", ["synthesize", "mel", "info", "evaluate", "train"])
+@pytest.mark.parametrize("command", ARGUMENTS)
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         cli.main([command, "--help"])
@@ -50,7 +43,7 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
         cli.main(["--help"])
     assert stop.value.code == 0
     text = capsys.readouterr().out
-    for command in ("synthesize", "mel", "info", "evaluate", "train"):
+    for command in ARGUMENTS:
         assert f"    {command}" in text
 
 
@@ -118,14 +111,14 @@ def test_errors_become_one_line(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(commands, "info", raiser(error))
+    monkeypatch.setattr(info, "run", raiser(error))
     assert cli.main(["info"]) == status
     one_line(capsys, "diffwave: ", words)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shape"), TypeError("x"), ZeroDivisionError()])
 def test_our_own_mistakes_are_not_hidden(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "info", raiser(error))
+    monkeypatch.setattr(info, "run", raiser(error))
     with pytest.raises(type(error)):
         cli.main(["info"])
 
@@ -151,85 +144,6 @@ def test_a_command_fixed_beforehand(
 def test_help_does_not_wait_for_pytorch(module: str) -> None:
     code = f"import diffwave.cli, sys; sys.exit({module!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=TIMEOUT).returncode == 0
-
-
-def test_info_lists_the_bundled(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["info"]) == 0
-    assert "ljspeech-22k" in capsys.readouterr().out.splitlines()
-
-
-def test_info_describes(capsys: pytest.CaptureFixture[str], tiny_checkpoint: Path) -> None:
-    assert cli.main(["info", str(tiny_checkpoint)]) == 0
-    text = capsys.readouterr().out
-    assert text.startswith(f"{tiny_checkpoint}: 0.")
-    assert '"channels": 16' in text
-    assert cli.main(["info", str(tiny_checkpoint / "missing")]) == 2
-    one_line(capsys, "missing")
-
-
-def test_mel_and_back(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_checkpoint: Path
-) -> None:
-    recording, mel = tmp_path / "a.flac", tmp_path / "a.npy"
-    soundfile.write(recording, speech_like(0.5, 16000), 16000)
-    assert cli.main(["mel", str(recording), str(mel)]) == 0
-    frames = np.load(mel).shape[1]
-    assert np.load(mel).shape == (80, round(0.5 * 22050) // HOP)
-    assert "hifigan" in capsys.readouterr().out
-    arguments = ["synthesize", str(mel), str(tmp_path / "b.wav"), "--device", "cpu"]
-    assert cli.main([*arguments, "--checkpoint", str(tiny_checkpoint)]) == 0
-    assert soundfile.info(tmp_path / "b.wav").frames == frames * HOP
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["missing.wav", "a.npy"], "missing.wav"),
-        (["{wav}", "a.npz"], "must end in .npy"),
-        (["{wav}", "no/a.npy"], "no folder"),
-        (["{wav}", "a.npy", "--preset", "melgan"], "'melgan'"),
-        (["{short}", "a.npy"], "too short"),
-    ],
-)
-def test_mel_refuses(
-    arguments: list[str],
-    words: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    soundfile.write("a.wav", speech_like(0.5), 22050)
-    soundfile.write("short.wav", speech_like(0.01), 22050)
-    places = {"wav": "a.wav", "short": "short.wav"}
-    assert cli.main(["mel", *(word.format(**places) for word in arguments)]) == 2
-    one_line(capsys, words)
-    assert sorted(os.listdir()) == ["a.wav", "short.wav"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["missing", "--checkpoint", "{tiny}"], "missing"),
-        (["{refs}", "--checkpoint", "{refs}"], "not a checkpoint"),
-        (["{refs}", "{refs}", "x={refs}", "{refs}"], "Two systems would be called 'refs'"),
-        (["{refs}", "{refs}", "--save", "report.pdf"], "report.pdf"),
-        (["{refs}", "{refs}", "--metrics", "beauty"], "beauty"),
-        (["{refs}", "--checkpoint", "{tiny}", "--sampler", "euler"], "'euler'"),
-    ],
-)
-def test_evaluate_refuses(
-    arguments: list[str],
-    words: str,
-    tmp_path: Path,
-    tiny_checkpoint: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    (tmp_path / "refs").mkdir()
-    soundfile.write(tmp_path / "refs" / "a.wav", speech_like(0.5), 22050)
-    places = {"refs": tmp_path / "refs", "tiny": tiny_checkpoint}
-    assert cli.main(["evaluate", *(word.format(**places) for word in arguments)]) == 2
-    one_line(capsys, words)
 
 
 def test_a_reader_that_leaves_is_no_error() -> None:

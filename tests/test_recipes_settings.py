@@ -10,8 +10,8 @@ import torch
 from signals import speech_like
 
 from diffwave.checkpoint import load_config
+from diffwave.corpus import envelope
 from diffwave.schedule import NAMED, alpha_bars
-from diffwave.training import envelope
 from diffwave.training.config import TrainConfig
 from diffwave.training.settings import read_config
 from diffwave.training.trainer import train

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from signals import speech_like
 from torch import Tensor
 
+from diffwave.corpus.envelope import fit_envelope
 from diffwave.errors import InputError
 from diffwave.mel import PRESETS, MelSpectrogram
 from diffwave.representation import (
@@ -21,7 +22,6 @@ from diffwave.representation import (
     WaveformRepresentation,
     envelope_features,
 )
-from diffwave.training.envelope import fit_envelope
 
 MEL = dataclasses.replace(PRESETS["hifigan"], n_mels=20)  # fewer bands: less to fit
 SPEECH = SpectralConfig(n_mels=20)

@@ -31,8 +31,8 @@ from small_run import (
 
 from diffwave import cli
 from diffwave.checkpoint import load_checkpoint
+from diffwave.corpus.crops import Batch, Crops
 from diffwave.errors import InputError
-from diffwave.training.crops import Batch, Crops
 from diffwave.training.objective import Objective
 from diffwave.training.state import read_state, saved_states
 from diffwave.training.trainer import SETBACKS, train

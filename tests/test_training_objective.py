@@ -10,10 +10,10 @@ import torch
 from signals import speech_like
 from tiny import random_model, spectral_config
 
+from diffwave.corpus.crops import Batch
 from diffwave.networks.spectral import SpectralNet
 from diffwave.representation import SpectralRepresentation
 from diffwave.training.config import LossConfig
-from diffwave.training.crops import Batch
 from diffwave.training.losses import DenoisingLoss, UnrolledLoss
 from diffwave.training.objective import Objective
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from small_run import Configure
 
+from diffwave.corpus.envelope import envelope_path, save_envelope
 from diffwave.errors import InputError
 from diffwave.training import setup
 from diffwave.training.engine import Engine
-from diffwave.training.envelope import envelope_path, save_envelope
 from diffwave.training.setup import Parts, initialise, make_parts
 
 

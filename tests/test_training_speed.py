@@ -6,8 +6,8 @@ import torch
 from tiny import random_model, spectral_config
 from torch import Tensor, nn
 
+from diffwave.corpus.crops import Batch
 from diffwave.training.config import LossConfig
-from diffwave.training.crops import Batch
 from diffwave.training.objective import Objective
 from diffwave.training.speed import Stopwatch, matrix_throughput, training_flops
 

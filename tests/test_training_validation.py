@@ -12,10 +12,10 @@ from signals import speech_like
 from tiny import random_model, spectral_config, waveform_config
 from torch import Tensor
 
+from diffwave.corpus.data import Clip
 from diffwave.evaluation import metrics
 from diffwave.training import validation
 from diffwave.training.config import LossConfig
-from diffwave.training.data import Clip
 from diffwave.training.losses import DenoisingLoss
 from diffwave.training.validation import (
     DYNAMIC_RANGE,

@@ -161,7 +161,7 @@ def test_options_that_make_no_sense(vocoder: Vocoder, options: Any, words: str) 
 
 
 def test_rounds_need_the_spectral_space(waveform_vocoder: Vocoder) -> None:
-    with pytest.raises(InputError, match="not for a chain on samples"):
+    with pytest.raises(InputError, match="not a chain on samples"):
         waveform_vocoder.stream(MEL, rounds=2)
     waveform_vocoder.stream(MEL, rounds=0)
 

@@ -7,10 +7,10 @@ import os
 import sys
 from pathlib import Path
 
+from diffwave.corpus.prepare import prepare
+from diffwave.corpus.shards import is_prepared, open_prepared
 from diffwave.errors import InputError
-from diffwave.training.prepare import prepare
 from diffwave.training.settings import read_config
-from diffwave.training.shards import is_prepared, open_prepared
 
 TOLD = 10  # rejected files that are named on the screen; all are in the report
 
@@ -28,7 +28,10 @@ def run(options: argparse.Namespace) -> int:
     config = read_config(options.config, options.set)
     target = Path(options.prepared)
     jobs = options.jobs or os.cpu_count() or 1
-    report = prepare(Path(options.audio), target, config, jobs, options.force, sys.stderr.isatty())
+    report = prepare(
+        Path(options.audio), target, config.data, config.model_config(), jobs, options.force,
+        sys.stderr.isatty(),
+    )  # fmt: skip
     if report is None:
         print(f"{target} is up to date; --force prepares it again.")
         return 0

@@ -8,94 +8,12 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from diffwave.errors import InputError
+from diffwave.corpus.config import DataConfig, require
 from diffwave.mel import mel_config
 from diffwave.model import DiffusionConfig, ModelConfig, SamplingConfig
 from diffwave.networks.spectral import SpectralNetConfig
 from diffwave.networks.waveform import WaveformNetConfig
 from diffwave.representation import EnergyPrior, SpectralConfig
-
-
-@dataclass
-class PrepareConfig:
-    """How `diffwave prepare` makes clips of recordings. Those with a mel are only resampled."""
-
-    level: str = "rms"
-    """"keep" what the recording has; "rms": bring its speech to rms_db; "peak": bring its largest
-    sample to peak_db. One gain for a whole recording, so that soft sentences stay soft."""
-    rms_db: float = -22.0
-    """Level of the speech without its pauses, in dB of full scale; LJSpeech has about this."""
-    peak_db: float = -1.0
-    """Largest sample in dB of full scale; "rms" does not go beyond it either."""
-    piece_seconds: tuple[float, float] = (2.0, 15.0)
-    """A recording longer than the second is cut at pauses, into pieces between the two."""
-    margin_seconds: float = 0.2
-    """Silence left at either end of a piece, if there is more."""
-    shortest_seconds: float = 0.5
-    """Shorter recordings and pieces are left out."""
-    max_clipped: float = 0.005
-    """A recording with a larger share of its samples in flat, clipped peaks is left out."""
-    validation_share: float = 0.02
-    """Share of the clips, at least 4 of them but at most a quarter, that is never trained on when
-    data.validation names none."""
-
-    def __post_init__(self) -> None:
-        _require(
-            self.level in ("keep", "rms", "peak"),
-            "data.prepare.level must be one of keep, rms, peak",
-            self.level,
-        )
-        for name in ("rms_db", "peak_db"):
-            value = getattr(self, name)
-            _require(-60 <= value <= 0, f"data.prepare.{name} must lie in -60 .. 0", value)
-        shortest, longest = self.piece_seconds
-        _require(
-            0.1 <= shortest <= longest / 2 < math.inf,
-            "data.prepare.piece_seconds must be 0.1 or more, and at least twice that",
-            self.piece_seconds,
-        )
-        for name in ("margin_seconds", "shortest_seconds"):
-            value = getattr(self, name)
-            _require(0 <= value < math.inf, f"data.prepare.{name} must be 0 or more", value)
-        for name in ("max_clipped", "validation_share"):
-            value = getattr(self, name)
-            _require(0 <= value <= 1, f"data.prepare.{name} must lie in 0 .. 1", value)
-
-
-@dataclass
-class DataConfig:
-    """Which audio, and how it is cut."""
-
-    folder: str = ""
-    """Folder searched for audio files, subfolders included; or one that `diffwave prepare` made."""
-    mel_folder: str = ""
-    """Folder of mels (.npy, .npz, .pt, .safetensors) with the names of the audio files, to train
-    on instead of the recordings' own: what an acoustic model predicted under the recordings'
-    own durations. May be the folder of the audio."""
-    mel_tolerance: int = 4
-    """Frames by which such a mel may be longer or shorter than its recording."""
-    prepare: PrepareConfig = field(default_factory=PrepareConfig)
-    """Of `diffwave prepare` alone."""
-    validation: list[str] = field(default_factory=list)
-    """File-name patterns, such as LJ001-000?.*, never trained on."""
-    crop_frames: int = 128
-    """Mel frames per training example."""
-    gain_db: tuple[float, float] = (-8.0, 4.0)
-    """Range of the random gain, in dB."""
-    dither: float = 1e-5
-    """Standard deviation of white noise added to every crop, so that silence is never exact."""
-
-    def __post_init__(self) -> None:
-        _require(
-            self.mel_tolerance >= 0, "data.mel_tolerance must be 0 or more", self.mel_tolerance
-        )
-        _require(self.crop_frames >= 1, "data.crop_frames must be at least 1", self.crop_frames)
-        _require(
-            -math.inf < self.gain_db[0] <= self.gain_db[1] < math.inf,
-            "data.gain_db must be a lower and an upper limit",
-            self.gain_db,
-        )
-        _require(0 <= self.dither < math.inf, "data.dither must not be negative", self.dither)
 
 
 @dataclass
@@ -123,23 +41,23 @@ class OptimConfig:
     """Decay of the averaged weights, which are the ones evaluated and exported."""
 
     def __post_init__(self) -> None:
-        _require(self.batch_size >= 1, "optim.batch_size must be at least 1", self.batch_size)
-        _require(self.accumulate >= 1, "optim.accumulate must be at least 1", self.accumulate)
-        _require(0 < self.lr < math.inf, "optim.lr must be above 0", self.lr)
-        _require(0 <= self.last_lr <= 1, "optim.last_lr must lie in 0 .. 1", self.last_lr)
-        _require(self.warmup_steps >= 0, "optim.warmup_steps must be 0 or more", self.warmup_steps)
-        _require(
+        require(self.batch_size >= 1, "optim.batch_size must be at least 1", self.batch_size)
+        require(self.accumulate >= 1, "optim.accumulate must be at least 1", self.accumulate)
+        require(0 < self.lr < math.inf, "optim.lr must be above 0", self.lr)
+        require(0 <= self.last_lr <= 1, "optim.last_lr must lie in 0 .. 1", self.last_lr)
+        require(self.warmup_steps >= 0, "optim.warmup_steps must be 0 or more", self.warmup_steps)
+        require(
             0 <= self.weight_decay < math.inf,
             "optim.weight_decay must be 0 or more",
             self.weight_decay,
         )
-        _require(
+        require(
             all(0 <= beta < 1 for beta in self.betas),
             "optim.betas must be 0 or more and below 1",
             self.betas,
         )
-        _require(self.clip_norm > 0, "optim.clip_norm must be above 0", self.clip_norm)
-        _require(0 <= self.ema < 1, "optim.ema must be 0 or more and below 1", self.ema)
+        require(self.clip_norm > 0, "optim.clip_norm must be above 0", self.clip_norm)
+        require(0 <= self.ema < 1, "optim.ema must be 0 or more and below 1", self.ema)
 
 
 @dataclass
@@ -166,32 +84,32 @@ class LossConfig:
     """Rounds of mel agreement before the comparison, at most sampling.mel_rounds; every round costs
     time, and what a few of them do not mend is what the network should learn."""
     unrolled_each: float = 1.0
-    """Weight of every estimate before the last, relative to it: 0 trains this number of steps alone,
-    1 all numbers down to a single step."""
+    """Weight of every estimate before the last, relative to it: 0 trains this number of steps
+    alone, 1 all numbers down to a single step."""
     repulsion: float = 1.0
     """How far apart two samples of one mel are pushed: 1 is the energy distance, 0 a median."""
 
     def __post_init__(self) -> None:
         hz = [frequency for frequency, _ in self.bin_weights]
         weights = [weight for _, weight in self.bin_weights]
-        _require(
+        require(
             bool(hz) and all(a < b for a, b in pairwise(hz)) and min(weights) >= 0 < max(weights),
             "loss.bin_weights must be pairs of rising Hz and a weight of 0 or more",
             self.bin_weights,
         )
-        _require(self.edge_frames >= 0, "loss.edge_frames must be 0 or more", self.edge_frames)
-        _require(
+        require(self.edge_frames >= 0, "loss.edge_frames must be 0 or more", self.edge_frames)
+        require(
             min(self.denoising, self.unrolled) >= 0 < max(self.denoising, self.unrolled),
             "loss.denoising and loss.unrolled must be 0 or more, and one of them above 0",
             (self.denoising, self.unrolled),
         )
-        _require(
+        require(
             self.unrolled_jitter >= 0,
             "loss.unrolled_jitter must be 0 or more",
             self.unrolled_jitter,
         )
         for name in ("repulsion", "unrolled_each", "unrolled_rounds"):
-            _require(
+            require(
                 0 <= getattr(self, name) < math.inf,
                 f"loss.{name} must be 0 or more",
                 getattr(self, name),
@@ -200,7 +118,7 @@ class LossConfig:
         moved = [
             u + sign * self.unrolled_jitter for u in others[:1] + others[-1:] for sign in (1, -1)
         ]
-        _require(
+        require(
             bool(first)
             and all(a > b for a, b in pairwise(self.unrolled_angles))
             and all(0 < u < first[0] for u in moved)
@@ -247,14 +165,12 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         for name in ("steps", "log_steps", "keep"):
-            _require(
-                getattr(self, name) >= 1, f"run.{name} must be at least 1", getattr(self, name)
-            )
+            require(getattr(self, name) >= 1, f"run.{name} must be at least 1", getattr(self, name))
         for name in ("seed", "threads", "checkpoint_minutes", "validate_minutes"):
-            _require(getattr(self, name) >= 0, f"run.{name} must be 0 or more", getattr(self, name))
-        _require(self.minutes > 0, "run.minutes must be above 0", self.minutes)
+            require(getattr(self, name) >= 0, f"run.{name} must be 0 or more", getattr(self, name))
+        require(self.minutes > 0, "run.minutes must be above 0", self.minutes)
         for name, choices in _CHOICES.items():
-            _require(
+            require(
                 getattr(self, name) in choices,
                 f"run.{name} must be one of {', '.join(choices)}",
                 getattr(self, name),
@@ -265,11 +181,6 @@ _CHOICES = {
     "resume": ("auto", "never"),
     "precision": ("auto", "float32", "bfloat16", "float16"),
 }
-
-
-def _require(holds: bool, sentence: str, value: object) -> None:
-    if not holds:
-        raise InputError(f"The setting {sentence}, not {value!r}.")
 
 
 @dataclass
@@ -297,13 +208,13 @@ class TrainConfig:
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             self.network in ("spectral", "waveform"),
             "network must be 'spectral' or 'waveform'",
             self.network,
         )
         edge = self.loss.edge_frames if self.network == "spectral" else 0
-        _require(
+        require(
             self.data.crop_frames > 2 * edge,
             f"data.crop_frames must be more than twice loss.edge_frames = {edge}",
             self.data.crop_frames,

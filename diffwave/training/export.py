@@ -9,12 +9,12 @@ from typing import Any
 import torch
 
 from diffwave.checkpoint import load_checkpoint, save_checkpoint
+from diffwave.corpus.shards import TRAIN, open_prepared
 from diffwave.errors import InputError
 from diffwave.files import atomic_path
 from diffwave.model import DiffusionModel, ModelConfig
 from diffwave.training.model_card import Part, model_card
 from diffwave.training.settings import SETTINGS_FILE, read_config
-from diffwave.training.shards import TRAIN, open_prepared
 from diffwave.training.state import Progress, progress_of, read_state, saved_states
 
 CARD_FILE = "README.md"

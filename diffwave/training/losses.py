@@ -91,8 +91,8 @@ class UnrolledLoss:
     when y is distributed as the recordings are (Gritsenko et al. 2020, arXiv 2008.01160), with no
     adversary to balance. With 0 it pulls every sample to the median spectrogram.
 
-    The estimates of x_0 on the way are judged as well (`LossConfig.unrolled_each`): each is what the
-    sampler would return if it had fewer steps.
+    The estimates of x_0 on the way are judged as well (`LossConfig.unrolled_each`): each is what
+    the sampler would return if it had fewer steps.
     """
 
     def __init__(self, model: DiffusionModel, config: LossConfig) -> None:

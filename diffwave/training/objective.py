@@ -8,9 +8,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from diffwave.corpus.crops import Batch
 from diffwave.model import DiffusionModel
 from diffwave.training.config import LossConfig
-from diffwave.training.crops import Batch
 from diffwave.training.losses import DenoisingLoss, Network, UnrolledLoss
 
 log = logging.getLogger(__name__)

@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 
 from diffwave.checkpoint import load_checkpoint
+from diffwave.corpus.crops import Crops, Framing
+from diffwave.corpus.data import Clip, load_corpus
+from diffwave.corpus.envelope import envelope_path, fitted_representation, load_envelope
 from diffwave.model import DiffusionModel
 from diffwave.training.config import TrainConfig
-from diffwave.training.crops import Crops, Framing
-from diffwave.training.data import Clip, load_corpus
 from diffwave.training.engine import Engine
-from diffwave.training.envelope import envelope_path, fitted_representation, load_envelope
 from diffwave.training.optim import make_optimizer
 from diffwave.training.state import Ema, Trained, check_same_model
 from diffwave.vocoder import find_checkpoint

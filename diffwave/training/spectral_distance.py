@@ -20,8 +20,8 @@ class SpectralDistance(nn.Module):
 
     The logarithms of a frame are compared by their Euclidean distance, the magnitudes by their
     absolute one. Both are of negative type: the energy distance between two distributions is never
-    negative (Gritsenko et al. 2020, arXiv 2008.01160). The Euclidean one is that of whole frames: it
-    is 0 only if bins agree jointly, where a sum of absolute ones sees every bin by itself.
+    negative (Gritsenko et al. 2020, arXiv 2008.01160). The Euclidean one is that of whole frames:
+    it is 0 only if bins agree jointly, where a sum of absolute ones sees every bin by itself.
     """
 
     def __init__(self, sample_rate: int, weights: list[tuple[float, float]]) -> None:

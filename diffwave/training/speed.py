@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from diffwave.training.crops import Batch
+from diffwave.corpus.crops import Batch
 
 SIDE = {"cpu": 1024, "cuda": 8192}
 """Of the square matrices that are multiplied to measure a device; 1024 on any other."""

@@ -1,6 +1,6 @@
 """What a run must keep to go on as if it had never stopped, written atomically.
 
-Data order and noise need no state: they are functions of the step (`diffwave.training.data`).
+Data order and noise need no state: they are functions of the step (`diffwave.corpus.data`).
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import torch
 
+from diffwave.corpus.crops import Crops
 from diffwave.device import faster_precision
 from diffwave.training.config import TrainConfig
-from diffwave.training.crops import Crops
 from diffwave.training.engine import Engine
 from diffwave.training.objective import Objective
 from diffwave.training.speed import Stopwatch, matrix_throughput, training_flops

@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from diffwave import schedule
+from diffwave.corpus.crops import Framing, mel_frames
+from diffwave.corpus.data import Clip
 from diffwave.evaluation.metrics import choose_metrics
 from diffwave.model import DiffusionModel
 from diffwave.samplers import get_sampler
 from diffwave.streaming import generate
-from diffwave.training.crops import Framing, mel_frames
-from diffwave.training.data import Clip
 from diffwave.training.losses import DenoisingLoss
 
 LEVELS = 8

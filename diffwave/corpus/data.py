@@ -13,11 +13,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from diffwave.audio import AUDIO_SUFFIXES, read_audio
+from diffwave.corpus.config import DataConfig
+from diffwave.corpus.pairs import MelFolder, told_differences
+from diffwave.corpus.shards import VALIDATION, is_prepared, open_prepared
 from diffwave.errors import InputError
 from diffwave.mel import MelConfig
-from diffwave.training.config import DataConfig
-from diffwave.training.pairs import MelFolder, told_differences
-from diffwave.training.shards import VALIDATION, is_prepared, open_prepared
 
 
 @dataclass

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from signals import speech_like
 
+from diffwave.corpus.config import PrepareConfig
+from diffwave.corpus.pairs import MelFolder
+from diffwave.corpus.pauses import frame_powers, speech_rms
+from diffwave.corpus.recording import Recording, clipped_share, take
 from diffwave.mel import MelSpectrogram, preset
-from diffwave.training.config import PrepareConfig
-from diffwave.training.pairs import MelFolder
-from diffwave.training.pauses import frame_powers, speech_rms
-from diffwave.training.recording import Recording, clipped_share, take
 
 RATE = 22050
 KEEP = {"level": "keep", "margin_seconds": 100.0}

@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import soundfile
 import torch
 from signals import RMS, speech_like
+from told import one_line
 
 from diffwave import cli
 from diffwave.audio import read_audio, write_audio
@@ -152,3 +154,28 @@ def test_the_command_with_several_processes(places: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert len(json.loads(Path("a.json").read_text())["sentences"]) == 11
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["missing", "--checkpoint", "{tiny}"], "missing"),
+        (["{refs}", "--checkpoint", "{refs}"], "not a checkpoint"),
+        (["{refs}", "{refs}", "x={refs}", "{refs}"], "Two systems would be called 'refs'"),
+        (["{refs}", "{refs}", "--save", "report.pdf"], "report.pdf"),
+        (["{refs}", "{refs}", "--metrics", "beauty"], "beauty"),
+        (["{refs}", "--checkpoint", "{tiny}", "--sampler", "euler"], "'euler'"),
+    ],
+)
+def test_evaluate_refuses(
+    arguments: list[str],
+    words: str,
+    tmp_path: Path,
+    tiny_checkpoint: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "refs").mkdir()
+    soundfile.write(tmp_path / "refs" / "a.wav", speech_like(0.5), 22050)
+    places = {"refs": tmp_path / "refs", "tiny": tiny_checkpoint}
+    assert cli.main(["evaluate", *(word.format(**places) for word in arguments)]) == 2
+    one_line(capsys, words)

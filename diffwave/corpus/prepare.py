@@ -17,16 +17,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from diffwave.errors import InputError
-from diffwave.files import atomic_folder, write_error
-from diffwave.training.config import DataConfig, TrainConfig
-from diffwave.training.corpus_report import CorpusReport
-from diffwave.training.crops import Crops, Framing
-from diffwave.training.data import Clip, audio_paths, matches
-from diffwave.training.envelope import envelope_path, fitted_representation, save_envelope
-from diffwave.training.pairs import MelFolder, told_differences
-from diffwave.training.recording import Recording, take
-from diffwave.training.shards import (
+from diffwave.corpus.config import DataConfig
+from diffwave.corpus.crops import Crops, Framing
+from diffwave.corpus.data import Clip, audio_paths, matches
+from diffwave.corpus.envelope import envelope_path, fitted_representation, save_envelope
+from diffwave.corpus.pairs import MelFolder, told_differences
+from diffwave.corpus.recording import Recording, take
+from diffwave.corpus.report import CorpusReport
+from diffwave.corpus.shards import (
     INDEX,
     TRAIN,
     VALIDATION,
@@ -37,6 +35,10 @@ from diffwave.training.shards import (
     open_prepared,
     stored_file,
 )
+from diffwave.errors import InputError
+from diffwave.files import atomic_folder, write_error
+from diffwave.mel import MelConfig
+from diffwave.model import ModelConfig
 
 LARGE = 1 << 24
 """Bytes from which on a file is worked on by one thread at a time: an hour takes 2 GB of memory."""
@@ -47,7 +49,8 @@ LEAST_VALIDATION = 4
 def prepare(
     audio: Path,
     target: Path,
-    config: TrainConfig,
+    data: DataConfig,
+    model: ModelConfig,
     jobs: int = 1,
     force: bool = False,
     progress: bool = True,
@@ -60,7 +63,8 @@ def prepare(
     Args:
         audio: searched for .wav, .flac, .ogg and .mp3, subfolders included.
         target: the folder to make.
-        config: mel, network (for the envelope) and data settings; `data.folder` is not read.
+        data: `folder` is not read.
+        model: its mel says what is stored, its space what the envelope is of.
         jobs: files that are worked on at a time.
         force: whether to replace a corpus made of other audio, or with other settings.
         progress: whether to show a bar.
@@ -75,9 +79,9 @@ def prepare(
     if not audio.is_dir():
         raise InputError(f"There is no folder {str(audio)!r} of audio.")
     paths = audio_paths(audio)
-    mel, data = config.model_config().mel, config.data
+    mel = model.mel
     mels = MelFolder(data.mel_folder, mel, data.mel_tolerance) if data.mel_folder else None
-    source = _digest(audio, paths, mels, config)
+    source = _digest(audio, paths, mels, data, mel)
     if _is_there(target, source, force):
         return None
     report = CorpusReport(mel.sample_rate, settings=dataclasses.asdict(data.prepare))
@@ -104,9 +108,9 @@ def prepare(
                 f"({report.rejected_by_kind()}); for example: {example}"
             )
         prepared.entries = split(prepared.entries, data)
-        shortest = Framing(config.model_config()).samples(data.crop_frames)
+        shortest = Framing(model).samples(data.crop_frames)
         _check_lengths(prepared, shortest, report)
-        _store_envelope(prepared, config, shortest)
+        _store_envelope(prepared, data, model, shortest)
         prepared.save()
         report.count_clips(prepared.entries)
         report.save(folder)
@@ -137,9 +141,10 @@ def _name_digest(name: str) -> str:
     return hashlib.sha256(os.fsencode(name)).hexdigest()
 
 
-def _digest(audio: Path, paths: list[Path], mels: MelFolder | None, config: TrainConfig) -> str:
+def _digest(
+    audio: Path, paths: list[Path], mels: MelFolder | None, data: DataConfig, mel: MelConfig
+) -> str:
     """Of everything that the clips depend on; files count by name, size and time of change."""
-    mel, data = config.model_config().mel, config.data
     made_from: dict[str, Any] = {
         "sample_rate": mel.sample_rate,
         "prepare": dataclasses.asdict(data.prepare),
@@ -235,9 +240,10 @@ def _check_lengths(prepared: Prepared, shortest: int, report: CorpusReport) -> N
         report.notes.append(f"{short} of the training clips are shorter than {crop}, and unused")
 
 
-def _store_envelope(prepared: Prepared, config: TrainConfig, shortest: int) -> None:
+def _store_envelope(
+    prepared: Prepared, data: DataConfig, model: ModelConfig, shortest: int
+) -> None:
     """Fit the envelope as a run with these settings would, and add it to the corpus."""
-    model = config.model_config()
     if model.space is None:
         return
     clips = [
@@ -245,7 +251,7 @@ def _store_envelope(prepared: Prepared, config: TrainConfig, shortest: int) -> N
         for entry in prepared.entries
         if entry.split == TRAIN and entry.length >= shortest
     ]
-    crops = Crops(clips, model, config.data, config.run.seed)
+    crops = Crops(clips, model, data, seed=0)
     path = envelope_path(prepared.folder)
     save_envelope(path, fitted_representation(model.space, prepared.mel, crops), prepared.mel)
     prepared.files[path.name] = stored_file(path)

@@ -14,11 +14,11 @@ from signals import speech_like
 from tiny import spectral_config, waveform_config
 from torch import Tensor
 
+from diffwave.corpus.config import DataConfig
+from diffwave.corpus.crops import Batch, Crops, Framing, amplified
+from diffwave.corpus.data import Clip
 from diffwave.mel import MelSpectrogram, preset
 from diffwave.model import ModelConfig
-from diffwave.training.config import DataConfig
-from diffwave.training.crops import Batch, Crops, Framing, amplified
-from diffwave.training.data import Clip
 
 HOP = 256
 SAMPLES = dataclasses.replace(waveform_config())

@@ -8,10 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diffwave.errors import InputError
-from diffwave.mel import preset
-from diffwave.training import shards
-from diffwave.training.shards import (
+from diffwave.corpus import shards
+from diffwave.corpus.shards import (
     Entry,
     Prepared,
     ShardWriter,
@@ -19,6 +17,8 @@ from diffwave.training.shards import (
     open_prepared,
     stored_file,
 )
+from diffwave.errors import InputError
+from diffwave.mel import preset
 
 MEL = preset("hifigan")
 RNG = np.random.default_rng(0)

@@ -11,16 +11,16 @@ import torch
 from signals import speech_like
 from torch import Tensor
 
-from diffwave.errors import InputError
-from diffwave.mel import PRESETS, MelSpectrogram
-from diffwave.representation import SpectralConfig, SpectralRepresentation, envelope_features
-from diffwave.training.envelope import (
+from diffwave.corpus.envelope import (
     POWER_FLOOR,
     RIDGE,
     fit_envelope,
     load_envelope,
     save_envelope,
 )
+from diffwave.errors import InputError
+from diffwave.mel import PRESETS, MelSpectrogram
+from diffwave.representation import SpectralConfig, SpectralRepresentation, envelope_features
 
 SMALL = SpectralConfig(n_fft=32, hop_length=8, pad_left=12, n_mels=1, floor=1e-8)
 Example = tuple[Tensor, Tensor]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from diffwave.training.corpus_report import EXAMPLES, CorpusReport
-from diffwave.training.recording import Recording, Remark
-from diffwave.training.shards import Entry
+from diffwave.corpus.recording import Recording, Remark
+from diffwave.corpus.report import EXAMPLES, CorpusReport
+from diffwave.corpus.shards import Entry
 
 
 @pytest.fixture

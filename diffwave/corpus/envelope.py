@@ -13,10 +13,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from diffwave.corpus.crops import Crops
 from diffwave.errors import InputError
 from diffwave.mel import MelConfig, MelSpectrogram
 from diffwave.representation import SpectralConfig, SpectralRepresentation, envelope_features
-from diffwave.training.crops import Crops
 
 BATCHES, CROPS_PER_BATCH = 64, 16
 """How much audio an envelope is fitted to."""

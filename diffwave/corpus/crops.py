@@ -17,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from diffwave.corpus.config import DataConfig
+from diffwave.corpus.data import Clip
 from diffwave.mel import MelSpectrogram
 from diffwave.model import ModelConfig
-from diffwave.training.config import DataConfig
-from diffwave.training.data import Clip
 
 
 @dataclass

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from diffwave.training.recording import Recording, Remark
-from diffwave.training.shards import TRAIN, VALIDATION, Entry
+from diffwave.corpus.recording import Recording, Remark
+from diffwave.corpus.shards import TRAIN, VALIDATION, Entry
 
 EXAMPLES = 10
 """Remarks of one kind that the readable report gives in full."""

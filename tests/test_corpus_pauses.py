@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from signals import PAUSE_RMS, speech_like
 
-from diffwave.training.config import PrepareConfig
-from diffwave.training.pauses import frame_powers, frame_size, is_speech, pieces, speech_rms
+from diffwave.corpus.config import PrepareConfig
+from diffwave.corpus.pauses import frame_powers, frame_size, is_speech, pieces, speech_rms
 
 RATE = 8000
 FRAME = 80  # 10 ms

@@ -14,17 +14,17 @@ import soundfile
 import torch
 from signals import speech_like
 
+from diffwave.corpus import envelope, prepare
+from diffwave.corpus.crops import Crops
+from diffwave.corpus.data import load_corpus
+from diffwave.corpus.envelope import envelope_path, fitted_representation, load_envelope
+from diffwave.corpus.report import CorpusReport
+from diffwave.corpus.shards import Entry, open_prepared
 from diffwave.errors import InputError
 from diffwave.mel import MelSpectrogram, preset
 from diffwave.representation import SpectralConfig
-from diffwave.training import envelope, prepare
 from diffwave.training.config import TrainConfig
-from diffwave.training.corpus_report import CorpusReport
-from diffwave.training.crops import Crops
-from diffwave.training.data import load_corpus
-from diffwave.training.envelope import envelope_path, fitted_representation, load_envelope
 from diffwave.training.settings import read_config
-from diffwave.training.shards import Entry, open_prepared
 
 RATE = 22050
 CROP = 4864  # samples of the 16 frames that a crop has here
@@ -49,7 +49,14 @@ def run(audio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prepare
 
     def run(*settings: str, target: str = "corpus", **options: object) -> CorpusReport | None:
         arguments: dict[str, object] = {"progress": False} | options
-        return prepare.prepare(audio, tmp_path / target, config(*settings), **arguments)  # type: ignore[arg-type]
+        chosen = config(*settings)
+        return prepare.prepare(
+            audio,
+            tmp_path / target,
+            chosen.data,
+            chosen.model_config(),
+            **arguments,  # type: ignore[arg-type]
+        )
 
     return run
 
@@ -133,10 +140,14 @@ def test_nothing_that_can_be_used_leaves_nothing_behind(run: Prepare, audio: Pat
 
 def test_no_folder_and_no_audio(run: Prepare, audio: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no folder '.*nowhere' of audio"):
-        prepare.prepare(tmp_path / "nowhere", tmp_path / "corpus", config())
+        prepare.prepare(
+            tmp_path / "nowhere", tmp_path / "corpus", config().data, config().model_config()
+        )
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"no audio \(\.wav, .*\) below .*empty"):
-        prepare.prepare(tmp_path / "empty", tmp_path / "corpus", config())
+        prepare.prepare(
+            tmp_path / "empty", tmp_path / "corpus", config().data, config().model_config()
+        )
 
 
 def test_clips_shorter_than_a_crop(run: Prepare, audio: Path) -> None:

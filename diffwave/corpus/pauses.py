@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from diffwave.training.config import PrepareConfig
+from diffwave.corpus.config import PrepareConfig
 
 FRAMES_PER_SECOND = 100
 BELOW_SPEECH = 1e-4

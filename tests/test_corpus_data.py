@@ -10,14 +10,14 @@ import soundfile
 import torch
 from signals import speech_like
 
+from diffwave.corpus.config import DataConfig
+from diffwave.corpus.crops import Crops
+from diffwave.corpus.data import Clip, Corpus, load_corpus
+from diffwave.corpus.shards import Entry, Prepared, ShardWriter
 from diffwave.errors import InputError
 from diffwave.mel import MelSpectrogram, preset
 from diffwave.model import ModelConfig
 from diffwave.networks.waveform import WaveformNetConfig
-from diffwave.training.config import DataConfig
-from diffwave.training.crops import Crops
-from diffwave.training.data import Clip, Corpus, load_corpus
-from diffwave.training.shards import Entry, Prepared, ShardWriter
 
 RATE = 22050
 

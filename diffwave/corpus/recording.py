@@ -11,11 +11,11 @@ import soundfile
 from numpy.typing import NDArray
 
 from diffwave.audio import read_audio, resample
+from diffwave.corpus.config import PrepareConfig
+from diffwave.corpus.data import sixteen_bit
+from diffwave.corpus.pairs import MelFolder
+from diffwave.corpus.pauses import frame_powers, pieces, speech_rms
 from diffwave.errors import InputError
-from diffwave.training.config import PrepareConfig
-from diffwave.training.data import sixteen_bit
-from diffwave.training.pairs import MelFolder
-from diffwave.training.pauses import frame_powers, pieces, speech_rms
 
 SILENT_RMS = 1e-3  # -60 dB of full scale
 LOWEST_RATE = 4000  # Hz; a damaged header may claim less, which resampling would blow up

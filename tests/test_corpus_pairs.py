@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from signals import speech_like
 from tiny import HOP
 
+from diffwave.corpus.data import sixteen_bit
+from diffwave.corpus.pairs import MelFolder, told_differences
 from diffwave.errors import InputError
 from diffwave.mel import MelSpectrogram, preset
-from diffwave.training.data import sixteen_bit
-from diffwave.training.pairs import MelFolder, told_differences
 
 HIFIGAN, VOCOS = preset("hifigan"), preset("vocos")
 SAMPLES = sixteen_bit(speech_like(0.6))

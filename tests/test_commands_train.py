@@ -1,0 +1,31 @@
+"""`diffwave train`; real runs in processes of their own are in test_training_trainer.py."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from told import one_line
+
+from diffwave import cli
+
+
+def test_nothing_to_train_on_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["train", "--set", "run.folder="]) == 2
+    one_line(capsys, "run.folder")
+
+
+def test_a_wrong_key_is_named_before_any_work(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["train", "--set", "optim.learning_rate=1"]) == 2
+    one_line(capsys, "optim.learning_rate")
+
+
+def test_a_missing_package_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("diffwave.training.trainer")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "diffwave.training.logbook", raising=False)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    assert cli.main(["train"]) == 2
+    one_line(capsys, "pip install 'diffwave[train]'")
