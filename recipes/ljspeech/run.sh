@@ -15,7 +15,7 @@ on where it was.
   --config NAME     settings laid over those of every part: debug (everything once, tiny), a rate of
                     recipes/rates (16k, 24k, ..) or a YAML file; repeatable
   --set KEY=VALUE   one setting of every part, such as run.minutes=60; repeatable
-  --metrics LIST    scores of stage 3, such as pesq,stoi (all that diffwave evaluate knows)
+  --metrics LIST    scores of stage 3, such as pesq,stoi (all but periodicity_rmse)
   --help            this
 
 LJSPEECH_URL names another place to download from; PYTHON another interpreter."

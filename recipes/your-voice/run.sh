@@ -15,7 +15,7 @@ checkpoint folder with a model card. A finished stage is passed quickly, a stopp
   --config NAME     settings laid over those of every part: debug (everything once, tiny), a rate of
                     recipes/rates (with --from-scratch) or a YAML file; repeatable
   --set KEY=VALUE   one setting of every part, such as run.minutes=60; repeatable
-  --metrics LIST    scores of stage 3, such as pesq,stoi (all that diffwave evaluate knows)
+  --metrics LIST    scores of stage 3, such as pesq,stoi (all but periodicity_rmse)
   --help            this
 
 PYTHON names another interpreter."
