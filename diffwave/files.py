@@ -7,6 +7,7 @@ is safely on the disk. A crash, a full disk or Ctrl-C leaves the earlier file as
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import secrets
@@ -15,6 +16,7 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from diffwave.errors import InputError
 
@@ -220,3 +222,16 @@ def _replace_folder(new: Path, target: Path) -> None:
         if not os.path.lexists(target / entry.name):
             os.rename(entry, target / entry.name)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """A JSON object from a file; InputError when there is none."""
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"Cannot read {os.fspath(path)}: {error.strerror}.") from None
+    except ValueError:
+        raise InputError(f"{os.fspath(path)} is not valid JSON.") from None
+    if not isinstance(data, dict):
+        raise InputError(f"{os.fspath(path)} does not hold a JSON object.")
+    return data

@@ -11,7 +11,7 @@ from diffwave import cli
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [("{", "not valid JSON"), ("[1]", "not what `diffwave evaluate` saves")]
+    ("content", "words"), [("{", "not valid JSON"), ("[1]", "does not hold a JSON object")]
 )
 def test_scores_that_are_none(
     content: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

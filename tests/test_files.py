@@ -312,3 +312,17 @@ def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == sorted(kept)
     with pytest.raises(KeyError), stack:
         raise KeyError  # nothing is there to be renamed; nor does the clean-up mind
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [("{", "is not valid JSON"), ("[1]", "does not hold a JSON object")]
+)
+def test_json_that_is_none(content: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    with pytest.raises(InputError, match="Cannot read .*a.json: No such file"):
+        files.read_json(path)
+    path.write_text(content)
+    with pytest.raises(InputError, match=words):
+        files.read_json(path)
+    path.write_text('{"a": 1}')
+    assert files.read_json(path) == {"a": 1}

@@ -158,7 +158,7 @@ def test_the_command_in_a_process_of_its_own(run: Path, tmp_path: Path) -> None:
         (["run", "no/where"], "Cannot write no/where: there is no folder no."),
         (["run", "out", "--scores", "none.json"], "Cannot read none.json: No such file"),
         (["run", "out", "--scores", "text"], "text is not valid JSON."),
-        (["run", "out", "--scores", "list.json"], "list.json is not what `diffwave evaluate`"),
+        (["run", "out", "--scores", "list.json"], "list.json does not hold a JSON object"),
         (["run", "out", "--scores", "other.json"], "The scores are not what `diffwave evaluate`"),
         (["run", "out", "--after", "nowhere"], "There is no run in nowhere"),
         (["old", "out"], "The run in old is of an early version"),

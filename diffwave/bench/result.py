@@ -7,7 +7,6 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import dacite
 
@@ -15,7 +14,7 @@ from diffwave.bench.machine import Machine
 from diffwave.bench.measure import Spread
 from diffwave.bench.plan import Effort, Setting
 from diffwave.errors import InputError
-from diffwave.files import atomic_path
+from diffwave.files import atomic_path, read_json
 
 FORMAT = 1
 YARDSTICKS = ("hifigan-v1", "vocos")
@@ -163,16 +162,3 @@ def read_quality(path: str | os.PathLike[str], system: str, metric: str = "pesq"
         raise InputError(
             f"{name} is not a JSON report of `diffwave evaluate` with the metric {metric}."
         ) from None
-
-
-def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """A JSON object from a file; InputError when there is none."""
-    try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"Cannot read {os.fspath(path)}: {error.strerror}.") from None
-    except ValueError:
-        raise InputError(f"{os.fspath(path)} is not valid JSON.") from None
-    if not isinstance(data, dict):
-        raise InputError(f"{os.fspath(path)} does not hold a JSON object.")
-    return data

@@ -92,12 +92,16 @@ def _checkpoint(options: argparse.Namespace, files: list[Path], folder: Path) ->
     vocoder = vocoder_of(options)
     steps = options.steps or vocoder.config.sampling.steps
     sampler = options.sampler or vocoder.config.sampling.sampler
+    rounds = vocoder.config.sampling.mel_rounds if options.rounds is None else options.rounds
 
     def resynthesise(wave: Tensor) -> Tensor:
         mel = vocoder.mel(wave)
-        return vocoder(mel, steps=steps, sampler=sampler, seed=options.seed, rounds=options.rounds)
+        return vocoder(mel, steps=steps, sampler=sampler, seed=options.seed, rounds=rounds)
 
-    note = f"checkpoint {options.checkpoint}, {steps} steps of {sampler}, seed {options.seed}"
+    note = (
+        f"checkpoint {options.checkpoint}, {steps} steps of {sampler}, {rounds} rounds of mel "
+        f"agreement, seed {options.seed}"
+    )
     return System(resynthesis_pairs(files, resynthesise, vocoder.sample_rate, folder), [note])
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
-from typing import Any
 
-from diffwave.errors import InputError
+from diffwave.files import read_json
 from diffwave.training.settings import missing_package
 
 
@@ -26,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
         Path(options.run),
         Path(options.output),
         earlier=tuple(Path(folder) for folder in options.after),
-        scores=_read_scores(options.scores) if options.scores else None,
+        scores=read_json(options.scores) if options.scores else None,
         title=options.title,
         data=options.data,
         half=options.half,
@@ -34,15 +32,3 @@ def run(options: argparse.Namespace) -> int:
     )
     print(f"exported {options.output}: {progress.step} steps, {progress.minutes:.1f} minutes")
     return 0
-
-
-def _read_scores(path: str) -> dict[str, Any]:
-    try:
-        scores = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"Cannot read {path}: {error.strerror}.") from None
-    except ValueError:
-        raise InputError(f"{path} is not valid JSON.") from None
-    if not isinstance(scores, dict):
-        raise InputError(f"{path} is not what `diffwave evaluate` saves as JSON.")
-    return scores
