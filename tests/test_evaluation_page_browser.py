@@ -168,7 +168,7 @@ def p_value(right: int, trials: int) -> float:
 
 
 def score(text: str) -> tuple[int, int, float]:
-    found = re.search(r"(\d+) of (\d+) right, p = ([\d.]+)", text)
+    found = re.search(r"(\d+) of (\d+) right, p = ([\d.]+(?:e-\d+)?)", text)
     assert found, text
     return int(found[1]), int(found[2]), float(found[3])
 
