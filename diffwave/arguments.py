@@ -23,6 +23,12 @@ def _synthesize_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("output", help="a .wav or .flac file; a folder if the input is one")
     _model_arguments(parser)
+    parser.add_argument(
+        "--restore",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="give detail back to mels that a model smoothed, if the checkpoint can",
+    )
     parser.add_argument("--seed", type=int, default=0, help="same seed, same wave")
     parser.add_argument("--bits", choices=("16", "24", "float"), default="16", help="sample format")
     parser.add_argument(

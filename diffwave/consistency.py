@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from diffwave.mel import MelSpectrogram
 from diffwave.representation import SpectralRepresentation
@@ -47,19 +48,28 @@ def agree_with_mel(
     if rounds == 0:
         return spectrum
     norm = space.overlap_norm(spectrum.shape[1])
-    filters = frontend.filterbank
-    covered = int(filters.sum(0).nonzero().max()) + 1  # bins above the last band cost nothing
-    # Every bin follows the gains of its bands, mixed as their triangles overlap; a bin that no
-    # band covers stays.
-    mix = filters / filters.sum(0).clamp_min(1e-8)
+    # What lies beyond the ends of the convention all has the same value: it asks for no change.
+    ends = frontend.config.amplitude_range
+    wanted = frontend.amplitude(mel).clamp(*ends).log().transpose(1, 2)
+    filters = frontend.unit_filterbank
+    # Bins above the last band cost nothing. Every other follows the gains of its bands, mixed as
+    # their triangles overlap; one that no band covers stays.
+    covered = int(filters.sum(0).nonzero().max()) + 1
+    filters = filters[:, :covered].contiguous()
+    mix = (filters / filters.sum(0).clamp_min(1e-8)).t().contiguous()
     last: Tensor | None = None
     for _ in range(rounds):
         signal = space.signal(spectrum, norm)
         # The STFT is linear: extrapolating signals, not spectra, is a quarter of the work.
         ahead = space.spectrum(signal if last is None else last.lerp(signal, 1 + MOMENTUM))
         last = signal
-        power = ahead.real[..., :covered].square() + ahead.imag[..., :covered].square()
-        got = frontend.of_power(power.transpose(1, 2) * frontend.window_norm**2)
-        gain = ((mel - got) / frontend.slope).clamp(-MAX_GAIN, MAX_GAIN)
-        spectrum = ahead * torch.exp(gain.transpose(1, 2) @ mix)
+        below, above = ahead.tensor_split((covered,), dim=-1)
+        power = below.real.square() + below.imag.square()
+        got = F.linear(power.add_(1e-20).sqrt(), filters).clamp(*ends).log()
+        gain = F.linear((wanted - got).clamp(-MAX_GAIN, MAX_GAIN), mix)
+        if torch.is_grad_enabled():
+            spectrum = torch.cat((below * gain.exp(), above), dim=-1)
+        else:  # in place, a sixth faster; gradients need the spectrum as it was
+            below.mul_(gain.exp_())
+            spectrum = ahead
     return spectrum

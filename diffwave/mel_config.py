@@ -103,6 +103,13 @@ class MelConfig:
         return self.gain * LOG_FACTORS[self.log]
 
     @property
+    def amplitude_range(self) -> tuple[float, float]:
+        """Smallest and largest mel amplitude that the values tell from what lies beyond."""
+        low, high = self.limits or (-math.inf, math.inf)
+        ends = [(end - self.offset) / self.log_factor for end in (low, high)]
+        return max(self.floor, math.exp(ends[0])), math.exp(ends[1])
+
+    @property
     def pad_left(self) -> int:
         """Samples of context that frame 0 has to the left of sample 0."""
         return self.n_fft // 2 if self.centered else (self.n_fft - self.hop_length) // 2

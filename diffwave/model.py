@@ -20,6 +20,7 @@ from diffwave.consistency import agree_with_mel
 from diffwave.diffusion import v_of, x0_from_eps, x0_from_v
 from diffwave.errors import InputError
 from diffwave.mel import MelConfig, MelSpectrogram
+from diffwave.networks.restorer import MelRestorer, MelRestorerConfig
 from diffwave.networks.spectral import SpectralNet, SpectralNetConfig
 from diffwave.networks.waveform import WaveformNet, WaveformNetConfig
 from diffwave.representation import (
@@ -97,6 +98,8 @@ class ModelConfig:
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     prior: EnergyPrior | None = None
     """Of a chain on samples; None: unit noise."""
+    restorer: MelRestorerConfig | None = None
+    """Of mels that lost detail; None: every mel is taken as it is."""
 
     def __post_init__(self) -> None:
         if isinstance(self.network, SpectralNetConfig) != (self.space is not None):
@@ -107,10 +110,15 @@ class ModelConfig:
             raise InputError(
                 "An energy prior is for a chain on samples; an envelope does its work."
             )
-        ours = (self.network.n_mels, self.mel.hop_length)
         if self.network.n_mels not in (0, self.mel.n_mels):
             raise InputError(
-                f"The network takes {ours[0]} mel bands, the mel frontend makes {self.mel.n_mels}."
+                f"The network takes {self.network.n_mels} mel bands, the mel frontend makes "
+                f"{self.mel.n_mels}."
+            )
+        if self.restorer is not None and self.restorer.n_mels != self.mel.n_mels:
+            raise InputError(
+                f"The mel restorer takes {self.restorer.n_mels} mel bands, the mel frontend makes "
+                f"{self.mel.n_mels}."
             )
         if isinstance(self.network, WaveformNetConfig):
             if self.network.hop_length != self.mel.hop_length:
@@ -177,12 +185,25 @@ class DiffusionModel(nn.Module):
                 config.mel.hop_length, config.prior, self.mel
             )
             self.network = WaveformNet(config.network)
+        self.restorer = None if config.restorer is None else MelRestorer(config.restorer)
         self.trained_levels: Tensor | None = None
         if config.diffusion.schedule != "angle":
             betas = schedule.named_betas(config.diffusion.schedule)
             if config.diffusion.zero_terminal_snr:
                 betas = schedule.zero_terminal_snr(betas)
             self.trained_levels = schedule.alpha_bars(betas)
+
+    def learners(self) -> list[nn.Module]:
+        """What training changes: the network, then the restorer if there is one."""
+        return [self.network] if self.restorer is None else [self.network, self.restorer]
+
+    def learned(self) -> list[nn.Parameter]:
+        """Their parameters."""
+        return [parameter for part in self.learners() for parameter in part.parameters()]
+
+    def restored(self, mel: Tensor) -> Tensor:
+        """The mel [B, n_mels, T] that a wave is to be made of; itself without a restorer."""
+        return mel if self.restorer is None else self.restorer(mel)
 
     def network_time(self, alpha_bar: Tensor) -> Tensor:
         """What the network is told of a noise level, float32, same shape."""

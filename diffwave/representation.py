@@ -202,7 +202,9 @@ class SpectralRepresentation(nn.Module):
         batch, count, n_fft = frames.shape
         hop = self.hop_length
         blocks = -(-n_fft // hop)
-        pieces = F.pad(frames, (0, blocks * hop - n_fft)).view(batch, count, blocks, hop)
+        missing = blocks * hop - n_fft
+        pieces = F.pad(frames, (0, missing)) if missing else frames  # padding copies
+        pieces = pieces.view(batch, count, blocks, hop)
         total = frames.new_zeros(batch, count + blocks - 1, hop)
         for i in range(blocks):
             total[:, i : i + count] += pieces[:, :, i]

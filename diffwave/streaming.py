@@ -34,19 +34,21 @@ class Chunk:
     keep_last: int
 
 
-def reach(model: DiffusionModel, steps: int, rounds: int = 0) -> int:
+def reach(model: DiffusionModel, steps: int, rounds: int = 0, restore: bool = True) -> int:
     """Frames on each side of a frame that its samples depend on.
 
-    After `steps` network calls and `rounds` of agreement with the mel.
+    After `steps` network calls and `rounds` of agreement with the mel, restored or not.
     """
+    restoring = model.restorer.receptive_field if restore and model.restorer else 0
     hop = model.config.mel.hop_length
     network = model.network
     if isinstance(network, SpectralNet) and model.config.space is not None:
         overlapping = -(-model.config.space.n_fft // hop)
         # One more frame for the envelope's neighbours, and those overlapping in every inverse STFT.
-        return steps * network.receptive_field + 1 + (rounds + 1) * overlapping
+        generating = steps * network.receptive_field + 1 + (rounds + 1) * overlapping
+        return restoring + generating
     # Two more frames for the mel upsampler of the waveform network.
-    return steps * -(-network.receptive_field // hop) + 2
+    return restoring + steps * -(-network.receptive_field // hop) + 2
 
 
 def chunks(frames: int, chunk_frames: int, context: int) -> Iterator[Chunk]:
@@ -67,6 +69,7 @@ def generate(
     callback: Callback | None = None,
     progress: Callable[[int], object] | None = None,
     rounds: int | None = None,
+    restore: bool = True,
 ) -> Iterator[Tensor]:
     """Generate the wave of a mel, one chunk after another.
 
@@ -80,6 +83,7 @@ def generate(
         callback: passed to the sampler; hears of every step of every chunk.
         progress: called with the number of frames finished after every chunk.
         rounds: of agreement with the mel (:mod:`diffwave.consistency`); the model's own when None.
+        restore: give detail back to a smoothed mel first, if the model has a restorer.
 
     Yields:
         float32 samples on the CPU, [B, chunk * hop_length]; together [B, T * hop_length].
@@ -87,10 +91,10 @@ def generate(
     hop, device = model.config.mel.hop_length, next(model.parameters()).device
     frames = mel.shape[-1]
     rounds = model.config.sampling.mel_rounds if rounds is None else rounds
-    for chunk in chunks(frames, chunk_frames, reach(model, len(levels), rounds)):
+    for chunk in chunks(frames, chunk_frames, reach(model, len(levels), rounds, restore)):
         piece = mel[..., chunk.first : chunk.last].to(device)
         wave = _generate_piece(
-            model, piece, chunk.first * hop, levels, sampler, seed, callback, rounds
+            model, piece, chunk.first * hop, levels, sampler, seed, callback, rounds, restore
         )
         start = (chunk.keep_first - chunk.first) * hop
         yield wave[:, start : start + (chunk.keep_last - chunk.keep_first) * hop].cpu()
@@ -107,7 +111,10 @@ def _generate_piece(
     seed: int,
     callback: Callback | None,
     rounds: int,
+    restore: bool,
 ) -> Tensor:
+    if restore:
+        mel = model.restored(mel)
     representation = model.representation
     length = representation.context(mel.shape[-1])
 

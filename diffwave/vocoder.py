@@ -86,6 +86,7 @@ class Vocoder:
         sampler: str | None = None,
         seed: int = 0,
         rounds: int | None = None,
+        restore: bool = True,
         chunk_frames: int = CHUNK_FRAMES,
         callback: Callback | None = None,
     ) -> Tensor:
@@ -99,6 +100,8 @@ class Vocoder:
             seed: same seed, same wave, whatever the batch or the chunks.
             rounds: of agreement with the mel after the last step (:mod:`diffwave.consistency`),
                 each far cheaper than a step; the checkpoint's own number when None.
+            restore: give detail back to a mel that was smoothed, as predicted ones are; the mel of
+                a recording passes as it is. Of checkpoints that have a restorer.
             chunk_frames: frames generated at a time; bounds memory, does not change the result.
             callback: `callback(step, alpha_bar, x, x_0)`, for those who study the chain.
 
@@ -115,6 +118,7 @@ class Vocoder:
             sampler=sampler,
             seed=seed,
             rounds=rounds,
+            restore=restore,
             chunk_frames=chunk_frames,
             callback=callback,
         )
@@ -128,6 +132,7 @@ class Vocoder:
         sampler: str | None = None,
         seed: int = 0,
         rounds: int | None = None,
+        restore: bool = True,
         chunk_frames: int = CHUNK_FRAMES,
         callback: Callback | None = None,
         progress: Callable[[int], object] | None = None,
@@ -154,6 +159,7 @@ class Vocoder:
             callback,
             progress,
             rounds,
+            restore,
         )
         return (piece[0] for piece in pieces) if array.ndim == 2 else pieces
 

@@ -26,6 +26,8 @@ SMALL = {
     "spectral.channels": "16",
     "spectral.layers": "2",
     "spectral.level_width": "16",
+    "restorer.channels": "8",
+    "restorer.layers": "1",
     "run.minutes": "1e9",
     "run.log_steps": "5",
     "run.compile": "false",

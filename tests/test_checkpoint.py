@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import random_model, spectral_config, speech_mel, waveform_config
+from tiny import random_model, restoring_config, spectral_config, speech_mel, waveform_config
 
 from diffwave.checkpoint import (
     CONFIG_FILE,
@@ -38,7 +38,7 @@ def everything(folder: Path) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("config", [spectral_config(), waveform_config()])
+@pytest.mark.parametrize("config", [spectral_config(), restoring_config(), waveform_config()])
 def test_whole_precision_comes_back_bit_for_bit(tmp_path: Path, config: ModelConfig) -> None:
     model = random_model(config)
     save_checkpoint(model, tmp_path / "c", half=False)
@@ -51,14 +51,14 @@ def test_whole_precision_comes_back_bit_for_bit(tmp_path: Path, config: ModelCon
     assert not any(parameter.requires_grad for parameter in loaded.parameters())
 
 
-@pytest.mark.parametrize("config", [spectral_config(), waveform_config()])
+@pytest.mark.parametrize("config", [spectral_config(), restoring_config(), waveform_config()])
 def test_half_precision_is_half_the_size_and_close(tmp_path: Path, config: ModelConfig) -> None:
     model = random_model(config)
     save_checkpoint(model, tmp_path / "half")
     save_checkpoint(model, tmp_path / "whole", half=False)
     half, whole = ((tmp_path / name / WEIGHTS_FILE).stat().st_size for name in ("half", "whole"))
-    network = sum(parameter.numel() for parameter in model.network.parameters())
-    assert abs((whole - half) - 2 * network) < 1000  # headers
+    learned = sum(parameter.numel() for parameter in model.learned())
+    assert abs((whole - half) - 2 * learned) < 1000  # headers
     loaded = load_checkpoint(tmp_path / "half")
     for name, tensor in model.state_dict().items():
         assert loaded.state_dict()[name].dtype == torch.float32

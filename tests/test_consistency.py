@@ -72,6 +72,26 @@ def test_a_spectrum_that_agrees_stays(config: MelConfig) -> None:
     torch.testing.assert_close(after[:, middle], before[:, middle], atol=1e-4, rtol=1e-3)
 
 
+@pytest.mark.parametrize("name", ["lmnt", "coqui"])
+@pytest.mark.parametrize("factor", [1e4, 1e-9])
+def test_what_is_beyond_the_limits_stays_there(name: str, factor: float) -> None:
+    """The mel says that a band is at least that loud, or at most that soft, and no more."""
+    config = PRESETS[name]
+    frontend, space = parts(config)
+    generator = torch.Generator().manual_seed(0)
+    wave = factor * torch.randn(1, space.context(30), generator=generator)
+    spectrum = space.spectrum(wave)
+    mel = frontend(wave, pad=False)
+    assert config.limits is not None
+    assert bool((mel == config.limits[factor > 1]).all())
+    for asked in (mel, mel + (0.1 if factor > 1 else -0.1)):  # predicted ones lie beyond, too
+        after = agree_with_mel(spectrum, asked, frontend, space, 2)
+        inner = slice(6, -6)  # at the ends no other frame overlaps
+        torch.testing.assert_close(
+            after[:, inner], spectrum[:, inner], rtol=1e-3, atol=1e-3 * factor
+        )
+
+
 def test_no_rounds_change_nothing() -> None:
     frontend, space = parts(PRESETS["hifigan"])
     spectrum = torch.randn(1, 9, 513, dtype=torch.complex64)

@@ -15,7 +15,7 @@ from tiny import spectral_config, waveform_config
 from torch import Tensor
 
 from diffwave.corpus.config import DataConfig
-from diffwave.corpus.crops import Batch, Crops, Framing, amplified
+from diffwave.corpus.crops import DRAWS, Batch, Crops, Framing, amplified
 from diffwave.corpus.data import Clip
 from diffwave.mel import MelSpectrogram, preset
 from diffwave.model import ModelConfig
@@ -49,6 +49,7 @@ def assert_same(one: Batch, other: Batch) -> None:
     assert torch.equal(one.wave, other.wave)
     assert torch.equal(one.white, other.white)
     assert torch.equal(one.place, other.place)
+    assert torch.equal(one.draws, other.draws)
     assert one.common == other.common
     assert (one.mel is None) == (other.mel is None)
     if one.mel is not None and other.mel is not None:
@@ -66,6 +67,7 @@ def test_crops_are_a_function_of_seed_and_step(seed: int, step: int, size: int) 
     assert_same(batch, crops_of(clips, seed=seed, dither=1e-3).batch(step, size))
     for changed in (first.batch(step + 1, size), crops_of(clips, seed=seed + 1).batch(step, size)):
         assert not torch.equal(batch.white, changed.white)
+        assert not torch.equal(batch.draws, changed.draws)
         assert batch.common != changed.common
 
 
@@ -79,6 +81,7 @@ def test_rows_do_not_depend_on_how_the_batch_is_split(data: st.DataObject) -> No
     assert torch.equal(some.wave, whole.wave[rows])
     assert torch.equal(some.white, whole.white[rows])
     assert torch.equal(some.place, whole.place[rows])
+    assert torch.equal(some.draws, whole.draws[rows])
     assert some.common == whole.common
 
 
@@ -163,6 +166,23 @@ def test_noise_is_unit_white_and_places_are_stratified() -> None:
     within = (batch.place * 200) % 1
     assert 0 <= float(within.min()) < 0.05 < 0.95 < float(within.max()) < 1
     assert 0 <= batch.common < 1
+
+
+def test_draws_are_uniform_and_independent() -> None:
+    draws = crops_of(ramps(500)).batch(7, 1000).draws
+    assert draws.shape == (1000, DRAWS) and draws.dtype == torch.float32
+    assert 0 <= float(draws.min()) < 0.01 and 0.99 < float(draws.max()) < 1
+    torch.testing.assert_close(draws.mean(0), torch.full((DRAWS,), 0.5), rtol=0, atol=0.04)
+    torch.testing.assert_close(draws.T.cov(), torch.eye(DRAWS) / 12, rtol=0, atol=0.012)
+
+
+def test_draws_change_nothing_else_that_is_random(monkeypatch: pytest.MonkeyPatch) -> None:
+    crops = crops_of(ramps(700, 600), gain_db=(-6.0, 6.0), dither=1e-3)
+    batch = crops.batch(5, 4)
+    monkeypatch.setattr("diffwave.corpus.crops.DRAWS", 0)
+    none = crops.batch(5, 4)
+    assert none.draws.shape == (4, 0)
+    assert_same(batch, dataclasses.replace(none, draws=batch.draws))
 
 
 # --- clips that bring a mel ------------------------------------------------------------------

@@ -144,6 +144,13 @@ def test_amplitudes_are_those_that_gave_the_values(name: str) -> None:
     low, high = config.limits or (float("-inf"), float("inf"))
     inside = ((mel > low) & (mel < high)).numpy()
     assert inside.mean() > 0.5
+    ends = torch.tensor([[-1e9, 1e9]]).clamp(low, high)
+    if config.limits is not None:
+        torch.testing.assert_close(
+            frontend.amplitude(ends)[0], torch.tensor(config.amplitude_range)
+        )
+    else:
+        assert config.amplitude_range == (config.floor, math.inf)
     np.testing.assert_allclose(
         frontend.amplitude(mel).numpy()[inside], amplitudes(config, wave)[inside], rtol=2e-3
     )

@@ -10,13 +10,22 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import FAST, HOP, random_model, spectral_config, speech_mel, waveform_config
+from tiny import (
+    FAST,
+    HOP,
+    random_model,
+    restoring_config,
+    spectral_config,
+    speech_mel,
+    waveform_config,
+)
 
 from diffwave import schedule
 from diffwave.diffusion import q_sample, v_of, x0_from_eps, x0_from_v
 from diffwave.errors import InputError
 from diffwave.mel import preset
 from diffwave.model import DiffusionConfig, DiffusionModel, ModelConfig, SamplingConfig
+from diffwave.networks.restorer import MelRestorerConfig
 from diffwave.networks.spectral import SpectralNetConfig
 from diffwave.networks.waveform import WaveformNetConfig
 from diffwave.representation import EnergyPrior, SpectralConfig
@@ -25,6 +34,7 @@ from diffwave.samplers import ancestral, ddim
 CONFIGS = {
     "spectral": spectral_config(),
     "waveform": waveform_config(),
+    "restoring": restoring_config(),
     "unconditional": dataclasses.replace(
         waveform_config(), network=WaveformNetConfig(8, 3, 3, n_mels=0)
     ),
@@ -37,6 +47,7 @@ CONFIGS = {
         space=SpectralConfig(640, 256, 512, 80, 1e-3, 6.0),
         diffusion=DiffusionConfig("v", "ddpm", True),
         sampling=SamplingConfig(8, "dpm-solver++", {"2": [1.0, 0.5], "1": [0.9]}),
+        restorer=MelRestorerConfig(80, 24, 2, (1, 3), -4.5, 2.0),
     ),
 }
 
@@ -116,11 +127,18 @@ def test_only_what_has_no_default_must_be_given() -> None:
         (("sampling", "angles"), {"0": []}, "angles for 0 steps"),
         (("sampling", "angles"), {"two": [1.0, 0.5]}, "angles for two steps"),
         (("sampling", "angles"), {"1": ["x"]}, "angles"),
+        (("restorer", "nonsense"), 1, "nonsense"),
+        (("restorer",), [1], "restorer"),
+        (("restorer", "channels"), "8", "channels"),
+        (("restorer", "channels"), 0, "at least 1"),
+        (("restorer", "dilations"), [], "dilations"),
+        (("restorer", "mel_scale"), 0.0, "mel_scale"),
+        (("restorer", "n_mels"), 100, "100 mel bands, the mel frontend makes 80."),
     ],
 )
 def test_what_is_wrong_is_named(path: tuple[str, ...], value: Any, words: str) -> None:
     with pytest.raises(InputError) as error:
-        ModelConfig.from_dict(changed(as_json(CONFIGS["spectral"]), path, value))
+        ModelConfig.from_dict(changed(as_json(CONFIGS["restoring"]), path, value))
     assert words in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -151,7 +169,7 @@ JSON = st.recursive(
 
 
 @settings(max_examples=300, deadline=None)
-@given(data=st.data(), name=st.sampled_from(["spectral", "waveform"]), value=JSON)
+@given(data=st.data(), name=st.sampled_from(["restoring", "waveform"]), value=JSON)
 def test_a_damaged_configuration_is_never_another_error(
     data: st.DataObject, name: str, value: Any
 ) -> None:
@@ -184,6 +202,7 @@ def test_a_configuration_is_a_mapping(data: Any) -> None:
         ({"space": SpectralConfig(pad_left=512)}, "frames"),
         ({"space": SpectralConfig(n_mels=100)}, "frames"),
         ({"mel": preset("bigvgan-44k")}, "128"),
+        ({"restorer": MelRestorerConfig(n_mels=100)}, "restorer takes 100 mel bands"),
         ({"prior": EnergyPrior()}, "for a chain on samples"),
         ({"mel": preset("coqui")}, "frames"),  # of the same sizes, but centred
     ],
@@ -348,6 +367,27 @@ def test_a_configuration_from_before_there_were_priors_has_none() -> None:
     data = as_json(CONFIGS["waveform"])
     del data["prior"]
     assert ModelConfig.from_dict(data) == CONFIGS["waveform"]
+
+
+def test_a_configuration_from_before_there_were_restorers_has_none() -> None:
+    data = as_json(CONFIGS["spectral"])
+    del data["restorer"]
+    assert ModelConfig.from_dict(data) == CONFIGS["spectral"]
+    model = random_model(ModelConfig.from_dict(data))
+    mel = speech_mel(0.3)[None]
+    assert model.restored(mel) is mel
+    assert model.learners() == [model.network]
+
+
+def test_a_restorer_is_learned_after_the_network() -> None:
+    model = random_model(CONFIGS["restoring"])
+    assert model.restorer is not None
+    assert model.learners() == [model.network, model.restorer]
+    expected = [*model.network.parameters(), *model.restorer.parameters()]
+    assert [id(p) for p in model.learned()] == [id(p) for p in expected]
+    mel = speech_mel(0.3)[None]
+    assert torch.equal(model.restored(mel), model.restorer(mel))
+    assert not torch.equal(model.restored(mel), mel)
 
 
 def test_a_prior_reads_the_mels_of_the_model() -> None:

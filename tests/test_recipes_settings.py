@@ -133,9 +133,12 @@ def test_diffwave_is_the_papers(size: str, channels: int, steps: int) -> None:
 
 
 def test_the_parts_of_a_voice_are_of_one_model() -> None:
-    one, two = (read_config(files(f"ljspeech/{part}")) for part in ("spectral", "unrolled"))
-    assert one.model_config().network == two.model_config().network
-    assert one.data.validation == two.data.validation
+    first, *others = (read_config(files(f"ljspeech/{part}"))
+                      for part in ("spectral", "unrolled", "restorer"))  # fmt: skip
+    for other in others:
+        assert first.model_config().network == other.model_config().network
+        assert first.model_config().restorer == other.model_config().restorer is not None
+        assert first.data.validation == other.data.validation
 
 
 def test_every_file_of_settings_is_understood() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import HOP, random_model, speech_mel, waveform_config
+from tiny import HOP, random_model, restoring_config, speech_mel, waveform_config
 
 from diffwave.representation import EnergyPrior
 from diffwave.samplers import ddim
@@ -84,6 +84,26 @@ def test_chunks_change_nothing_after_rounds_of_agreement(vocoder: Vocoder, round
     in_chunks = vocoder(MEL, steps=1, rounds=rounds, chunk_frames=20)
     assert difference(in_chunks, whole) < 1e-4
     assert difference(whole, vocoder(MEL, steps=1, rounds=0)) > 1e-2
+
+
+def test_chunks_change_nothing_of_a_restored_mel() -> None:
+    chosen = Vocoder(random_model(restoring_config()), "cpu")
+    assert 2 * reach(chosen.model, 1) + 20 < FRAMES
+    whole = chosen(MEL, steps=1, chunk_frames=FRAMES)
+    assert difference(chosen(MEL, steps=1, chunk_frames=20), whole) < 1e-4
+    assert difference(whole, chosen(MEL, steps=1, restore=False)) > 1e-2
+    restored = chosen.model.restored(MEL[None])[0]
+    assert difference(whole, chosen(restored, steps=1, restore=False)) < 1e-4
+
+
+@pytest.mark.parametrize("rounds", [0, 3])
+def test_reach_grows_by_the_restorers(vocoder: Vocoder, rounds: int) -> None:
+    model = random_model(restoring_config())
+    plain = reach(vocoder.model, 2, rounds)
+    assert model.restorer is not None and model.restorer.receptive_field == 2
+    assert reach(model, 2, rounds) == plain + 2
+    assert reach(model, 2, rounds, restore=False) == plain
+    assert reach(vocoder.model, 2, rounds, restore=True) == plain
 
 
 @pytest.mark.parametrize("kind", ["spectral", "waveform"])

@@ -27,8 +27,9 @@ import soundfile
 import torch
 from safetensors.torch import load_file, save_file
 from signals import speech_like
-from tiny import HOP, speech_mel
+from tiny import HOP, random_model, restoring_config, speech_mel
 
+from diffwave.checkpoint import save_checkpoint
 from diffwave.mel import MelSpectrogram, preset
 from diffwave.vocoder import Vocoder
 
@@ -565,3 +566,19 @@ def test_help() -> None:
     assert (result.returncode, result.stderr) == (0, "")
     for words in ("usage: synthesize.py", "--checkpoint", "--steps", "--seed", ".safetensors"):
         assert words in result.stdout
+
+
+def test_restoring_can_be_left_out(tmp_path: Path) -> None:
+    model = random_model(restoring_config())
+    save_checkpoint(model, tmp_path / "model", half=False)
+    np.save(tmp_path / "a.npy", MEL)
+    options = ("--checkpoint", tmp_path / "model", "--device", "cpu", "--steps", "1")
+    options += ("--bits", "float", "--no-restore")
+    done = run(tmp_path / "a.npy", tmp_path / "a.wav", *options)
+    assert done.returncode == 0, done.stderr
+    found = soundfile.read(tmp_path / "a.wav", dtype="float32")[0]
+    plain, restored = (
+        Vocoder(model, "cpu")(MEL, steps=1, restore=restore).numpy() for restore in (False, True)
+    )
+    np.testing.assert_allclose(found, plain, rtol=0, atol=1e-5)
+    assert np.abs(restored - plain).max() > 1e-3

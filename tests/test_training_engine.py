@@ -68,6 +68,22 @@ def test_two_processes_and_parts_learn_as_one_does_from_the_whole_batch(
     assert_nearly_same(tmp_path / "one", tmp_path / "two")
 
 
+def test_two_processes_train_the_restorer_alone(
+    clips: Path, configure: Configure, tmp_path: Path, tiny_checkpoint: Path
+) -> None:
+    """Of the frozen network no process waits for gradients."""
+    settings = EVERY_STEP | {"run.init": tiny_checkpoint, "loss.denoising": 0, "loss.unrolled": 0}
+    changes = {key.replace(".", "__"): value for key, value in settings.items()}
+    train(configure("one", **changes), progress_bar=False)
+    process = start(clips, tmp_path / "two", settings, processes=2)
+    try:
+        _, err = process.communicate(timeout=300)
+    finally:
+        process.kill()
+    assert process.returncode == 0, err
+    assert_nearly_same(tmp_path / "one", tmp_path / "two")
+
+
 def children_of(process: object) -> dict[int, psutil.Process]:
     """{rank: process} of what torchrun has started."""
     found = psutil.Process(process.pid).children()  # type: ignore[attr-defined]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable
 
 import pytest
 import torch
 from signals import speech_like
-from tiny import random_model, spectral_config
+from tiny import random_model, restoring_config, spectral_config
 
 from diffwave.corpus.crops import Batch
 from diffwave.networks.spectral import SpectralNet
@@ -16,6 +17,7 @@ from diffwave.representation import SpectralRepresentation
 from diffwave.training.config import LossConfig
 from diffwave.training.losses import DenoisingLoss, UnrolledLoss
 from diffwave.training.objective import Objective
+from diffwave.training.restoration import RestorationLoss
 
 model = random_model(spectral_config())
 
@@ -24,7 +26,7 @@ def batch(size: int = 2) -> Batch:
     length = model.representation.context(24)
     wave = torch.from_numpy(speech_like(3.0))[: size * length].view(size, length)
     white = torch.randn((size, 2, length), generator=torch.Generator().manual_seed(0))
-    return Batch(wave, white, (torch.arange(size) + 0.5) / size, 0.3)
+    return Batch(wave, white, (torch.arange(size) + 0.5) / size, 0.3, torch.full((size, 5), 0.4))
 
 
 def test_losses_are_weighted_and_added() -> None:
@@ -42,6 +44,46 @@ def test_losses_are_weighted_and_added() -> None:
 def test_only_the_network_is_trained() -> None:
     parameters = list(Objective(model, LossConfig(), compile=True).parameters())
     assert [id(p) for p in parameters] == [id(p) for p in model.network.parameters()]
+
+
+def test_restoration_is_added_and_trains_the_restorer_alone() -> None:
+    restoring = random_model(restoring_config()).requires_grad_(True)
+    given, config = batch(), LossConfig(restoration=0.5)
+    learned = [id(p) for p in Objective(restoring, config).parameters()]
+    assert learned == [id(p) for p in restoring.learned()]
+    without = Objective(restoring, LossConfig(restoration=0.0))(given)
+    alone = RestorationLoss(restoring, config)(given.wave, given.white[:, 0], given.draws).mean()
+    torch.testing.assert_close(Objective(restoring, config)(given), without + 0.5 * alone)
+    without.backward()
+    assert restoring.restorer is not None
+    assert all(p.grad is None for p in restoring.restorer.parameters())
+    restoring.zero_grad()
+    Objective(restoring, LossConfig(denoising=0.0))(given).backward()
+    assert all(p.grad is None for p in restoring.network.parameters())
+    assert all(p.grad is not None for p in restoring.restorer.parameters())
+
+
+def test_a_predicted_mel_reaches_the_network_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The restorer hears it as it is."""
+    restoring = random_model(restoring_config()).requires_grad_(True)
+    given = batch()
+    mel = restoring.mel(given.wave, pad=False) - 1.0
+    objective = Objective(restoring, LossConfig(restoration=1.0))
+    heard = []
+    forward = SpectralNet.forward
+
+    def listen(self: object, x: torch.Tensor, t: torch.Tensor, mel: torch.Tensor) -> torch.Tensor:
+        heard.append(mel)
+        return forward(self, x, t, mel)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(SpectralNet, "forward", listen)
+    objective(dataclasses.replace(given, mel=mel)).backward()
+    (found,) = heard
+    assert torch.equal(found, restoring.restored(mel))
+    assert not found.requires_grad
+    heard.clear()
+    objective(given)
+    assert torch.equal(heard[0], restoring.mel(given.wave, pad=False))  # a recording's as it is
 
 
 @pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])

@@ -25,7 +25,7 @@ class Linear(nn.Module):
 
 def test_products_forward_and_backward_are_counted_per_example() -> None:
     """2 B 3 5 forward; as many for the weight's gradient; the input needs none."""
-    batch = Batch(torch.ones(4, 3), torch.ones(4, 2, 3), torch.ones(4), 0.0)
+    batch = Batch(torch.ones(4, 3), torch.ones(4, 2, 3), torch.ones(4), 0.0, torch.ones(4, 5))
     module = Linear()
     assert training_flops(module, batch) == 2 * 2 * 3 * 5
     assert module.weight.grad is None
@@ -34,7 +34,13 @@ def test_products_forward_and_backward_are_counted_per_example() -> None:
 def test_a_network_costs_more_than_two_multiplications_a_weight_and_frame() -> None:
     model = random_model(spectral_config()).requires_grad_(True)
     length = model.representation.context(24)
-    batch = Batch(torch.randn(1, length), torch.randn(1, 2, length), torch.tensor([0.5]), 0.5)
+    batch = Batch(
+        torch.randn(1, length),
+        torch.randn(1, 2, length),
+        torch.tensor([0.5]),
+        0.5,
+        torch.rand(1, 5),
+    )
     weights = sum(p.numel() for p in model.network.parameters() if p.ndim > 1)
     flops = training_flops(Objective(model, LossConfig()), batch)
     assert 2 * weights * 24 < flops < 12 * weights * 24

@@ -9,12 +9,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import random_model, spectral_config, waveform_config
+from tiny import random_model, restoring_config, spectral_config, waveform_config
 from torch import nn
 
 from diffwave.errors import InputError
 from diffwave.mel import preset
-from diffwave.model import DiffusionModel, SamplingConfig
+from diffwave.model import DiffusionModel, ModelConfig, SamplingConfig
 from diffwave.training.config import OptimConfig
 from diffwave.training.optim import make_optimizer
 from diffwave.training.state import (
@@ -34,15 +34,15 @@ KEPT = 3
 def trained(model: DiffusionModel, half: bool = False) -> Trained:
     """A model about to be trained."""
     scaler = torch.amp.GradScaler("cpu", enabled=half, init_scale=64.0)
-    return Trained(model, Ema(model.network, 0.9), make_optimizer(model, OptimConfig()), scaler)
+    return Trained(model, Ema(model.learned(), 0.9), make_optimizer(model, OptimConfig()), scaler)
 
 
-def parts(seed: int = 0, steps: int = 0) -> Trained:
+def parts(seed: int = 0, steps: int = 0, config: ModelConfig | None = None) -> Trained:
     """A small model that was trained for some steps on nothing in particular."""
-    model = random_model(waveform_config(), seed).requires_grad_(True)
+    model = random_model(config or waveform_config(), seed).requires_grad_(True)
     made = trained(model)
     for step in range(steps):
-        sum(p.square().sum() for p in model.network.parameters()).backward()  # type: ignore[union-attr]
+        sum(p.square().sum() for p in model.learned()).backward()  # type: ignore[union-attr]
         made.optimizer.step()
         made.optimizer.zero_grad()
         made.ema.update(step + 1)
@@ -72,7 +72,7 @@ def test_average_follows_its_formula(values: list[float], decay: float) -> None:
     module = nn.Linear(1, 1, bias=False)
     with torch.no_grad():
         module.weight.fill_(3.0)
-    ema = Ema(module, decay)
+    ema = Ema(list(module.parameters()), decay)
     expected = 3.0
     for step, value in enumerate(values, 1):
         with torch.no_grad():
@@ -85,7 +85,7 @@ def test_average_follows_its_formula(values: list[float], decay: float) -> None:
 
 def test_swap_exchanges_and_exchanges_back() -> None:
     module = nn.Linear(2, 2)
-    ema = Ema(module, 0.5)
+    ema = Ema(list(module.parameters()), 0.5)
     averaged = [p.clone() for p in ema.average]
     with torch.no_grad():
         for p in module.parameters():
@@ -99,8 +99,9 @@ def test_swap_exchanges_and_exchanges_back() -> None:
     assert all(torch.equal(a, b) for a, b in zip(ema.average, averaged, strict=True))
 
 
-def test_a_state_comes_back_bit_for_bit(tmp_path: Path) -> None:
-    saved, loaded = parts(0, steps=3), parts(1)
+@pytest.mark.parametrize("config", [waveform_config(), restoring_config()])
+def test_a_state_comes_back_bit_for_bit(tmp_path: Path, config: ModelConfig) -> None:
+    saved, loaded = parts(0, 3, config), parts(1, 0, config)
     assert save(tmp_path, 7, saved).name == "step-00000007.pt"
     progress, skipped = load_state(tmp_path, loaded)
     assert progress == Progress(7, 0.7)
@@ -252,3 +253,9 @@ def test_what_weights_mean_is_compared(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"network\.channels = 24, .* 16"):
         check_same_model(wider, ours, "It")
     assert preset("hifigan") == ours.mel
+    with pytest.raises(InputError, match=r"It has restorer = None, .* mean .*|restorer\.n_mels"):
+        check_same_model(ours, restoring_config(), "It")
+    with pytest.raises(InputError, match=r"restorer"):
+        check_same_model(restoring_config(), ours, "It")
+    before = {key: value for key, value in ours.to_dict().items() if key != "restorer"}
+    check_same_model(before, ours, "It")  # of versions that had no restorer

@@ -8,6 +8,7 @@ import pytest
 import torch
 from small_run import Configure
 
+from diffwave.training.config import TrainConfig
 from diffwave.training.engine import Engine
 from diffwave.training.objective import Objective
 from diffwave.training.setup import initialise, make_parts
@@ -16,7 +17,10 @@ from diffwave.training.stepper import Measured, Stepper
 
 @pytest.fixture
 def stepper(configure: Configure, request: pytest.FixtureRequest, clips: Path) -> Stepper:
-    config = configure(**getattr(request, "param", {}))
+    return make(configure(**getattr(request, "param", {})))
+
+
+def make(config: TrainConfig) -> Stepper:
     engine = Engine("cpu")
     with engine.running():
         parts = make_parts(config, engine, progress_bar=False)
@@ -41,6 +45,28 @@ def test_a_step_changes_the_weights_and_says_what_it_found(stepper: Stepper) -> 
     assert {group["lr"] for group in stepper.trained.optimizer.param_groups} == {1e-3}
     assert all(p.grad is None for p in stepper.trained.model.network.parameters())
     assert set(stepper.watch.seconds) == {"data", "forward", "backward", "optimizer"}
+
+
+def test_the_restorers_gradient_does_not_slow_the_network_down(
+    configure: Configure,
+) -> None:
+    steppers = [make(configure(loss__restoration=weight)) for weight in (0, 1, 1e4)]
+    norms = [each.step(1e-3).gradient_norm for each in steppers]
+    assert norms[0] < norms[1] < 1e-2 * norms[2]
+    for other in steppers[1:]:
+        for one, same in zip(weights(steppers[0]), weights(other), strict=True):
+            assert torch.equal(one, same)
+
+
+def test_a_network_that_no_loss_trains_is_left_alone(configure: Configure) -> None:
+    stepper = make(configure(loss__denoising=0))
+    before = weights(stepper)
+    restorer = stepper.trained.model.restorer
+    assert restorer is not None and not restorer.output.bias.any()
+    measured = stepper.step(1e-3)
+    assert measured.finite and measured.gradient_norm > 0
+    assert not changed(stepper, before)
+    assert restorer.output.bias.any()
 
 
 def test_it_can_go_to_another_step(stepper: Stepper) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from signals import speech_like
-from small_run import Configure, assert_same_weights, metrics, overrides
+from small_run import Configure, assert_same_weights, metrics, overrides, state
 
 from diffwave.checkpoint import load_checkpoint, load_config, save_checkpoint
 from diffwave.errors import InputError
@@ -99,10 +99,8 @@ def test_export_speaks(finished: Path) -> None:
 def test_export_holds_the_average(finished: Path) -> None:
     state = torch.load(saved_states(finished)[-1], weights_only=True)
     exported = load_checkpoint(finished / "export")
-    trained = [v for k, v in state["module"].items() if k.startswith("network.")]
-    for parameter, average, last in zip(
-        exported.network.parameters(), state["ema"], trained, strict=True
-    ):
+    trained = [v for k, v in state["module"].items() if not k.startswith("representation.")]
+    for parameter, average, last in zip(exported.learned(), state["ema"], trained, strict=True):
         torch.testing.assert_close(parameter, average, rtol=1e-3, atol=1e-4)
         assert not torch.equal(average, last)
 
@@ -161,6 +159,37 @@ def test_init_must_be_of_the_same_model(configure: Configure, finished: Path) ->
         train(configure(run__init=export, mel="coqui"), progress_bar=False)
     with pytest.raises(InputError, match="no checkpoint"):
         train(configure(run__init="nowhere"), progress_bar=False)
+
+
+def test_a_run_of_restoration_alone_leaves_the_network(
+    configure: Configure, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    changes = {"loss__denoising": 0, "run__init": tiny_checkpoint, "run__steps": 3}
+    export = train(configure(run__log_steps=1, **changes), progress_bar=False)
+    found, given = state(tmp_path / "run", 3), load_checkpoint(tiny_checkpoint)
+    for name, tensor in given.state_dict().items():
+        assert torch.equal(found["module"][name], tensor), name
+    for average, tensor in zip(found["ema"], given.network.parameters(), strict=False):
+        assert torch.equal(average, tensor)
+    config = load_config(export)
+    assert config.restorer is not None and config.restorer.channels == 8
+    assert all(norm > 0 for norm in metrics(tmp_path / "run", "gradient_norm").values())
+    restorer = load_checkpoint(export).restorer
+    assert restorer is not None and bool(restorer.output.bias.any())  # which began at 0
+
+
+def test_without_a_weight_the_restorer_stays(
+    configure: Configure, finished: Path, tmp_path: Path
+) -> None:
+    changes = {"loss__restoration": 0, "run__init": finished / "export", "run__steps": 2}
+    train(configure(**changes), progress_bar=False)
+    found = state(tmp_path / "run", 2)["module"]
+    same = {
+        name: torch.equal(found[name], tensor)
+        for name, tensor in load_checkpoint(finished / "export").state_dict().items()
+    }
+    assert all(same[name] for name in same if name.startswith("restorer."))
+    assert not same["network.filter.weight"]
 
 
 def test_waveform_network_trains_and_speaks(configure: Configure, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from signals import speech_like
-from tiny import HOP, spectral_config, speech_mel
+from tiny import HOP, random_model, restoring_config, spectral_config, speech_mel
 
 import diffwave
 from diffwave.errors import InputError
@@ -87,6 +87,17 @@ def test_defaults_are_the_checkpoints(vocoder: Vocoder, waveform_vocoder: Vocode
     assert torch.equal(waveform_vocoder(MEL), waveform_vocoder(MEL, steps=6, sampler="ancestral"))
     assert not torch.equal(vocoder(MEL), vocoder(MEL, steps=3))
     assert not torch.equal(vocoder(MEL), vocoder(MEL, sampler="ancestral"))
+
+
+def test_without_restoring_it_is_a_vocoder_without_a_restorer() -> None:
+    restoring = Vocoder(random_model(restoring_config()), "cpu")
+    plain = DiffusionModel(spectral_config())
+    plain.load_state_dict(restoring.model.state_dict(), strict=False)
+    wave = restoring(MEL)
+    assert torch.equal(restoring(MEL, restore=False), Vocoder(plain, "cpu")(MEL, restore=True))
+    assert not torch.equal(restoring(MEL, restore=False), wave)
+    assert torch.equal(restoring(MEL, restore=True), wave)
+    assert torch.equal(torch.cat(list(restoring.stream(MEL, restore=True))), wave)
 
 
 def test_callback_hears_of_every_step(vocoder: Vocoder) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from signals import speech_like
 
 from diffwave.mel import MelSpectrogram, preset
 from diffwave.model import DiffusionConfig, DiffusionModel, ModelConfig, SamplingConfig
+from diffwave.networks.restorer import MelRestorerConfig
 from diffwave.networks.spectral import SpectralNetConfig
 from diffwave.networks.waveform import WaveformNetConfig
 from diffwave.representation import SpectralConfig
@@ -26,6 +29,11 @@ def spectral_config() -> ModelConfig:
     )
 
 
+def restoring_config() -> ModelConfig:
+    """The same, and a mel restorer of 8 channels and a layer."""
+    return dataclasses.replace(spectral_config(), restorer=MelRestorerConfig(channels=8, layers=1))
+
+
 def waveform_config() -> ModelConfig:
     """DiffWave's network on samples, 8 channels and 9 layers, with its fast schedule."""
     return ModelConfig(
@@ -37,13 +45,19 @@ def waveform_config() -> ModelConfig:
 
 
 def random_model(config: ModelConfig, seed: int = 0) -> DiffusionModel:
-    """A model whose last layer is not zero, as training starts it, so that everything matters."""
+    """A model whose last layer is not zero, as training starts it, so that everything matters.
+
+    The gate of its restorer, if it has one, is open.
+    """
     torch.manual_seed(seed)
     model = DiffusionModel(config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name in ("network.filter.weight", "network.output_conv.weight"):
                 parameter.normal_(std=0.05)
+        if model.restorer is not None:
+            model.restorer.output.weight.normal_(std=0.1)
+            model.restorer.output.bias[-1] = 4.0
         if config.space is not None:
             # Roughly the level of the middle one of the three frames, in every bin.
             n_mels = config.mel.n_mels

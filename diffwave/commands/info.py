@@ -15,7 +15,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     folder = find_checkpoint(options.checkpoint)
     vocoder = Vocoder.from_pretrained(folder, "cpu")
-    count = sum(p.numel() for p in vocoder.model.network.parameters())
+    count = sum(p.numel() for p in vocoder.model.learned())
     print(f"{folder}: {count / 1e6:.2f}M parameters")
     print(json.dumps(vocoder.config.to_dict(), indent=2))
     return 0

@@ -81,6 +81,7 @@ def _generate_to(
         sampler=options.sampler,
         seed=options.seed,
         rounds=options.rounds,
+        restore=options.restore,
         chunk_frames=options.chunk,
         progress=bar.update if bar is not None else None,
     )

@@ -7,6 +7,7 @@ or a part of a batch draws its own rows alone.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,9 @@ from diffwave.corpus.data import Clip
 from diffwave.mel import MelSpectrogram
 from diffwave.model import ModelConfig
 
+DRAWS = 5
+"""Uniform random numbers that every example brings beside its noise."""
+
 
 @dataclass
 class Batch:
@@ -35,13 +39,21 @@ class Batch:
     """[B] in [0, 1): row r of a batch of N lies in the r-th of N equal stretches."""
     common: float
     """In [0, 1), one draw for the whole step."""
+    draws: Tensor
+    """[B, 5] in [0, 1), for whatever else is random about an example."""
     mel: Tensor | None = None
     """[B, n_mels, T] of clips that bring their own."""
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
         mel = None if self.mel is None else self.mel.to(device)
-        return Batch(self.wave.to(device), self.white.to(device), self.place, self.common, mel)
+        return dataclasses.replace(
+            self,
+            wave=self.wave.to(device),
+            white=self.white.to(device),
+            draws=self.draws.to(device),
+            mel=mel,
+        )
 
 
 class Crops:
@@ -71,9 +83,11 @@ class Crops:
         for rng, noise in zip(generators, white, strict=True):
             rng.standard_normal(dtype=np.float32, out=noise)
         place = [(row + rng.random()) / size for rng, row in zip(generators, rows, strict=True)]
+        draws = np.stack([rng.random(DRAWS, np.float32) for rng in generators])
         common = np.random.default_rng((self.seed, step, 0)).random()
         places = torch.tensor(place, dtype=torch.float64)
-        return Batch(wave, torch.from_numpy(white), places, common, mel)
+        whites = torch.from_numpy(white)
+        return Batch(wave, whites, places, common, torch.from_numpy(draws), mel)
 
     def examples(self, step: int, size: int) -> tuple[Tensor, Tensor | None]:
         """Wave and mel of a batch as :meth:`batch` makes it, without the rest."""

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffwave.errors import InputError
+from diffwave.networks.taps import three_taps
 
 
 @dataclass(frozen=True)
@@ -170,10 +171,8 @@ class Block(nn.Module):
         """x [B, T, C], mel [B, T, 2C], level [B, 1, level_width] -> [B, T, C]."""
         scale, shift, gate = self.modulate(level).chunk(3, dim=-1)
         h = torch.addcmul(shift, F.layer_norm(x, x.shape[-1:]), 1 + scale)
-        d, frames = self.dilation, x.shape[1]
-        padded = F.pad(h, (0, 0, d, d))
-        h = torch.cat((padded[:, :frames], h, padded[:, 2 * d :]), dim=-1)
-        return torch.addcmul(x, 1 + gate, self.out(F.gelu(self.taps(h) + mel)))
+        h = self.taps(three_taps(h, self.dilation))
+        return torch.addcmul(x, 1 + gate, self.out(F.gelu(h + mel)))
 
 
 def phase_invariant_features(x: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from typing import Any
 from diffwave.corpus.config import DataConfig, require
 from diffwave.mel import mel_config
 from diffwave.model import DiffusionConfig, ModelConfig, SamplingConfig
+from diffwave.networks.restorer import MelRestorerConfig
 from diffwave.networks.spectral import SpectralNetConfig
 from diffwave.networks.waveform import WaveformNetConfig
 from diffwave.representation import EnergyPrior, SpectralConfig
@@ -88,6 +89,14 @@ class LossConfig:
     alone, 1 all numbers down to a single step."""
     repulsion: float = 1.0
     """How far apart two samples of one mel are pushed: 1 is the energy distance, 0 a median."""
+    restoration: float = 1.0
+    """Weight of the mel restorer's loss, where there is a restorer; no other loss trains it."""
+    restoration_share: float = 0.65
+    """Share of the mels that are smoothed; the rest teach it to leave a recording's mel alone."""
+    restoration_blur: float = 1.6
+    """Largest standard deviation of the blur, in frames and in bands."""
+    restoration_noise: float = 0.05
+    """Largest standard deviation of the noise on a smoothed mel, in nepers."""
 
     def __post_init__(self) -> None:
         hz = [frequency for frequency, _ in self.bin_weights]
@@ -99,16 +108,25 @@ class LossConfig:
         )
         require(self.edge_frames >= 0, "loss.edge_frames must be 0 or more", self.edge_frames)
         require(
-            min(self.denoising, self.unrolled) >= 0 < max(self.denoising, self.unrolled),
-            "loss.denoising and loss.unrolled must be 0 or more, and one of them above 0",
-            (self.denoising, self.unrolled),
+            min(self.denoising, self.unrolled, self.restoration) >= 0
+            and max(self.denoising, self.unrolled, self.restoration) > 0,
+            "loss.denoising, loss.unrolled and loss.restoration must be 0 or more, and one of them "
+            "above 0",
+            (self.denoising, self.unrolled, self.restoration),
+        )
+        require(
+            0 <= self.restoration_share <= 1,
+            "loss.restoration_share must lie in 0 .. 1",
+            self.restoration_share,
         )
         require(
             self.unrolled_jitter >= 0,
             "loss.unrolled_jitter must be 0 or more",
             self.unrolled_jitter,
         )
-        for name in ("repulsion", "unrolled_each", "unrolled_rounds"):
+        for name in (
+            "repulsion", "unrolled_each", "unrolled_rounds", "restoration_blur", "restoration_noise"
+        ):  # fmt: skip
             require(
                 0 <= getattr(self, name) < math.inf,
                 f"loss.{name} must be 0 or more",
@@ -196,6 +214,8 @@ class TrainConfig:
     mel_scale are those of natural logarithms, and are translated into the preset's units."""
     waveform: WaveformNetConfig = field(default_factory=WaveformNetConfig)
     """Sizes of the waveform network; n_mels and hop_length follow from the mel preset."""
+    restorer: MelRestorerConfig = field(default_factory=MelRestorerConfig)
+    """Sizes of the mel restorer of the spectral space; the rest as of `spectral`."""
     prior: EnergyPrior = field(default_factory=EnergyPrior)
     """Of the waveform network's chain; PriorGrad's has the floor 0.1."""
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
@@ -239,4 +259,11 @@ class TrainConfig:
             mel_mean=mel.log_factor * self.spectral.mel_mean + mel.offset,
             mel_scale=mel.log_factor * self.spectral.mel_scale,
         )
-        return ModelConfig(mel, trunk, space, self.diffusion, self.sampling, prior)
+        restorer = dataclasses.replace(
+            self.restorer,
+            n_mels=mel.n_mels,
+            mel_mean=mel.log_factor * self.restorer.mel_mean + mel.offset,
+            mel_scale=mel.log_factor * self.restorer.mel_scale,
+        )
+        wanted = restorer if self.restorer.layers else None
+        return ModelConfig(mel, trunk, space, self.diffusion, self.sampling, prior, wanted)

@@ -85,7 +85,7 @@ def averaged_model(run: Path) -> tuple[DiffusionModel, Progress]:
         model.load_state_dict(state["module"])
         with torch.no_grad():
             averages = state["ema"]
-            for parameter, average in zip(model.network.parameters(), averages, strict=True):
+            for parameter, average in zip(model.learned(), averages, strict=True):
                 parameter.copy_(average)
         return model.eval().requires_grad_(False), progress_of(state)
     except InputError:

@@ -46,7 +46,7 @@ def model_card(
         InputError: scores that are not such a report.
     """
     config = model.config
-    count = sum(p.numel() for p in model.network.parameters())
+    count = sum(p.numel() for p in model.learned())
     rows = [
         (
             "network",

@@ -12,6 +12,7 @@ from diffwave.corpus.crops import Batch
 from diffwave.model import DiffusionModel
 from diffwave.training.config import LossConfig
 from diffwave.training.losses import DenoisingLoss, Network, UnrolledLoss
+from diffwave.training.restoration import RestorationLoss
 
 log = logging.getLogger(__name__)
 
@@ -32,16 +33,23 @@ class Objective(nn.Module):
         """`compile`: the network, which then falls back to eager with a warning."""
         super().__init__()
         # All that is trained, and so all that processes have to exchange.
-        self.network = model.network
+        self.network, self.restorer = model.network, model.restorer
         self.config, self.precision = config, precision
         self.denoising = DenoisingLoss(model, config)
         self.unrolled = UnrolledLoss(model, config)
+        self.restoration = RestorationLoss(model, config)
         self.called: Network = _Compiled(model.network) if compile else model.network.__call__
 
     def forward(self, batch: Batch) -> Tensor:
         """Mean loss of the examples of a batch on the model's device, []."""
         wave, white, mel = batch.wave, batch.white, batch.mel
         loss = torch.zeros((), device=wave.device)
+        if self.config.restoration and self.restorer is not None:
+            losses = self.restoration(wave, white[:, 0], batch.draws, mel)
+            loss = loss + self.config.restoration * losses.mean()
+        if self.restorer is not None and mel is not None:
+            with torch.no_grad():  # a predicted mel reaches the network restored
+                mel = self.restorer(mel)
         if self.config.denoising:
             levels = self.denoising.levels(batch.place)
             losses = self.denoising(self._network, wave, white[:, 0], levels, mel)

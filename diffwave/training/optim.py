@@ -12,8 +12,8 @@ from diffwave.training.state import Progress
 
 
 def make_optimizer(model: DiffusionModel, config: OptimConfig) -> torch.optim.AdamW:
-    """AdamW with weight decay on matrices only."""
-    parameters = list(model.network.parameters())
+    """AdamW of what is to be trained, with weight decay on matrices only."""
+    parameters = [p for p in model.learned() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},

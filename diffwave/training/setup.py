@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,9 @@ from diffwave.checkpoint import load_checkpoint
 from diffwave.corpus.crops import Crops, Framing
 from diffwave.corpus.data import Clip, load_corpus
 from diffwave.corpus.envelope import envelope_path, fitted_representation, load_envelope
+from diffwave.errors import InputError
 from diffwave.model import DiffusionModel
-from diffwave.training.config import TrainConfig
+from diffwave.training.config import LossConfig, TrainConfig
 from diffwave.training.engine import Engine
 from diffwave.training.optim import make_optimizer
 from diffwave.training.state import Ema, Trained, check_same_model
@@ -50,15 +52,25 @@ def make_parts(config: TrainConfig, engine: Engine, progress_bar: bool) -> Parts
     for sentence in corpus.notes:
         log.info("%s", sentence)
     log.info("%.2f hours to train on", corpus.hours)
+    freeze_untrained(model, config.loss)
     half = config.run.precision == "float16"
     trained = Trained(
         model,
-        Ema(model.network, config.optim.ema),
+        Ema(model.learned(), config.optim.ema),
         make_optimizer(model, config.optim),
         torch.amp.GradScaler(engine.device.type, enabled=half),
     )
     crops = Crops(corpus.train, model_config, config.data, config.run.seed)
     return Parts(trained, crops, corpus.validation)
+
+
+def freeze_untrained(model: DiffusionModel, config: LossConfig) -> None:
+    """Take what no loss trains out of training; processes would wait for its gradients."""
+    model.network.requires_grad_(bool(config.denoising or config.unrolled))
+    if model.restorer is not None:
+        model.restorer.requires_grad_(bool(config.restoration))
+    if not any(parameter.requires_grad for parameter in model.learned()):
+        raise InputError("The losses with a weight above 0 train nothing of this model.")
 
 
 def initialise(parts: Parts, config: TrainConfig) -> None:
@@ -70,8 +82,12 @@ def initialise(parts: Parts, config: TrainConfig) -> None:
     model, space = parts.trained.model, parts.trained.model.config.space
     if config.run.init:
         theirs = load_checkpoint(find_checkpoint(config.run.init))
-        check_same_model(theirs.config, model.config, f"The checkpoint {config.run.init}")
-        model.load_state_dict(theirs.state_dict())
+        ours = model.config
+        if theirs.restorer is None and model.restorer is not None:
+            log.info("%s has no mel restorer; its training starts here", config.run.init)
+            ours = dataclasses.replace(ours, restorer=None)
+        check_same_model(theirs.config, ours, f"The checkpoint {config.run.init}")
+        model.load_state_dict(theirs.state_dict(), strict=ours.restorer == model.config.restorer)
     elif space is not None:
         mel = model.config.mel
         stored = load_envelope(envelope_path(Path(config.data.folder)), space, mel)

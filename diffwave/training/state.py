@@ -9,7 +9,7 @@ import dataclasses
 import json
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -55,11 +55,11 @@ class Progress:
 
 
 class Ema:
-    """Exponential moving average of a module's parameters; its decay warms up."""
+    """Exponential moving average of parameters; its decay warms up."""
 
-    def __init__(self, module: nn.Module, decay: float) -> None:
+    def __init__(self, parameters: Sequence[nn.Parameter], decay: float) -> None:
         self.decay = decay
-        self.source = list(module.parameters())
+        self.source = list(parameters)
         self.average = [p.detach().clone() for p in self.source]
 
     @torch.no_grad()
@@ -75,7 +75,7 @@ class Ema:
 
     @torch.no_grad()
     def swap(self) -> None:
-        """Exchange the module's parameters with the average; call again to exchange them back."""
+        """Exchange the parameters with the average; call again to exchange them back."""
         for parameter, average in zip(self.source, self.average, strict=True):
             kept = parameter.detach().clone()
             parameter.copy_(average)

@@ -77,8 +77,13 @@ class Stepper:
             total += loss.detach()
         with watch.part("optimizer"):
             scaler.unscale_(optimizer)
-            parameters = trained.model.network.parameters()
-            norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.optim.clip_norm)
+            # Network and restorer apart: neither's surprises are to slow the other down.
+            norms = [
+                torch.nn.utils.clip_grad_norm_(part.parameters(), self.config.optim.clip_norm)
+                for part in trained.model.learners()
+                if any(p.requires_grad for p in part.parameters())
+            ]
+            norm = torch.stack(norms).norm()
             mine, gradient_norm = torch.stack((total, norm.detach())).tolist()
             mean, *noted = self.engine.total([mine / self.engine.world, *notes()])
             # float16 overflows now and then; its scale is then halved and the step left out.

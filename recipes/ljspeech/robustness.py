@@ -1,42 +1,44 @@
 """What a voice makes of mels that are not like those it was trained on, as a Markdown table.
 
 python recipes/ljspeech/robustness.py RECORDINGS_FOLDER [--checkpoint NAME] [--only PATTERN]
-    [--limit N] [--steps N]
+    [--limit N] [--steps N] [--no-restore]
 
 Every recording's mel is given as it is, 12 dB louder and softer (the result is scaled back before
-it is scored), and smoothed over time, over bands and over both by a Gaussian, as the mels of a
-model that predicts them are. Then the mel of silence, and the joins of short chunks.
+it is scored), and smoothed as the mels of a model that predicts them are: over time, over bands and
+over both by a Gaussian, and by the mean of neighbours. Then the mel of silence, and the joins of
+short chunks.
 """
 
 import argparse
 import itertools
 import math
+from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 from tqdm import tqdm
 
 from diffwave import Vocoder
 from diffwave.audio import AUDIO_SUFFIXES, read_audio
 from diffwave.evaluation.metrics import METRICS
+from diffwave.training.restoration import smoothed
 
 SCORES = ("pesq", "distillmos", "mr_stft", "voicing_f1", "pause_level_db", "loudness_db")
 
 
-def smoothed(mel: torch.Tensor, frames: float, bands: float) -> torch.Tensor:
-    """Gaussian blur of [n_mels, T] with these standard deviations."""
-    for dim, sigma in ((1, frames), (0, bands)):
-        if sigma:
-            offsets = torch.arange(-math.ceil(3 * sigma), math.ceil(3 * sigma) + 1)
-            weights = torch.exp(-0.5 * (offsets / sigma) ** 2)
-            total = torch.zeros_like(mel)
-            for offset, weight in zip(offsets.tolist(), weights / weights.sum(), strict=True):
-                place = (torch.arange(mel.shape[dim]) + offset).clamp(0, mel.shape[dim] - 1)
-                total += weight * mel.index_select(dim, place)
-            mel = total
-    return mel
+def blurred(frames: float, bands: float) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Gaussian blur of a mel [n_mels, T] with these standard deviations."""
+    deviations = torch.tensor([float(frames)]), torch.tensor([float(bands)])
+    return lambda mel: smoothed(mel[None], *deviations)[0]
+
+
+def boxed(mel: torch.Tensor) -> torch.Tensor:
+    """Mean of 3 x 3 neighbours, a blur of a kind that no restorer was trained on."""
+    padded = F.pad(mel[None, None], (1, 1, 1, 1), mode="replicate")
+    return F.avg_pool2d(padded, 3, stride=1)[0, 0]
 
 
 def main() -> None:
@@ -46,6 +48,7 @@ def main() -> None:
     parser.add_argument("--only", default="*")
     parser.add_argument("--limit", type=int, default=16)
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--restore", action=argparse.BooleanOptionalAction, default=True)
     options = parser.parse_args()
     vocoder = Vocoder.from_pretrained(options.checkpoint)
     config = vocoder.config.mel
@@ -64,16 +67,18 @@ def main() -> None:
         "as recorded": (lambda mel: mel, 0.0),
         "12 dB louder": (lambda mel: mel + gain * config.log_factor, gain),
         "12 dB softer": (lambda mel: mel - gain * config.log_factor, -gain),
-        "blurred over time, 1 frame": (lambda mel: smoothed(mel, 1, 0), 0.0),
-        "blurred over bands, 1 band": (lambda mel: smoothed(mel, 0, 1), 0.0),
-        "blurred over both": (lambda mel: smoothed(mel, 1, 1), 0.0),
+        "blurred over time, 1 frame": (blurred(1, 0), 0.0),
+        "blurred over bands, 1 band": (blurred(0, 1), 0.0),
+        "blurred over both": (blurred(1, 1), 0.0),
+        "mean of 3 x 3 neighbours": (boxed, 0.0),
     }
     print("| mel | " + " | ".join(SCORES) + " |")
     print("|---" * (1 + len(SCORES)) + "|", flush=True)
     for label, (change, nepers) in conditions.items():
         rows = []
         for clip in tqdm(clips, desc=label, disable=None, leave=False):
-            wave = vocoder(change(vocoder.mel(clip)), steps=options.steps) * math.exp(-nepers)
+            mel = change(vocoder.mel(clip))
+            wave = vocoder(mel, steps=options.steps, restore=options.restore) * math.exp(-nepers)
             length = min(len(wave), len(clip))
             pair = clip[:length].numpy(), wave[:length].numpy()
             rows.append([METRICS[n].function(*pair, vocoder.sample_rate) for n in SCORES])

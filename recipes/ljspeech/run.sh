@@ -65,5 +65,7 @@ parse_arguments "$@"
 ((${#arguments[@]} == 0)) || die "there is no argument ${arguments[0]}; see --help"
 [[ -z $from_scratch ]] || die "there is no option --from-scratch; see --help"
 exp_dir=${exp_dir:-runs/ljspeech}
-parts=("spectral:$here/spectral.yaml" "unrolled:$here/unrolled.yaml")
+parts=(
+    "spectral:$here/spectral.yaml" "unrolled:$here/unrolled.yaml" "restorer:$here/restorer.yaml"
+)
 main

@@ -41,6 +41,7 @@ if [[ -n $from_scratch ]]; then
     parts=(
         "spectral:$recipes/ljspeech/spectral.yaml$lines$here/voice.yaml"
         "unrolled:$recipes/ljspeech/unrolled.yaml$lines$here/voice.yaml"
+        "restorer:$recipes/ljspeech/restorer.yaml$lines$here/voice.yaml"
     )
 else
     parts=("tuned:$recipes/ljspeech/unrolled.yaml$lines$here/voice.yaml$lines$here/finetune.yaml")
