@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 import torch
 from signals import speech_like
-from tiny import random_model, spectral_config, waveform_config
+from tiny import random_model, restoring_config, spectral_config, waveform_config
 from torch import Tensor
 
 from diffwave.corpus.data import Clip
 from diffwave.evaluation import metrics
 from diffwave.training import validation
 from diffwave.training.config import LossConfig
-from diffwave.training.losses import DenoisingLoss
 from diffwave.training.validation import (
     DYNAMIC_RANGE,
     LEVELS,
@@ -55,10 +54,12 @@ def clip(seconds: float, seed: int = 0) -> Clip:
     return Clip(f"clip{seed}", samples)
 
 
-def judge(clips: list[Clip], model: object = spectral) -> tuple[dict[str, float], Notes]:
+def judge(
+    clips: list[Clip], model: object = spectral, config: LossConfig | None = None
+) -> tuple[dict[str, float], Notes]:
     notes = Notes()
-    loss = DenoisingLoss(model, LossConfig())  # type: ignore[arg-type]
-    return validate(model, loss, clips, notes, 7), notes  # type: ignore[arg-type]
+    config = config or LossConfig()
+    return validate(model, config, clips, notes, 7), notes  # type: ignore[arg-type]
 
 
 @pytest.fixture(autouse=True)
@@ -111,6 +112,30 @@ def test_noise_levels_are_told_apart() -> None:
     levels = [values[f"loss_level_{i}"] for i in range(LEVELS)]
     expected = [math.cos(math.pi / 2 * (i + 0.5) / LEVELS) ** 2 for i in range(LEVELS)]
     assert levels == pytest.approx(expected, rel=0.05)
+
+
+def test_a_restorer_is_judged_by_smoothed_mels() -> None:
+    model = random_model(restoring_config())
+    clips = [clip(0.6), clip(0.5, 1)]
+    both, _ = judge(clips, model)
+    assert both == judge(clips, model)[0]
+    assert both.keys() > {"loss_validation", "loss_restoration"}
+    alone, notes = judge(clips, model, LossConfig(denoising=0.0))
+    assert alone == {"loss_restoration": both["loss_restoration"]}
+    assert notes.scalars == {"validation/loss_restoration": both["loss_restoration"]}
+    assert not notes.audio  # the network is as it was
+    without = judge(clips, model, LossConfig(restoration=0.0))[0]
+    assert without.keys() == both.keys() - {"loss_restoration"}
+    # Where nothing is blurred, a closed gate leaves only what the gate is wrong by.
+    with torch.no_grad():
+        model.restorer.output.weight.zero_()  # type: ignore[union-attr]
+        model.restorer.output.bias.fill_(-3.0)  # type: ignore[union-attr]
+    still = LossConfig(denoising=0.0, restoration_blur=0.0, restoration_noise=0.0)
+    gate, change = 1 / (1 + math.exp(3)), -3.0 * 2.5
+    error = abs(gate * change) * math.sqrt(80)
+    assert judge(clips, model, still)[0]["loss_restoration"] == pytest.approx(
+        error + math.log1p(math.exp(3)), rel=1e-2
+    )
 
 
 def test_some_clips_are_generated() -> None:

@@ -40,9 +40,10 @@ class Progress:
     def takes(self, values: Mapping[str, float]) -> bool:
         """Whether a validation is the best so far, which is then noted.
 
-        PESQ decides where it is measured, else the loss; of one and the other PESQ.
+        PESQ decides where it is measured, else the loss; of one and the other PESQ. Of a run that
+        trains the restorer alone, its loss decides.
         """
-        for name, sign in (("pesq", 1), ("loss_validation", -1)):
+        for name, sign in (("pesq", 1), ("loss_validation", -1), ("loss_restoration", -1)):
             if name in values:
                 if self.best is None or (self.best_by, name) == ("loss_validation", "pesq"):
                     better = True

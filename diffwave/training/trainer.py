@@ -16,7 +16,6 @@ from diffwave.files import remove_leftovers
 from diffwave.training.config import TrainConfig
 from diffwave.training.engine import Engine
 from diffwave.training.logbook import Logbook
-from diffwave.training.losses import DenoisingLoss
 from diffwave.training.optim import learning_rate, share_done
 from diffwave.training.settings import SETTINGS_FILE, save_settings
 from diffwave.training.setup import Parts, initialise, make_parts
@@ -231,9 +230,8 @@ class _Run:
         model, ema, progress = self.parts.trained.model, self.parts.trained.ema, self.progress
         ema.swap()
         with self.logbook.written():
-            loss_of = DenoisingLoss(model, self.config.loss)
             clips, writer = self.parts.validation, self.logbook.writer
-            values = validate(model, loss_of, clips, writer, progress.step)
+            values = validate(model, self.config.loss, clips, writer, progress.step)
         self.logbook.add_rows(values)
         better = progress.takes(values)
         if better:

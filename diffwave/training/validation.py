@@ -1,4 +1,4 @@
-"""What a run is judged by: loss by noise level, and speech generated from held-out mels."""
+"""What a run is judged by: losses, and speech generated from held-out mels."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from diffwave import schedule
-from diffwave.corpus.crops import Framing, mel_frames
+from diffwave.corpus.crops import DRAWS, Framing, mel_frames
 from diffwave.corpus.data import Clip
 from diffwave.evaluation.metrics import choose_metrics
 from diffwave.model import DiffusionModel
 from diffwave.samplers import get_sampler
 from diffwave.streaming import generate
+from diffwave.training.config import LossConfig
 from diffwave.training.losses import DenoisingLoss
+from diffwave.training.restoration import RestorationLoss
 
 LEVELS = 8
 CROP_FRAMES = 256
@@ -32,34 +34,39 @@ DYNAMIC_RANGE = 80.0
 @torch.no_grad()
 def validate(
     model: DiffusionModel,
-    loss_of: DenoisingLoss,
+    config: LossConfig,
     clips: list[Clip],
     writer: SummaryWriter,
     step: int,
 ) -> dict[str, float]:
-    """Loss on fixed crops and fixed noise, and the scores of what is generated.
+    """Losses on fixed crops and fixed noise, and the scores of what is generated.
 
     Also writes the values, the generated audio and pictures of it to TensorBoard.
 
     Args:
         model: with the weights to judge.
-        loss_of: the denoising loss of that model.
+        config: of the losses; what none of them trains is not judged.
         clips: never trained on; those too short for a loss, or a mel, are passed over.
         writer: of TensorBoard.
         step: under which the values are written.
 
     Returns:
         "loss_level_0" (least noise) .. and their mean "loss_validation"; `SCORES`, the means over
-        `LISTENED` clips, whose packages are installed. None of them without clips.
+        `LISTENED` clips, whose packages are installed; "loss_restoration", of smoothed mels. None
+        of them without clips.
     """
-    values = _losses(model, loss_of, clips) | _listen(model, clips, writer, step)
+    values: dict[str, float] = {}
+    if config.denoising or config.unrolled:
+        values |= _denoising(model, config, clips) | _listen(model, clips, writer, step)
+    if config.restoration and model.restorer is not None:
+        values |= _restoration(model, config, clips)
     for name, value in values.items():
         writer.add_scalar(f"validation/{name}", value, step)
     return values
 
 
-def _losses(model: DiffusionModel, loss_of: DenoisingLoss, clips: list[Clip]) -> dict[str, float]:
-    device = next(model.parameters()).device
+def _denoising(model: DiffusionModel, config: LossConfig, clips: list[Clip]) -> dict[str, float]:
+    device, loss_of = next(model.parameters()).device, DenoisingLoss(model, config)
     rng = np.random.default_rng(0)
     levels = _levels(model)
     losses = []
@@ -75,6 +82,22 @@ def _losses(model: DiffusionModel, loss_of: DenoisingLoss, clips: list[Clip]) ->
     means = np.mean(losses, axis=0)
     values = {f"loss_level_{i}": float(mean) for i, mean in enumerate(means)}
     return values | {"loss_validation": float(means.mean())}
+
+
+def _restoration(model: DiffusionModel, config: LossConfig, clips: list[Clip]) -> dict[str, float]:
+    device, loss_of = next(model.parameters()).device, RestorationLoss(model, config)
+    rng = np.random.default_rng(0)
+    losses = []
+    for clip in clips:
+        crop = _longest_crop(model, clip, 2 * config.edge_frames + 2)
+        if crop is not None:
+            wave = crop[0].to(device)
+            mel = None if crop[1] is None else crop[1].to(device)
+            white = torch.from_numpy(rng.standard_normal(wave.shape, np.float32)).to(device)
+            draws = torch.from_numpy(rng.random((1, DRAWS), np.float32)).to(device)
+            draws[:, 0] = 0  # smoothed, all of them
+            losses.append(float(loss_of(wave, white, draws, mel)))
+    return {"loss_restoration": float(np.mean(losses))} if losses else {}
 
 
 def _levels(model: DiffusionModel) -> list[Tensor]:
