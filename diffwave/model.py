@@ -70,12 +70,18 @@ class SamplingConfig:
     plain ones are known."""
     mel_rounds: int = 0
     """Rounds of :mod:`diffwave.consistency` after the last step; spectral space only."""
+    rounds: dict[str, int] = field(default_factory=dict)
+    """The same for a number of steps, where another number of rounds is better than that."""
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise InputError(f"The number of steps must be at least 1, not {self.steps}.")
-        if self.mel_rounds < 0:
-            raise InputError(f"Rounds of mel agreement are 0 or more, not {self.mel_rounds}.")
+        for rounds in (self.mel_rounds, *self.rounds.values()):
+            if rounds < 0:
+                raise InputError(f"Rounds of mel agreement are 0 or more, not {rounds}.")
+        for steps in self.rounds:
+            if not steps.isdecimal() or int(steps) < 1:
+                raise InputError(f"Rounds are given for a number of steps, not for {steps!r}.")
         get_sampler(self.sampler)
         for steps, angles in self.angles.items():
             falling = all(high > low for high, low in pairwise([*angles, 0]))
@@ -84,6 +90,15 @@ class SamplingConfig:
                     f"The angles for {steps} steps must be as many falling numbers above 0 and "
                     f"not above 1, not {angles}."
                 )
+
+    def rounds_after(self, steps: int) -> int:
+        """Rounds of agreement with the mel after so many network calls."""
+        return self.rounds.get(str(steps), self.mel_rounds)
+
+    @property
+    def most_rounds(self) -> int:
+        """After whatever number of steps."""
+        return max(self.mel_rounds, *self.rounds.values(), 0)
 
 
 @dataclass(frozen=True)
@@ -104,7 +119,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if isinstance(self.network, SpectralNetConfig) != (self.space is not None):
             raise InputError("A spectral network needs a spectral space, and only it does.")
-        if self.sampling.mel_rounds and self.space is None:
+        if self.sampling.most_rounds and self.space is None:
             raise InputError("Rounds of mel agreement are for the spectral space.")
         if self.prior is not None and self.space is not None:
             raise InputError(
@@ -127,7 +142,7 @@ class ModelConfig:
             frame = (self.mel.n_mels, self.mel.hop_length, self.mel.pad_left)
             if (self.space.n_mels, self.space.hop_length, self.space.pad_left) != frame:
                 raise InputError("The frames of the spectral space are not the mel frontend's.")
-            if self.sampling.mel_rounds and self.mel.win_length != self.mel.n_fft:
+            if self.sampling.most_rounds and self.mel.win_length != self.mel.n_fft:
                 raise InputError(
                     f"Rounds of mel agreement need a window as long as the transform, but the "
                     f"mel's win_length is {self.mel.win_length} and its n_fft {self.mel.n_fft}."
@@ -229,12 +244,11 @@ class DiffusionModel(nn.Module):
 
         return denoise
 
-    def decode(self, state: Tensor, mel: Tensor, rounds: int | None = None) -> Tensor:
+    def decode(self, state: Tensor, mel: Tensor, rounds: int = 0) -> Tensor:
         """Samples [B, T * hop_length] of the chain's last state, made to agree with the mel.
 
-        rounds replaces `sampling.mel_rounds`; of :mod:`diffwave.consistency`.
+        `rounds` of :mod:`diffwave.consistency`; a chain on samples has none.
         """
-        rounds = self.config.sampling.mel_rounds if rounds is None else rounds
         space = self.representation
         if not rounds or isinstance(space, WaveformRepresentation):
             return space.decode(state, mel)

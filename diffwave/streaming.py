@@ -90,7 +90,7 @@ def generate(
     """
     hop, device = model.config.mel.hop_length, next(model.parameters()).device
     frames = mel.shape[-1]
-    rounds = model.config.sampling.mel_rounds if rounds is None else rounds
+    rounds = model.config.sampling.rounds_after(len(levels)) if rounds is None else rounds
     for chunk in chunks(frames, chunk_frames, reach(model, len(levels), rounds, restore)):
         piece = mel[..., chunk.first : chunk.last].to(device)
         wave = _generate_piece(

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from signals import speech_like
-from tiny import random_model, spectral_config
+from tiny import random_model, spectral_config, waveform_config
 from torch import Tensor
 
 from diffwave.consistency import MAX_GAIN, agree_with_mel
@@ -160,9 +160,27 @@ def test_a_vocoder_that_has_rounds_obeys_its_mel_better() -> None:
     assert far[1] < 0.5 * far[0]
 
 
+def test_a_number_of_steps_may_have_its_own_rounds() -> None:
+    mel = MelSpectrogram(PRESETS["hifigan"])(torch.from_numpy(speech_like(0.5)))
+    sampling = SamplingConfig(2, mel_rounds=1, rounds={"2": 3, "4": 0})
+    assert [sampling.rounds_after(n) for n in (1, 2, 3, 4)] == [1, 3, 1, 0]
+    assert sampling.most_rounds == 3
+    config = dataclasses.replace(spectral_config(), sampling=sampling)
+    vocoder = Vocoder(random_model(config), "cpu")
+    for steps, rounds in (1, 1), (2, 3), (4, 0):
+        assert vocoder(mel, steps=steps).equal(vocoder(mel, steps=steps, rounds=rounds))
+    assert not vocoder(mel).equal(vocoder(mel, rounds=1))
+
+
 def test_rounds_are_for_the_spectral_space_and_its_own_window() -> None:
     with pytest.raises(InputError, match="0 or more, not -1"):
         SamplingConfig(mel_rounds=-1)
+    with pytest.raises(InputError, match="0 or more, not -2"):
+        SamplingConfig(rounds={"2": -2})
+    with pytest.raises(InputError, match="number of steps, not for 'two'"):
+        SamplingConfig(rounds={"two": 2})
+    with pytest.raises(InputError, match="for the spectral space"):
+        dataclasses.replace(waveform_config(), sampling=SamplingConfig(rounds={"2": 2}))
     config = spectral_config()
     short = dataclasses.replace(config.mel, win_length=800)
     with pytest.raises(InputError, match="win_length"):

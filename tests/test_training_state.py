@@ -191,7 +191,10 @@ def test_the_loss_scale_of_float16_comes_back(tmp_path: Path) -> None:
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.floats(0, 5), min_size=1), st.sampled_from(["pesq", "loss_validation"]))
+@given(
+    st.lists(st.floats(0, 5), min_size=1),
+    st.sampled_from(["pesq", "loss_validation", "loss_restoration"]),
+)
 def test_the_best_is_the_best_of_all(values: list[float], name: str) -> None:
     progress, best = Progress(), max if name == "pesq" else min
     taken = [value for value in values if progress.takes({name: value, "mr_stft": 1.0})]

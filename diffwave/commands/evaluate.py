@@ -92,7 +92,9 @@ def _checkpoint(options: argparse.Namespace, files: list[Path], folder: Path) ->
     vocoder = vocoder_of(options)
     steps = options.steps or vocoder.config.sampling.steps
     sampler = options.sampler or vocoder.config.sampling.sampler
-    rounds = vocoder.config.sampling.mel_rounds if options.rounds is None else options.rounds
+    rounds = options.rounds
+    if rounds is None:
+        rounds = vocoder.config.sampling.rounds_after(steps)
 
     def resynthesise(wave: Tensor) -> Tensor:
         mel = vocoder.mel(wave)

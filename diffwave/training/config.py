@@ -82,7 +82,7 @@ class LossConfig:
     """All angles but the first are shifted by up to this, at random, so that the network stays
     good at every level and other numbers of steps keep working."""
     unrolled_rounds: int = 6
-    """Rounds of mel agreement before the comparison, at most sampling.mel_rounds; every round costs
+    """Rounds of mel agreement before the comparison, at most what sampling has; every round costs
     time, and what a few of them do not mend is what the network should learn."""
     unrolled_each: float = 1.0
     """Weight of every estimate before the last, relative to it: 0 trains this number of steps

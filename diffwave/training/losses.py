@@ -138,7 +138,7 @@ class UnrolledLoss:
 
         estimates: list[Tensor] = []
         ddim(denoise, noise, levels, callback=lambda i, level, x, x_0: estimates.append(x_0))
-        rounds = min(self.config.unrolled_rounds, model.config.sampling.mel_rounds)
+        rounds = min(self.config.unrolled_rounds, model.config.sampling.most_rounds)
         weights = [self.config.unrolled_each] * (len(estimates) - 1) + [1.0]
         losses = [
             weight * self._judge(model.decode(x_0, twice, rounds), wave)

@@ -96,9 +96,9 @@ def _sampling(sampling: SamplingConfig) -> str:
     angles = sampling.angles.get(str(sampling.steps))
     if angles is not None:
         told += f" at the angle{plural} {', '.join(f'{u:g}' for u in angles)}"
-    if sampling.mel_rounds:
-        rounds = "round" if sampling.mel_rounds == 1 else "rounds"
-        told += f", then {sampling.mel_rounds} {rounds} of agreement with the mel"
+    rounds = sampling.rounds_after(sampling.steps)
+    if rounds:
+        told += f", then {rounds} round{'s'[: rounds != 1]} of agreement with the mel"
     return told
 
 
