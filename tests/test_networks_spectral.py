@@ -53,7 +53,7 @@ def as_state(x: Tensor) -> Tensor:
 def test_parameter_count_of_the_default() -> None:
     with torch.device("meta"):
         net = SpectralNet(SpectralNetConfig())
-    c, layers, bins, level, mel = 256, 12, 512, 64, 3 * 80
+    c, layers, bins, level, mel = 192, 8, 512, 64, 3 * 80
     linear = [
         (level, level),
         (level, level),
@@ -64,8 +64,8 @@ def test_parameter_count_of_the_default() -> None:
         *[(level, 3 * c), (3 * c, 2 * c), (2 * c, c)] * layers,
     ]
     count = sum(p.numel() for p in net.parameters())
-    assert count == sum((inputs + 1) * outputs for inputs, outputs in linear) == 10_981_504
-    assert net.receptive_field == 4 * (1 + 2 + 4) + 1
+    assert count == sum((inputs + 1) * outputs for inputs, outputs in linear) == 5_358_464
+    assert net.receptive_field == 2 * (1 + 2 + 4) + 1 + 2 + 1
 
 
 def test_output_is_zero_at_first_but_can_be_learnt() -> None:

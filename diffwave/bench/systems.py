@@ -117,9 +117,7 @@ def _of_vocoder(name: str, what: str, vocoder: Vocoder, steps: int) -> System:
         return next(vocoder.stream(mel, steps=steps, chunk_frames=frames))
 
     mel = vocoder.config.mel
-    return System(
-        name, what, version_of("diffwave"), mel, vocoder.model.network, generate, first_chunk
-    )
+    return System(name, what, version_of("diffwave"), mel, vocoder.model, generate, first_chunk)
 
 
 def _vocos(name: str, checkpoint: str) -> System:

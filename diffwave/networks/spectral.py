@@ -31,9 +31,9 @@ class SpectralNetConfig:
     """Mel bands of the condition."""
     bins: int = 512
     """Complex bins of the state."""
-    channels: int = 256
+    channels: int = 192
     """Width of the trunk; blocks are twice as wide inside."""
-    layers: int = 12
+    layers: int = 8
     """Residual blocks."""
     dilations: tuple[int, ...] = (1, 2, 4)
     """Dilations in frames, repeated over the blocks."""
