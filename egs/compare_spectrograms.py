@@ -1,8 +1,10 @@
-"""A picture of recordings and what the vocoder makes of their mels.
+"""A picture of a recording and what the vocoder makes of its mel.
 
     python egs/compare_spectrograms.py recording.wav picture.png [--steps N] [--checkpoint NAME]
+    python egs/compare_spectrograms.py recording.wav picture.png --blur 1 --kilohertz 4.5
 
-Needs matplotlib.
+With --blur the mel is first smoothed by a Gaussian of so many frames and bands, as a model's
+predictions are, and heard both as it is and restored. Needs matplotlib.
 """
 
 import argparse
@@ -11,10 +13,12 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import torch
 
 from diffwave import Vocoder
 from diffwave.audio import read_audio
 from diffwave.evaluation.pictures import RANGE_DB, common_top, levels_db
+from diffwave.training.restoration import smoothed
 from diffwave.vocoder import DEFAULT
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -23,20 +27,33 @@ parser.add_argument("picture")
 parser.add_argument("--steps", type=int)
 parser.add_argument("--checkpoint", default=DEFAULT)
 parser.add_argument("--seconds", type=float, default=4.0)
+parser.add_argument("--kilohertz", type=float)
+parser.add_argument("--blur", type=float)
 options = parser.parse_args()
 
 vocoder = Vocoder.from_pretrained(options.checkpoint)
 rate = vocoder.sample_rate
 recording, _ = read_audio(options.recording, rate)
-generated = vocoder(vocoder.mel(recording), steps=options.steps)
+mel = vocoder.mel(recording)
 steps = options.steps or vocoder.config.sampling.steps
+waves = {"recording": recording}
+if options.blur is None:
+    waves[f"generated from its mel in {steps} steps"] = vocoder(mel, steps=steps)
+else:
+    deviation = torch.tensor([options.blur])
+    mel = smoothed(mel[None], deviation, deviation)[0]
+    waves[f"generated from its mel, blurred ({options.blur:g} x {options.blur:g})"] = vocoder(
+        mel, steps=steps, restore=False
+    )
+    waves["generated from the blurred mel, restored"] = vocoder(mel, steps=steps)
 
-figure, axes = plt.subplots(2, 1, figsize=(10, 6), sharex=True, layout="constrained")
-titles = ("recording", f"generated from its mel in {steps} steps")
+figure, axes = plt.subplots(
+    len(waves), 1, figsize=(10, 3 * len(waves)), sharex=True, layout="constrained"
+)
 samples = int(options.seconds * rate)
-pictures = [levels_db(wave[:samples], rate) for wave in (recording, generated)]
+pictures = [levels_db(wave[:samples], rate) for wave in waves.values()]
 top = common_top(pictures)
-for axis, levels, title in zip(axes, pictures, titles, strict=True):
+for axis, levels, title in zip(axes, pictures, waves, strict=True):
     image = axis.imshow(
         levels,
         origin="lower",
@@ -48,6 +65,7 @@ for axis, levels, title in zip(axes, pictures, titles, strict=True):
     )
     axis.set_title(title, loc="left")
     axis.set_ylabel("kHz")
+    axis.set_ylim(0, options.kilohertz)
 axes[-1].set_xlabel("seconds")
 figure.colorbar(image, ax=axes, label="dB of full scale", shrink=0.6)
 figure.savefig(options.picture, dpi=90)
