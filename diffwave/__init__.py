@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from diffwave.vocoder import Vocoder
 
 __all__ = ["InputError", "Vocoder", "__version__"]
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 
 def __getattr__(name: str) -> Any:
