@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -66,17 +67,11 @@ def validate(
 
 
 def _denoising(model: DiffusionModel, config: LossConfig, clips: list[Clip]) -> dict[str, float]:
-    device, loss_of = next(model.parameters()).device, DenoisingLoss(model, config)
-    rng = np.random.default_rng(0)
-    levels = _levels(model)
-    losses = []
-    for clip in clips:
-        crop = _longest_crop(model, clip, 2 * loss_of.edge + 1)
-        if crop is not None:
-            wave = crop[0].to(device)
-            mel = None if crop[1] is None else crop[1].to(device)
-            white = torch.from_numpy(rng.standard_normal(wave.shape, np.float32)).to(device)
-            losses.append([float(loss_of(model.network, wave, white, a, mel)) for a in levels])
+    loss_of, levels = DenoisingLoss(model, config), _levels(model)
+    losses = [
+        [float(loss_of(model.network, wave, white, a, mel)) for a in levels]
+        for wave, white, mel in _crops(model, clips, 2 * loss_of.edge + 1)
+    ]
     if not losses:
         return {}
     means = np.mean(losses, axis=0)
@@ -85,19 +80,26 @@ def _denoising(model: DiffusionModel, config: LossConfig, clips: list[Clip]) -> 
 
 
 def _restoration(model: DiffusionModel, config: LossConfig, clips: list[Clip]) -> dict[str, float]:
-    device, loss_of = next(model.parameters()).device, RestorationLoss(model, config)
-    rng = np.random.default_rng(0)
+    loss_of, rng = RestorationLoss(model, config), np.random.default_rng(1)
     losses = []
-    for clip in clips:
-        crop = _longest_crop(model, clip, 2 * config.edge_frames + 2)
-        if crop is not None:
-            wave = crop[0].to(device)
-            mel = None if crop[1] is None else crop[1].to(device)
-            white = torch.from_numpy(rng.standard_normal(wave.shape, np.float32)).to(device)
-            draws = torch.from_numpy(rng.random((1, DRAWS), np.float32)).to(device)
-            draws[:, 0] = 0  # smoothed, all of them
-            losses.append(float(loss_of(wave, white, draws, mel)))
+    for wave, white, mel in _crops(model, clips, 2 * config.edge_frames + 2):
+        draws = torch.from_numpy(rng.random((1, DRAWS), np.float32)).to(wave.device)
+        draws[:, 0] = 0  # smoothed, all of them
+        losses.append(float(loss_of(wave, white, draws, mel)))
     return {"loss_restoration": float(np.mean(losses))} if losses else {}
+
+
+def _crops(
+    model: DiffusionModel, clips: list[Clip], at_least: int
+) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    """Wave, the same white noise every time, and mel if it has one, of every clip's crop."""
+    device, rng = next(model.parameters()).device, np.random.default_rng(0)
+    for clip in clips:
+        crop = _longest_crop(model, clip, at_least)
+        if crop is not None:
+            wave, mel = crop
+            white = torch.from_numpy(rng.standard_normal(wave.shape, np.float32))
+            yield wave.to(device), white.to(device), None if mel is None else mel.to(device)
 
 
 def _levels(model: DiffusionModel) -> list[Tensor]:
