@@ -15,21 +15,21 @@ import dacite
 import torch
 from torch import Tensor, nn
 
-from diffwave import schedule
-from diffwave.consistency import agree_with_mel
-from diffwave.diffusion import v_of, x0_from_eps, x0_from_v
+from diffwave.chain import schedule
+from diffwave.chain.gaussian import v_of, x0_from_eps, x0_from_v
+from diffwave.chain.samplers import Denoise, get_sampler
 from diffwave.errors import InputError
 from diffwave.mel import MelConfig, MelSpectrogram
-from diffwave.networks.restorer import MelRestorer, MelRestorerConfig
+from diffwave.networks.diffwave import WaveformNet, WaveformNetConfig
+from diffwave.networks.enhancer import MelRestorer, MelRestorerConfig
 from diffwave.networks.spectral import SpectralNet, SpectralNetConfig
-from diffwave.networks.waveform import WaveformNet, WaveformNetConfig
-from diffwave.representation import (
+from diffwave.spaces.consistency import agree_with_mel
+from diffwave.spaces.spectral import (
     EnergyPrior,
     SpectralConfig,
     SpectralRepresentation,
     WaveformRepresentation,
 )
-from diffwave.samplers import Denoise, get_sampler
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,12 @@ class SamplingConfig:
     steps: int = 4
     """Network calls per utterance unless the caller says otherwise."""
     sampler: str = "ddim"
-    """A name in `diffwave.samplers.SAMPLERS`."""
+    """A name in `diffwave.chain.samplers.SAMPLERS`."""
     angles: dict[str, list[float]] = field(default_factory=dict)
     """Noise levels for a number of steps, as angles u, noisiest first, where better ones than the
     plain ones are known."""
     mel_rounds: int = 0
-    """Rounds of :mod:`diffwave.consistency` after the last step; spectral space only."""
+    """Rounds of :mod:`diffwave.spaces.consistency` after the last step; spectral space only."""
     rounds: dict[str, int] = field(default_factory=dict)
     """The same for a number of steps, where another number of rounds is better than that."""
 
@@ -247,7 +247,7 @@ class DiffusionModel(nn.Module):
     def decode(self, state: Tensor, mel: Tensor, rounds: int = 0) -> Tensor:
         """Samples [B, T * hop_length] of the chain's last state, made to agree with the mel.
 
-        `rounds` of :mod:`diffwave.consistency`; a chain on samples has none.
+        `rounds` of :mod:`diffwave.spaces.consistency`; a chain on samples has none.
         """
         space = self.representation
         if not rounds or isinstance(space, WaveformRepresentation):

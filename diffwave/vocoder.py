@@ -11,13 +11,13 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from diffwave.chain.samplers import Callback, get_sampler
 from diffwave.checkpoint import CONFIG_FILE, load_checkpoint
 from diffwave.device import choose_device
 from diffwave.errors import InputError
 from diffwave.mel import check_mel
 from diffwave.model import DiffusionModel, ModelConfig
-from diffwave.samplers import Callback, get_sampler
-from diffwave.streaming import CHUNK_FRAMES, generate
+from diffwave.synthesis import CHUNK_FRAMES, generate
 
 DEFAULT = "ljspeech-22k"
 """The bundled checkpoint that is used unless another is named."""
@@ -96,9 +96,9 @@ class Vocoder:
             mel: [n_mels, T] or [B, n_mels, T], NumPy or PyTorch, in the checkpoint's convention.
             steps: network calls; more is slower and, up to a point, better. The checkpoint's own
                 default when None.
-            sampler: a name in `diffwave.samplers.SAMPLERS`; the checkpoint's own when None.
+            sampler: a name in `diffwave.chain.samplers.SAMPLERS`; the checkpoint's own when None.
             seed: same seed, same wave, whatever the batch or the chunks.
-            rounds: of agreement with the mel after the last step (:mod:`diffwave.consistency`),
+            rounds: of agreement with the mel after the last step (:mod:`diffwave.spaces`),
                 each far cheaper than a step; the checkpoint's own number when None.
             restore: give detail back to a mel that was smoothed, as predicted ones are; the mel of
                 a recording passes as it is. Of checkpoints that have a restorer.

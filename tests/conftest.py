@@ -18,9 +18,9 @@ from small_run import Configure, small_config, write_clips
 from tiny import random_model, spectral_config, waveform_config
 
 from diffwave.checkpoint import save_checkpoint
-from diffwave.corpus import envelope
-from diffwave.training.config import TrainConfig
-from diffwave.training.trainer import train
+from diffwave.data import envelope
+from diffwave.train.config import TrainConfig
+from diffwave.train.trainer import train
 from diffwave.vocoder import Vocoder
 
 # Small tensors gain nothing from more threads, and neighbours on the machine lose: the other

@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 from signals import speech_like
 
-from diffwave.evaluation.metrics import METRICS
+from diffwave.eval.metrics import METRICS
 
 RATE = 16000
 NASTY = 'π & "quoted" <img src=x onerror=alert(1)> </script>'

@@ -15,8 +15,8 @@ import torch
 from signals import speech_like
 
 from diffwave.checkpoint import load_checkpoint
-from diffwave.training.config import TrainConfig
-from diffwave.training.settings import read_config
+from diffwave.train.config import TrainConfig
+from diffwave.train.settings import read_config
 
 SMALL = {
     "data.validation": "[held*]",

@@ -10,7 +10,7 @@ from bench_result import BF16, CENTRE, made_up
 
 from diffwave.bench.result import METHOD, Quality, Result, read_quality
 from diffwave.errors import InputError
-from diffwave.evaluation.report import Report
+from diffwave.eval.report import Report
 
 
 def test_ratios_are_of_medians_within_a_setting() -> None:

@@ -23,9 +23,9 @@ def test_a_wrong_key_is_named_before_any_work(capsys: pytest.CaptureFixture[str]
 def test_a_missing_package_is_told(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in [name for name in sys.modules if name.startswith("diffwave.training.trainer")]:
+    for name in [name for name in sys.modules if name.startswith("diffwave.train.trainer")]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delitem(sys.modules, "diffwave.training.logbook", raising=False)
+    monkeypatch.delitem(sys.modules, "diffwave.train.logbook", raising=False)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     assert cli.main(["train"]) == 2
     one_line(capsys, "pip install 'diffwave[train]'")

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from diffwave.errors import InputError
 from diffwave.mel import MelSpectrogram
-from diffwave.mel_check import check_mel
-from diffwave.mel_config import PRESETS
+from diffwave.mel.check import check_mel
+from diffwave.mel.config import PRESETS
 
 HIFIGAN = PRESETS["hifigan"]
 EIGHTY = [name for name, config in PRESETS.items() if config.n_mels == 80]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffwave.errors import InputError
-from diffwave.mel_config import PRESETS, MelConfig, mel_config, preset
+from diffwave.mel.config import PRESETS, MelConfig, mel_config, preset
 
 HIFIGAN = PRESETS["hifigan"]
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from diffwave.errors import InputError
-from diffwave.mel_files import MEL_SUFFIXES, read_mel, write_mel
+from diffwave.mel.files import MEL_SUFFIXES, read_mel, write_mel
 
 MEL = np.random.default_rng(0).normal(-5, 2, (80, 30)).astype(np.float32)
 TENSOR = torch.from_numpy(MEL)

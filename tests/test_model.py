@@ -20,16 +20,16 @@ from tiny import (
     waveform_config,
 )
 
-from diffwave import schedule
-from diffwave.diffusion import q_sample, v_of, x0_from_eps, x0_from_v
+from diffwave.chain import schedule
+from diffwave.chain.gaussian import q_sample, v_of, x0_from_eps, x0_from_v
+from diffwave.chain.samplers import ancestral, ddim
 from diffwave.errors import InputError
 from diffwave.mel import preset
 from diffwave.model import DiffusionConfig, DiffusionModel, ModelConfig, SamplingConfig
-from diffwave.networks.restorer import MelRestorerConfig
+from diffwave.networks.diffwave import WaveformNetConfig
+from diffwave.networks.enhancer import MelRestorerConfig
 from diffwave.networks.spectral import SpectralNetConfig
-from diffwave.networks.waveform import WaveformNetConfig
-from diffwave.representation import EnergyPrior, SpectralConfig
-from diffwave.samplers import ancestral, ddim
+from diffwave.spaces.spectral import EnergyPrior, SpectralConfig
 
 CONFIGS = {
     "spectral": spectral_config(),

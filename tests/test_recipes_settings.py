@@ -9,12 +9,12 @@ import soundfile
 import torch
 from signals import speech_like
 
+from diffwave.chain.schedule import NAMED, alpha_bars
 from diffwave.checkpoint import load_config
-from diffwave.corpus import envelope
-from diffwave.schedule import NAMED, alpha_bars
-from diffwave.training.config import TrainConfig
-from diffwave.training.settings import read_config
-from diffwave.training.trainer import train
+from diffwave.data import envelope
+from diffwave.train.config import TrainConfig
+from diffwave.train.settings import read_config
+from diffwave.train.trainer import train
 from diffwave.vocoder import Vocoder
 
 RECIPES = Path(__file__).parent.parent / "recipes"

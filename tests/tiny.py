@@ -7,13 +7,13 @@ import dataclasses
 import torch
 from signals import speech_like
 
+from diffwave.chain.schedule import NAMED, alpha_bars, angle
 from diffwave.mel import MelSpectrogram, preset
 from diffwave.model import DiffusionConfig, DiffusionModel, ModelConfig, SamplingConfig
-from diffwave.networks.restorer import MelRestorerConfig
+from diffwave.networks.diffwave import WaveformNetConfig
+from diffwave.networks.enhancer import MelRestorerConfig
 from diffwave.networks.spectral import SpectralNetConfig
-from diffwave.networks.waveform import WaveformNetConfig
-from diffwave.representation import SpectralConfig
-from diffwave.schedule import NAMED, alpha_bars, angle
+from diffwave.spaces.spectral import SpectralConfig
 
 HOP = 256
 FAST = angle(alpha_bars(NAMED["diffwave-base-fast"])).flip(0).tolist()

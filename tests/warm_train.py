@@ -13,8 +13,8 @@ import sys
 
 from diffwave import cli
 from diffwave.commands import train as command
-from diffwave.corpus import envelope
-from diffwave.training import profile, trainer
+from diffwave.data import envelope
+from diffwave.train import profile, trainer
 
 assert command and profile and trainer  # loaded here, so that the children need not
 envelope.BATCHES = 2

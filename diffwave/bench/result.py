@@ -143,7 +143,7 @@ def read_quality(path: str | os.PathLike[str], system: str, metric: str = "pesq"
     Args:
         path: JSON, of one system under whatever name, or of several, by name.
         system: the name to look for among several.
-        metric: a name in `diffwave.evaluation.metrics.METRICS`.
+        metric: a name in `diffwave.eval.metrics.METRICS`.
 
     Raises:
         InputError: no such file or score.

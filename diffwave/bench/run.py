@@ -30,7 +30,7 @@ from diffwave.bench.plan import Cell, Effort, Setting, plan
 from diffwave.bench.process import ProcessCost, command, run_process
 from diffwave.bench.result import Cost, LeftOut, Result, Timing
 from diffwave.bench.systems import System
-from diffwave.evaluation.libraries import version_of
+from diffwave.eval.libraries import version_of
 from diffwave.mel import MelSpectrogram
 
 CHUNK_SECONDS = 0.5

@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from diffwave.chain.schedule import NAMED, alpha_bars, angle
 from diffwave.errors import InputError
-from diffwave.evaluation.libraries import version_of
+from diffwave.eval.libraries import version_of
 from diffwave.mel import MelConfig, preset
 from diffwave.model import DiffusionConfig, DiffusionModel, ModelConfig, SamplingConfig
-from diffwave.networks.waveform import WaveformNetConfig
-from diffwave.schedule import NAMED, alpha_bars, angle
+from diffwave.networks.diffwave import WaveformNetConfig
 from diffwave.vocoder import DEFAULT, Vocoder
 
 SEED = 0

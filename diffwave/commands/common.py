@@ -6,7 +6,7 @@ import argparse
 
 import torch
 
-from diffwave.samplers import get_sampler
+from diffwave.chain.samplers import get_sampler
 from diffwave.vocoder import DEFAULT, Vocoder
 
 

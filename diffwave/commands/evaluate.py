@@ -13,11 +13,11 @@ from tqdm import tqdm
 
 from diffwave.commands.common import vocoder_of
 from diffwave.errors import InputError
-from diffwave.evaluation.comparison import Comparison, common_sentences
-from diffwave.evaluation.metrics import METRICS, choose_metrics
-from diffwave.evaluation.pairs import audio_files, folder_pairs, listed, resynthesis_pairs
-from diffwave.evaluation.report import METHOD, Report
-from diffwave.evaluation.scoring import System, evaluate_systems
+from diffwave.eval.comparison import Comparison, common_sentences
+from diffwave.eval.metrics import METRICS, choose_metrics
+from diffwave.eval.pairs import audio_files, folder_pairs, listed, resynthesis_pairs
+from diffwave.eval.report import METHOD, Report
+from diffwave.eval.scoring import System, evaluate_systems
 from diffwave.files import write_error
 from diffwave.vocoder import DEFAULT
 
@@ -119,7 +119,7 @@ def _write_page(
     options: argparse.Namespace, reports: dict[str, Report], result: Report | Comparison
 ) -> Path:
     # Imported here: scores alone need no pictures.
-    from diffwave.evaluation.page import write_page
+    from diffwave.listening.page import write_page
 
     references = {
         sentence: file

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from diffwave.files import read_json
-from diffwave.training.settings import missing_package
+from diffwave.train.settings import missing_package
 
 
 def run(options: argparse.Namespace) -> int:
@@ -17,7 +17,7 @@ def run(options: argparse.Namespace) -> int:
             written to.
     """
     try:
-        from diffwave.training.export import export_run
+        from diffwave.train.export import export_run
     except ImportError as error:
         raise missing_package(error) from None
     progress = export_run(

@@ -6,7 +6,7 @@ import argparse
 
 from diffwave.audio import read_audio
 from diffwave.mel import MelSpectrogram, preset
-from diffwave.mel_files import write_mel
+from diffwave.mel.files import write_mel
 
 
 def run(options: argparse.Namespace) -> int:

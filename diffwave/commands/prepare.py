@@ -7,10 +7,10 @@ import os
 import sys
 from pathlib import Path
 
-from diffwave.corpus.prepare import prepare
-from diffwave.corpus.shards import is_prepared, open_prepared
+from diffwave.data.prepare import prepare
+from diffwave.data.shards import is_prepared, open_prepared
 from diffwave.errors import InputError
-from diffwave.training.settings import read_config
+from diffwave.train.settings import read_config
 
 TOLD = 10  # rejected files that are named on the screen; all are in the report
 

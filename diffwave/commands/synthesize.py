@@ -15,7 +15,7 @@ from diffwave.commands.common import vocoder_of
 from diffwave.errors import InputError
 from diffwave.files import write_error
 from diffwave.mel import check_mel
-from diffwave.mel_files import MEL_SUFFIXES, read_mel
+from diffwave.mel.files import MEL_SUFFIXES, read_mel
 from diffwave.vocoder import Vocoder
 
 SUBTYPE_OF_BITS = {"16": "PCM_16", "24": "PCM_24", "float": "FLOAT"}

@@ -6,7 +6,7 @@ import argparse
 import logging
 import os
 
-from diffwave.training.settings import missing_package, read_config
+from diffwave.train.settings import missing_package, read_config
 
 
 def run(options: argparse.Namespace) -> int:
@@ -18,8 +18,8 @@ def run(options: argparse.Namespace) -> int:
     config = read_config(options.config, options.set)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        from diffwave.training.profile import profile
-        from diffwave.training.trainer import train
+        from diffwave.train.profile import profile
+        from diffwave.train.trainer import train
     except ImportError as error:
         raise missing_package(error) from None
     if options.profile:

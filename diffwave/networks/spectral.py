@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffwave.errors import InputError
-from diffwave.networks.taps import three_taps
+from diffwave.networks.layers import three_taps
 
 
 @dataclass(frozen=True)

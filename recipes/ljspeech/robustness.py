@@ -23,8 +23,8 @@ from tqdm import tqdm
 
 from diffwave import Vocoder
 from diffwave.audio import AUDIO_SUFFIXES, read_audio
-from diffwave.evaluation.metrics import METRICS
-from diffwave.training.restoration import smoothed
+from diffwave.eval.metrics import METRICS
+from diffwave.train.restoration import smoothed
 
 SCORES = ("pesq", "distillmos", "mr_stft", "voicing_f1", "pause_level_db", "loudness_db")
 

@@ -13,8 +13,8 @@ import torch
 
 from diffwave import Vocoder
 from diffwave.audio import write_audio
+from diffwave.chain.noise import white_noise
 from diffwave.mel import check_mel
-from diffwave.noise import white_noise
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("mels", type=Path)

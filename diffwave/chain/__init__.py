@@ -1,0 +1,1 @@
+"""The Gaussian chain: schedules, closed form, posterior, bound, samplers, addressed noise."""

@@ -1,0 +1,139 @@
+"""The Gaussian chain: forward process, posterior, reverse step, variational bound.
+
+Pure functions of tensors (notation in :mod:`diffwave.chain.schedule`). Every level is given by its
+alpha_bar, a float64 scalar or a tensor that broadcasts against the state; arithmetic on levels is
+float64 and the result has the state's dtype. References are to Ho et al. 2020 (arXiv 2006.11239).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def q_mean_variance(x_0: Tensor, alpha_bar: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of q(x_t | x_0) = N(sqrt(alpha_bar) x_0, 1 - alpha_bar) (eq. 4)."""
+    alpha_bar = _level(alpha_bar)
+    return alpha_bar.sqrt().to(x_0) * x_0, (1 - alpha_bar).to(x_0)
+
+
+def q_sample(x_0: Tensor, alpha_bar: Tensor, eps: Tensor) -> Tensor:
+    """x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps: any level of the chain in one step."""
+    alpha_bar = _level(alpha_bar)
+    return alpha_bar.sqrt().to(x_0) * x_0 + (1 - alpha_bar).sqrt().to(x_0) * eps
+
+
+def q_step(x: Tensor, beta: Tensor, eps: Tensor) -> Tensor:
+    """One step of the chain, x_t = sqrt(1 - beta_t) x_{t-1} + sqrt(beta_t) eps (eq. 2)."""
+    beta = _level(beta)
+    return (1 - beta).sqrt().to(x) * x + beta.sqrt().to(x) * eps
+
+
+def q_posterior_mean_variance(
+    x_0: Tensor, x_t: Tensor, alpha_bar: Tensor, alpha_bar_before: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Mean and variance of q(x_{t-1} | x_t, x_0) (eqs. 6 and 7).
+
+    mean = sqrt(alpha_bar_{t-1}) beta_t / (1 - alpha_bar_t) x_0
+         + sqrt(1 - beta_t) (1 - alpha_bar_{t-1}) / (1 - alpha_bar_t) x_t
+    variance = beta_t (1 - alpha_bar_{t-1}) / (1 - alpha_bar_t)
+
+    The two levels need not be neighbours in the trained chain: beta_t = 1 - alpha_bar_t /
+    alpha_bar_{t-1} is that of the step between them. alpha_bar_{t-1} = 1 gives (x_0, 0).
+    """
+    bar, before = _level(alpha_bar), _level(alpha_bar_before)
+    beta = 1 - bar / before
+    of_x_0 = before.sqrt() * beta / (1 - bar)
+    of_x_t = (1 - beta).sqrt() * (1 - before) / (1 - bar)
+    return of_x_0.to(x_t) * x_0 + of_x_t.to(x_t) * x_t, (beta * (1 - before) / (1 - bar)).to(x_t)
+
+
+def p_mean_variance(
+    eps: Tensor, x_t: Tensor, alpha_bar: Tensor, alpha_bar_before: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Mean and variance of the reverse step p(x_{t-1} | x_t) given the network's eps (eq. 11).
+
+    The posterior at the x_0 that the predicted eps implies; its variance is the posterior's.
+    """
+    x_0 = x0_from_eps(x_t, eps, alpha_bar)
+    return q_posterior_mean_variance(x_0, x_t, alpha_bar, alpha_bar_before)
+
+
+def x0_from_eps(x_t: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
+    """x_0 = (x_t - sigma eps) / alpha; alpha = sqrt(alpha_bar), sigma = sqrt(1 - alpha_bar)."""
+    bar = _level(alpha_bar)
+    return (x_t - (1 - bar).sqrt().to(x_t) * eps) / bar.sqrt().to(x_t)
+
+
+def eps_from_x0(x_t: Tensor, x_0: Tensor, alpha_bar: Tensor) -> Tensor:
+    """eps = (x_t - alpha x_0) / sigma."""
+    bar = _level(alpha_bar)
+    return (x_t - bar.sqrt().to(x_t) * x_0) / (1 - bar).sqrt().to(x_t)
+
+
+def v_of(x_0: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
+    """v = alpha eps - sigma x_0 (Salimans and Ho 2022, arXiv 2202.00512, section 4)."""
+    bar = _level(alpha_bar)
+    return bar.sqrt().to(x_0) * eps - (1 - bar).sqrt().to(x_0) * x_0
+
+
+def x0_from_v(x_t: Tensor, v: Tensor, alpha_bar: Tensor) -> Tensor:
+    """x_0 = alpha x_t - sigma v; finite at every level, pure noise included."""
+    bar = _level(alpha_bar)
+    return bar.sqrt().to(x_t) * x_t - (1 - bar).sqrt().to(x_t) * v
+
+
+def eps_from_v(x_t: Tensor, v: Tensor, alpha_bar: Tensor) -> Tensor:
+    """eps = sigma x_t + alpha v."""
+    bar = _level(alpha_bar)
+    return (1 - bar).sqrt().to(x_t) * x_t + bar.sqrt().to(x_t) * v
+
+
+def normal_kl(mean_1: Tensor, variance_1: Tensor, mean_2: Tensor, variance_2: Tensor) -> Tensor:
+    """KL(N(mean_1, variance_1) || N(mean_2, variance_2)) per element, in nats."""
+    ratio = variance_1 / variance_2
+    return 0.5 * (ratio - 1 - torch.log(ratio) + (mean_1 - mean_2).square() / variance_2)
+
+
+def vlb_terms(x_0: Tensor, eps: Tensor, predicted: Tensor, alpha_bar: Tensor) -> Tensor:
+    """Terms L_1 .. L_T and L_T+1 of the variational bound of one x_0, in nats summed over x_0.
+
+    L_t = KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)) for t >= 2; L_1 is the negative
+    log-likelihood of x_0 under p(x_0 | x_1) with variance beta_1; the last is the prior's
+    KL(q(x_T | x_0) || N(0, I)) (eq. 5).
+
+    Args:
+        x_0: one state, any shape.
+        eps: the noise that made x_t = q_sample(x_0, alpha_bar_t, eps_t), [T, *x_0.shape].
+        predicted: the network's eps at every t, [T, *x_0.shape].
+        alpha_bar: [T], above 0: no eps tells x_0 from pure noise.
+
+    Returns:
+        [T + 1], float64; its sum bounds -log p(x_0).
+    """
+    x_0, bar = x_0.double(), _level(alpha_bar)
+    before = torch.cat((torch.ones(1, dtype=torch.float64), bar[:-1]))
+    terms = []
+    for t in range(len(bar)):
+        x_t = q_sample(x_0, bar[t], eps[t].double())
+        mean_p, _ = p_mean_variance(predicted[t].double(), x_t, bar[t], before[t])
+        if t == 0:
+            variance = 1 - bar[0]
+            surprise = (x_0 - mean_p).square() / variance + torch.log(2 * math.pi * variance)
+            terms.append(0.5 * surprise.sum())
+        else:
+            mean_q, variance = q_posterior_mean_variance(x_0, x_t, bar[t], before[t])
+            terms.append(normal_kl(mean_q, variance, mean_p, variance).sum())
+    mean, variance = q_mean_variance(x_0, bar[-1])
+    one = torch.ones((), dtype=torch.float64)
+    terms.append(normal_kl(mean, variance, 0 * one, one).expand_as(x_0).sum())
+    return torch.stack(terms)
+
+
+def _level(value: Tensor | float) -> Tensor:
+    """A level as float64 on the CPU: not every device has float64 (Apple's has not)."""
+    if isinstance(value, Tensor):
+        value = value.cpu()
+    return torch.as_tensor(value, dtype=torch.float64)

@@ -1,0 +1,163 @@
+"""The clips of a corpus: of a folder of audio, read into memory, or of a prepared one, mapped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from diffwave.audio import AUDIO_SUFFIXES, read_audio
+from diffwave.data.config import DataConfig
+from diffwave.data.pairs import MelFolder, told_differences
+from diffwave.data.shards import VALIDATION, is_prepared, open_prepared
+from diffwave.errors import InputError
+from diffwave.mel import MelConfig
+
+
+@dataclass
+class Clip:
+    """One recording."""
+
+    name: str
+    samples: NDArray[np.int16]
+    """[L], in memory or a read-only view of a mapped file."""
+    mel: NDArray[np.float32] | None = None
+    """[n_mels, T] of the L = T * hop_length samples, of whoever made it; None: the recording's
+    own is meant."""
+
+    def wave(self) -> Tensor:
+        """Samples in -1 .. 1, float32, [L]."""
+        return torch.from_numpy(self.samples.astype(np.float32) / 32768)
+
+
+@dataclass
+class Corpus:
+    """Training and validation clips, and the files that could not be used, with the reason."""
+
+    train: list[Clip]
+    validation: list[Clip]
+    rejected: list[str]
+    sample_rate: int
+    notes: list[str] = field(default_factory=list)
+    """Other things to be told, a sentence each."""
+
+    @property
+    def hours(self) -> float:
+        """Hours of audio to train on."""
+        return sum(len(clip.samples) for clip in self.train) / self.sample_rate / 3600
+
+
+def load_corpus(config: DataConfig, mel: MelConfig, shortest: int, progress: bool = True) -> Corpus:
+    """The clips of `config.folder`: every audio file below it, or what was prepared in it.
+
+    Audio is resampled and kept in memory as 16-bit samples; a prepared corpus is mapped, so that
+    memory does not grow with it. Clips get the mels of `config.mel_folder`, or of the prepared
+    corpus.
+
+    Args:
+        config: folders and validation patterns; without patterns a prepared corpus is split as it
+            was prepared, and all of a folder of audio is for training.
+        mel: convention of the mels, and the sample rate.
+        shortest: samples a training clip must have.
+        progress: whether to show a bar.
+
+    Raises:
+        InputError: when there is no folder, no audio in it, nothing in it to train on, or a corpus
+            that was prepared for another sample rate or other mels.
+    """
+    folder = Path(config.folder)
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {str(folder)!r} to train on; set data.folder.")
+    if is_prepared(folder):
+        corpus, count = _mapped(config, mel, shortest)
+    else:
+        corpus, count = _read(config, mel, shortest, progress)
+    if not corpus.train:
+        why = f"; for example: {corpus.rejected[0]}" if corpus.rejected else "; all are validation."
+        raise InputError(f"None of the {count} below {folder} can be trained on{why}")
+    return corpus
+
+
+def audio_paths(folder: Path) -> list[Path]:
+    """Every audio file below a folder, sorted; InputError if there is none."""
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+    if not paths:
+        raise InputError(f"There is no audio ({', '.join(AUDIO_SUFFIXES)}) below {folder}.")
+    return paths
+
+
+def sixteen_bit(wave: NDArray[np.float32]) -> NDArray[np.int16]:
+    """Samples -1 .. 1, what lies beyond clipped, as 16-bit integers."""
+    return np.clip(np.rint(wave * 32768), -32768, 32767).astype(np.int16)
+
+
+def matches(file: str, patterns: list[str]) -> bool:
+    """Whether the name of a file is one that the patterns hold out."""
+    return any(fnmatch(Path(file).name, pattern) for pattern in patterns)
+
+
+def _add(corpus: Corpus, clip: Clip, name: object, held_out: bool, shortest: int) -> None:
+    """Put a clip where it belongs; `name` is what it is called if that is nowhere."""
+    if held_out:
+        corpus.validation.append(clip)
+    elif len(clip.samples) < shortest:
+        corpus.rejected.append(f"{name} is shorter than a crop of {shortest} samples.")
+    else:
+        corpus.train.append(clip)
+
+
+def _read(config: DataConfig, mel: MelConfig, shortest: int, progress: bool) -> tuple[Corpus, str]:
+    """A folder of audio, and what there was, in words."""
+    folder = Path(config.folder)
+    paths = audio_paths(folder)
+    mels = MelFolder(config.mel_folder, mel, config.mel_tolerance) if config.mel_folder else None
+    corpus = Corpus([], [], [], mel.sample_rate)
+    differences = []
+    for path in tqdm(paths, desc="reading audio", unit="clip", disable=not progress):
+        try:
+            wave, _ = read_audio(path, mel.sample_rate)
+            clip = Clip(path.stem, sixteen_bit(wave.numpy()))
+            if mels is not None:
+                relative = path.relative_to(folder)
+                clip.samples, clip.mel, difference = mels.pair(relative, clip.samples)
+                differences.append(difference)
+        except InputError as error:
+            corpus.rejected.append(str(error))
+            continue
+        _add(corpus, clip, path, matches(path.name, config.validation), shortest)
+    corpus.notes += told_differences(differences)
+    return corpus, f"{len(paths)} audio files"
+
+
+def _mapped(config: DataConfig, mel: MelConfig, shortest: int) -> tuple[Corpus, str]:
+    """A prepared corpus, and what there was, in words."""
+    prepared = open_prepared(Path(config.folder))
+    paired = any(entry.mel_shard >= 0 for entry in prepared.entries)
+    if prepared.mel.sample_rate != mel.sample_rate:
+        raise InputError(
+            f"{config.folder} was prepared at {prepared.mel.sample_rate} Hz, but the mels are of "
+            f"{mel.sample_rate} Hz; prepare it again."
+        )
+    if paired and prepared.mel != mel:
+        raise InputError(
+            f"{config.folder} was prepared with mels of the convention {prepared.mel.name!r}, not "
+            f"{mel.name!r}; prepare it again."
+        )
+    if config.mel_folder and not paired:
+        raise InputError(
+            f"{config.folder} was prepared without mels; prepare it again with data.mel_folder."
+        )
+    corpus = Corpus([], [], [], mel.sample_rate)
+    for entry in prepared.entries:
+        clip = Clip(entry.name, prepared.samples(entry), prepared.mel_of(entry))
+        held_out = entry.split == VALIDATION
+        if config.validation:
+            held_out = matches(entry.file, config.validation)
+        _add(corpus, clip, clip.name, held_out, shortest)
+    return corpus, f"{len(prepared.entries)} clips"

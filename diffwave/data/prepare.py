@@ -1,0 +1,257 @@
+"""A folder of recordings to a prepared corpus: judged, resampled, cut, split, on disk."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from diffwave.data.config import DataConfig
+from diffwave.data.crops import Crops, Framing
+from diffwave.data.data import Clip, audio_paths, matches
+from diffwave.data.envelope import envelope_path, fitted_representation, save_envelope
+from diffwave.data.pairs import MelFolder, told_differences
+from diffwave.data.recording import Recording, take
+from diffwave.data.report import CorpusReport
+from diffwave.data.shards import (
+    INDEX,
+    TRAIN,
+    VALIDATION,
+    Entry,
+    Prepared,
+    ShardWriter,
+    is_prepared,
+    open_prepared,
+    stored_file,
+)
+from diffwave.errors import InputError
+from diffwave.files import atomic_folder, write_error
+from diffwave.mel import MelConfig
+from diffwave.model import ModelConfig
+
+LARGE = 1 << 24
+"""Bytes from which on a file is worked on by one thread at a time: an hour takes 2 GB of memory."""
+LEAST_VALIDATION = 4
+"""Clips held out when no patterns say which, if they are no more than a quarter."""
+
+
+def prepare(
+    audio: Path,
+    target: Path,
+    data: DataConfig,
+    model: ModelConfig,
+    jobs: int = 1,
+    force: bool = False,
+    progress: bool = True,
+) -> CorpusReport | None:
+    """Make a prepared corpus of a folder of audio; whole, or not at all.
+
+    A file that cannot be used is left out and named in the report. The result depends on the files
+    and the settings, and not on `jobs`.
+
+    Args:
+        audio: searched for .wav, .flac, .ogg and .mp3, subfolders included.
+        target: the folder to make.
+        data: `folder` is not read.
+        model: its mel says what is stored, its space what the envelope is of.
+        jobs: files that are worked on at a time.
+        force: whether to replace a corpus made of other audio, or with other settings.
+        progress: whether to show a bar.
+
+    Returns:
+        what became of the files; None if the folder holds the same already.
+
+    Raises:
+        InputError: no audio, none that can be used, none long enough for a crop, or a target that
+            holds something else.
+    """
+    if not audio.is_dir():
+        raise InputError(f"There is no folder {str(audio)!r} of audio.")
+    paths = audio_paths(audio)
+    mel = model.mel
+    mels = MelFolder(data.mel_folder, mel, data.mel_tolerance) if data.mel_folder else None
+    source = _digest(audio, paths, mels, data, mel)
+    if _is_there(target, source, force):
+        return None
+    report = CorpusReport(mel.sample_rate, settings=dataclasses.asdict(data.prepare))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(target, error) from None
+    with atomic_folder(target) as folder:
+        (folder / "data").mkdir()
+        large = threading.Lock()
+
+        def work(path: Path) -> Recording:
+            file, size, _ = _file_state(path, audio)
+            with large if size > LARGE else nullcontext():
+                return take(path, file, mel.sample_rate, data.prepare, mels)
+
+        with tqdm(total=len(paths), desc="preparing", unit="file", disable=not progress) as bar:
+            done = _in_order(work, paths, jobs)
+            prepared = Prepared(folder, mel, source, *_write(folder, done, report, bar))
+        if not prepared.entries:
+            example = next(iter(report.rejected.values())).sentence
+            raise InputError(
+                f"None of the {len(paths)} audio files below {audio} can be used "
+                f"({report.rejected_by_kind()}); for example: {example}"
+            )
+        prepared.entries = split(prepared.entries, data)
+        shortest = Framing(model).samples(data.crop_frames)
+        _check_lengths(prepared, shortest, report)
+        _store_envelope(prepared, data, model, shortest)
+        prepared.save()
+        report.count_clips(prepared.entries)
+        report.save(folder)
+    return report
+
+
+def split(entries: list[Entry], data: DataConfig) -> list[Entry]:
+    """The clips with some of them held out for validation.
+
+    Those whose recording matches `data.validation`; without patterns `data.prepare`'s share of
+    them, at least `LEAST_VALIDATION` but at most a quarter, which are the first in the order of the
+    digests of their names: nothing but names decides, and a clip that is added moves few others.
+    """
+    if data.validation:
+        held_out = {entry.name for entry in entries if matches(entry.file, data.validation)}
+    else:
+        share = math.ceil(data.prepare.validation_share * len(entries))
+        count = min(max(LEAST_VALIDATION, share), len(entries) // 4) if share else 0
+        names = sorted((entry.name for entry in entries), key=_name_digest)
+        held_out = set(names[:count])
+    return [
+        dataclasses.replace(entry, split=VALIDATION if entry.name in held_out else TRAIN)
+        for entry in entries
+    ]
+
+
+def _name_digest(name: str) -> str:
+    return hashlib.sha256(os.fsencode(name)).hexdigest()
+
+
+def _digest(
+    audio: Path, paths: list[Path], mels: MelFolder | None, data: DataConfig, mel: MelConfig
+) -> str:
+    """Of everything that the clips depend on; files count by name, size and time of change."""
+    made_from: dict[str, Any] = {
+        "sample_rate": mel.sample_rate,
+        "prepare": dataclasses.asdict(data.prepare),
+        "validation": data.validation,
+        "audio": [_file_state(path, audio) for path in paths],
+    }
+    if mels is not None:
+        found = sorted({path for alike in mels.paths.values() for path in alike})
+        made_from["mels"] = [_file_state(path, mels.folder) for path in found]
+        made_from |= {"mel": mel.to_dict(), "tolerance": mels.tolerance}
+    return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+
+
+def _file_state(path: Path, folder: Path) -> tuple[str, int, int]:
+    name = path.relative_to(folder).as_posix()
+    try:
+        state = path.stat()
+    except OSError:  # a link to nothing; reading it says so
+        return name, 0, 0
+    return name, state.st_size, state.st_mtime_ns
+
+
+def _is_there(target: Path, source: str, force: bool) -> bool:
+    """Whether the target holds the corpus already; InputError if it holds something else."""
+    if is_prepared(target):
+        if force:
+            return False
+        if open_prepared(target).source == source:
+            return True
+        raise InputError(
+            f"{target} holds a corpus of other audio, or with other settings; --force replaces it."
+        )
+    if target.is_dir() and any(target.iterdir()):
+        raise InputError(f"{target} is not empty, and holds no prepared corpus ({INDEX}).")
+    return False
+
+
+def _in_order(
+    work: Callable[[Path], Recording], paths: Iterable[Path], jobs: int
+) -> Iterator[Recording]:
+    """What `work` makes of each path, in their order, `jobs` at a time and few ahead.
+
+    Threads serve: decoding and resampling, which take the time, run outside Python's lock.
+    """
+    waiting: deque[Future[Recording]] = deque()
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        for path in paths:
+            waiting.append(pool.submit(work, path))
+            if len(waiting) > jobs:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _write(
+    folder: Path, recordings: Iterable[Recording], report: CorpusReport, bar: tqdm
+) -> tuple[dict[str, Any], list[Entry]]:
+    """Write the clips; returns the shards and where each clip is, all of them for training yet."""
+    entries, differences = [], []
+    with (
+        ShardWriter(folder / "data", "samples") as samples,
+        ShardWriter(folder / "data", "mels") as mels,
+    ):
+        for recording in recordings:
+            report.add(recording)
+            stem = os.path.splitext(recording.file)[0]
+            for number, clip in enumerate(recording.clips, 1):
+                name = stem if len(recording.clips) == 1 else f"{stem}_{number:04d}"
+                entry = Entry(name, recording.file, TRAIN, *samples.append(clip), len(clip))
+                if recording.mel is not None:
+                    shard, start = mels.append(recording.mel.T)
+                    entry = dataclasses.replace(entry, mel_shard=shard, mel_start=start)
+                    differences.append(recording.mel_difference)
+                entries.append(entry)
+            bar.set_postfix_str(f"{len(report.rejected)} rejected", refresh=False)
+            bar.update()
+    report.notes += told_differences(differences)
+    return samples.files | mels.files, entries
+
+
+def _check_lengths(prepared: Prepared, shortest: int, report: CorpusReport) -> None:
+    """Note the training clips shorter than a crop; InputError if all are."""
+    lengths = [entry.length for entry in prepared.entries if entry.split == TRAIN]
+    short = sum(length < shortest for length in lengths)
+    crop = f"a crop of data.crop_frames ({shortest / prepared.mel.sample_rate:.2f} s)"
+    if short == len(lengths):
+        why = f"all {short} clips are shorter than {crop}" if short else "all are validation"
+        raise InputError(f"There is nothing to train on: {why}.")
+    if short:
+        report.notes.append(f"{short} of the training clips are shorter than {crop}, and unused")
+
+
+def _store_envelope(
+    prepared: Prepared, data: DataConfig, model: ModelConfig, shortest: int
+) -> None:
+    """Fit the envelope as a run with these settings would, and add it to the corpus."""
+    if model.space is None:
+        return
+    clips = [
+        Clip(entry.name, prepared.samples(entry), prepared.mel_of(entry))
+        for entry in prepared.entries
+        if entry.split == TRAIN and entry.length >= shortest
+    ]
+    crops = Crops(clips, model, data, seed=0)
+    path = envelope_path(prepared.folder)
+    save_envelope(path, fitted_representation(model.space, prepared.mel, crops), prepared.mel)
+    prepared.files[path.name] = stored_file(path)

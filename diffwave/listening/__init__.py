@@ -1,0 +1,1 @@
+"""A page to hear, see and judge vocoders in a browser."""

@@ -1,0 +1,244 @@
+"""The listening page: a folder to open in a browser, where systems are heard, seen and judged.
+
+The folder needs no server and no network. `index.html` loads its scripts and style from `assets/`,
+what is known of the systems from `data.js`, the pictures from `pictures/`, and the audio from
+`audio/N.js`, one script for sentence N that holds all its waves as FLAC in base64: a page opened
+from the disk may run scripts, but not read files. So the browser never asks for the audio of one
+system, and the blind tests can hide from page, network log and file names which one is heard.
+
+Every wave is at its reference's sample rate, shifted by the delay that scoring undoes (`align`) and
+cut, or continued with silence, to the reference's length: one may switch between them while they
+play, and neither a delay nor the duration gives a system away.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import io
+import json
+import math
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import soundfile
+from torch import Tensor
+from torch.nn import functional as F
+
+from diffwave.audio import read_audio
+from diffwave.errors import InputError
+from diffwave.listening import pictures
+from diffwave.eval.metrics import Metric, library_version
+from diffwave.eval.statistics import summarise
+from diffwave.eval.waves import align
+from diffwave.files import atomic_folder
+
+UNEVEN = 0.1  # s; a difference in length that the reader is told of
+MAX_GAIN = 4.0  # of the level matching: a silent wave is not to be blown up
+
+Scores = Mapping[str, Mapping[str, Mapping[str, float]]]  # system -> metric -> sentence -> value
+
+
+def write_page(
+    folder: Path,
+    title: str,
+    references: dict[str, Path],
+    systems: dict[str, dict[str, Path]],
+    scores: dict[str, dict[str, dict[str, float]]],
+    metrics: dict[str, Metric],
+    notes: list[str],
+) -> Path:
+    """Write the page of some systems' versions of the same sentences.
+
+    Args:
+        folder: replaced as a whole, once the new one is complete.
+        title: of the page.
+        references: {sentence: audio file}, in the order of the page.
+        systems: {system: {sentence: audio file}}; a system may lack sentences.
+        scores: {system: {metric: {sentence: value}}}; NaN where a metric is not defined.
+        metrics: those to show, in order.
+        notes: what the reader should know, one sentence each.
+
+    Returns:
+        The path of index.html.
+
+    Raises:
+        InputError: there is no sentence or no system, an audio file cannot be used, the folder
+            cannot be written, or a library is missing.
+    """
+    if not references or not systems:
+        raise InputError("A listening page needs at least one recording and one system.")
+    top = pictures.common_top(pictures.levels_db(*read_audio(path)) for path in references.values())
+    notes, digest = list(notes), hashlib.sha256(title.encode())
+    with atomic_folder(folder) as new:
+        for name in ("assets", "audio", "pictures"):
+            (new / name).mkdir()
+        sentences = []
+        uneven = dict.fromkeys(systems, 0)
+        for number, (sentence, path) in enumerate(references.items()):
+            waves, rate = _waves(path, [files.get(sentence) for files in systems.values()])
+            for system, wave in zip(systems, waves[1:], strict=True):
+                if wave is not None and abs(len(wave) - len(_reference(waves))) > UNEVEN * rate:
+                    uneven[system] += 1
+            waves = _equally_long(waves)
+            audio = json.dumps([None if wave is None else _flac(wave, rate) for wave in waves])
+            digest.update(audio.encode())
+            (new / "audio" / f"{number}.js").write_text(f"receiveAudio({number}, {audio});\n")
+            _write_pictures(new / "pictures", number, waves, rate, top)
+            sentences.append(
+                {
+                    "name": sentence,
+                    "seconds": len(_reference(waves)) / rate,
+                    "khz": rate / 2000,
+                    "gains": _level_gains(waves),
+                }
+            )
+        notes += [
+            f"{count} of {system}'s waves differ from the original's length by more than "
+            f"{1000 * UNEVEN:.0f} ms; here they are cut, or continued with silence."
+            for system, count in uneven.items()
+            if count
+        ]
+        data = {
+            "id": digest.hexdigest()[:16],
+            "title": title,
+            "notes": notes,
+            "systems": list(systems),
+            "sentences": sentences,
+            "scale": _scale(top),
+            **_scores(list(references), list(systems), scores, metrics),
+        }
+        text = json.dumps(data, allow_nan=False, indent=1)
+        (new / "data.js").write_text(f"const DATA = {text};\n", encoding="ascii")
+        _write_assets(new, title)
+    return Path(folder) / "index.html"
+
+
+def _waves(reference: Path, files: list[Path | None]) -> tuple[list[Tensor | None], int]:
+    """The reference and each system's wave at its rate, [L], without their delay."""
+    original, rate = read_audio(reference)
+    waves: list[Tensor | None] = [original]
+    for path in files:
+        if path is None:
+            waves.append(None)
+            continue
+        wave, _ = read_audio(path, rate)
+        lag = round(align(original.numpy(), wave.numpy(), rate)[2] * rate)
+        waves.append(wave[lag:] if lag > 0 else F.pad(wave, (-lag, 0)))
+    return waves, rate
+
+
+def _reference(waves: list[Tensor | None]) -> Tensor:
+    assert waves[0] is not None
+    return waves[0]
+
+
+def _equally_long(waves: list[Tensor | None]) -> list[Tensor | None]:
+    length = len(_reference(waves))
+    return [
+        None if wave is None else F.pad(wave[:length], (0, max(0, length - len(wave))))
+        for wave in waves
+    ]
+
+
+def _flac(wave: Tensor, sample_rate: int) -> str:
+    stream = io.BytesIO()
+    samples = wave.clamp(-1, 1).numpy()
+    soundfile.write(stream, samples, sample_rate, format="FLAC", subtype="PCM_16")
+    return base64.b64encode(stream.getvalue()).decode("ascii")
+
+
+def _write_pictures(
+    folder: Path, number: int, waves: list[Tensor | None], sample_rate: int, top: float
+) -> None:
+    """N-0.png is the reference, N-K.png system K, N-K-difference.png their difference."""
+    original = pictures.levels_db(_reference(waves), sample_rate)
+    for index, wave in enumerate(waves):
+        if wave is None:
+            continue
+        levels = pictures.levels_db(wave, sample_rate)
+        (folder / f"{number}-{index}.png").write_bytes(pictures.spectrogram_png(levels, top))
+        if index:
+            difference = pictures.difference_png(levels, original, top)
+            (folder / f"{number}-{index}-difference.png").write_bytes(difference)
+
+
+def _level_gains(waves: list[Tensor | None]) -> list[float | None]:
+    """Factors that give every wave the reference's RMS, all lowered alike where one would clip."""
+    target = float(_reference(waves).square().mean().sqrt())
+    gains: list[float | None] = []
+    for wave in waves:
+        rms = math.nan if wave is None else float(wave.square().mean().sqrt())
+        gain = min(max(target / rms, 1 / MAX_GAIN), MAX_GAIN) if rms > 0 and target > 0 else 1.0
+        gains.append(None if wave is None else gain)
+    peaks = [
+        gain * float(wave.abs().max())
+        for gain, wave in zip(gains, waves, strict=True)
+        if wave is not None and gain is not None
+    ]
+    return [None if gain is None else gain / max(1.0, *peaks) for gain in gains]
+
+
+def _scale(top: float) -> dict[str, Any]:
+    return {
+        "low": top - pictures.RANGE_DB,
+        "high": top,
+        "colours": pictures.css_colours(pictures.LEVEL_COLOURS),
+        "difference": pictures.DIFFERENCE_DB,
+        "differenceColours": pictures.css_colours(pictures.DIFFERENCE_COLOURS),
+    }
+
+
+def _scores(
+    sentences: list[str], systems: list[str], scores: Scores, metrics: Mapping[str, Metric]
+) -> dict[str, Any]:
+    """Tables indexed by system, metric and sentence; null is "not defined"."""
+    values = [
+        [
+            [scores.get(system, {}).get(name, {}).get(key, math.nan) for key in sentences]
+            for name in metrics
+        ]
+        for system in systems
+    ]
+    return {
+        "metrics": [
+            {
+                "name": name,
+                "unit": metric.unit,
+                "better": metric.better,
+                "how": f"{library_version(metric)}; {metric.settings}",
+            }
+            for name, metric in metrics.items()
+        ],
+        "values": [[[_finite(value) for value in row] for row in table] for table in values],
+        "means": [
+            [
+                {
+                    "mean": _finite(summary.mean),
+                    "low": _finite(summary.low),
+                    "high": _finite(summary.high),
+                    "n": summary.n,
+                }
+                for summary in map(summarise, table)
+            ]
+            for table in values
+        ],
+    }
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _write_assets(folder: Path, title: str) -> None:
+    for asset in resources.files("diffwave.listening").joinpath("assets").iterdir():
+        text = asset.read_text(encoding="utf-8")
+        if asset.name == "index.html":
+            text = Template(text).substitute(title=html.escape(title))
+            (folder / "index.html").write_text(text, encoding="utf-8")
+        else:
+            (folder / "assets" / asset.name).write_text(text, encoding="utf-8")

@@ -1,0 +1,15 @@
+"""Mel-spectrograms: conventions, the frontend, telling one convention from another, files."""
+
+from diffwave.mel.check import check_mel
+from diffwave.mel.config import PRESETS, MelConfig, mel_config, preset
+from diffwave.mel.frontend import MelSpectrogram, mel_filterbank
+
+__all__ = [
+    "PRESETS",
+    "MelConfig",
+    "MelSpectrogram",
+    "check_mel",
+    "mel_config",
+    "mel_filterbank",
+    "preset",
+]

@@ -1,0 +1,248 @@
+"""Is this array a mel-spectrogram of the convention that the vocoder was trained on?
+
+A mel of another convention has the right shape and gives noise, so its values are looked at too.
+They are first brought to a common unit: the natural logarithm of the amplitude, 0 where white noise
+of variance 1 would lie. In that unit speech looks alike in every convention, but speech *misread*
+(log10 taken for ln, say) is squeezed, stretched or shifted. A mel is refused
+
+- if values lie beyond what a wave within -1..1 and the convention's floor can give; or
+- if it is no speech as it stands, but clearly is speech when read as another convention.
+
+The second rule errs on accepting: it wants 128 frames, and lets noise, noisy speech, music,
+silence, quiet and smoothed mels pass. What it cannot tell apart: conventions that differ only in
+the filterbank or the sample rate (`espnet` and `speecht5`), loud log10 mels from Coqui's, quiet
+Coqui mels from log10 and, under a config with `mean` and `scale`, most of what lies near 0. The
+thresholds lie in the gaps measured between speech (two readers, -12 to +12 dB), misread speech,
+and speech in white noise.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from diffwave.errors import InputError
+from diffwave.mel.config import PRESETS, MelConfig
+
+FLOOR_MARGIN = 1.5  # nats a predicted mel may undershoot the floor
+LIMITS_MARGIN = 0.05  # part of the range by which a predicted mel may overshoot `limits`
+TOP = 5.0  # nats; full-scale speech reaches 2.5, so this is 20 dB more
+MIN_FRAMES = 128  # fewer do not show what speech looks like
+MAX_FRAMES = 20_000  # more need not be looked at
+
+
+def check_mel(mel: Tensor | NDArray[np.floating], config: MelConfig) -> Tensor:
+    """A mel as float32 [B, n_mels, T], or an `InputError` saying why it is not one of `config`'s.
+
+    mel: [n_mels, T] or [B, n_mels, T] with T >= 2, floating point, numpy or torch, in the values
+    of `config`. Device and gradients are kept. A square mel is taken as [n_mels, T].
+    """
+    if isinstance(mel, np.ndarray):
+        if not np.issubdtype(mel.dtype, np.floating):
+            raise InputError(f"A mel-spectrogram must be floating point, not {mel.dtype}.")
+        mel = torch.from_numpy(np.array(mel, dtype=np.float32))
+    if not isinstance(mel, Tensor):
+        raise InputError(
+            f"A mel-spectrogram must be a numpy array or a torch tensor, not {type(mel).__name__}."
+        )
+    if not mel.is_floating_point():
+        raise InputError(f"A mel-spectrogram must be floating point, not {mel.dtype}.")
+    _check_shape(tuple(mel.shape), config)
+    mel = mel.float()
+    if not torch.isfinite(mel).all():
+        raise InputError("The mel-spectrogram holds NaN or infinity.")
+    mel = mel if mel.dim() == 3 else mel[None]
+    _check_values(mel.detach(), config)
+    return mel
+
+
+def _check_shape(shape: tuple[int, ...], config: MelConfig) -> None:
+    n_mels = config.n_mels
+    if len(shape) not in (2, 3):
+        raise InputError(
+            f"A mel-spectrogram must have the shape [{n_mels}, frames] or "
+            f"[batch, {n_mels}, frames], not {list(shape)}."
+        )
+    if 0 in shape:
+        raise InputError(f"The mel-spectrogram of shape {list(shape)} is empty.")
+    if shape[-2] != n_mels and shape[-1] == n_mels:
+        turn = "mel.T" if len(shape) == 2 else "mel.swapaxes(1, 2)"
+        raise InputError(
+            f"The mel-spectrogram of shape {list(shape)} looks transposed: the {n_mels} mel bands "
+            f"are on axis {len(shape) - 1} but belong on axis {len(shape) - 2}; pass {turn}."
+        )
+    if shape[-2] != n_mels:
+        raise InputError(
+            f"The mel-spectrogram of shape {list(shape)} has {shape[-2]} mel bands on axis "
+            f"{len(shape) - 2}, but the {config.name!r} convention has {n_mels}."
+        )
+    if shape[-1] < 2:
+        raise InputError("The mel-spectrogram has a single frame, but at least 2 are needed.")
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What a mel would be as speech if it were of a convention; in nats of amplitude."""
+
+    top: float  # the largest value
+    quiet: float  # 5 % of all values are smaller
+    level: float  # of the loud fifth of the frames: median over bands, then over frames
+    spread: float  # of the loud frames: from the 10 % to the 90 % quantile over bands
+    middle: float  # of the loud frames: from the 25 % to the 75 % quantile over bands
+    motion: float  # standard deviation over frames of a frame's mean
+    depth: float  # from `quiet` to the median of all values
+
+    @classmethod
+    def of(cls, amplitude: Tensor) -> _Reading:
+        """amplitude [n_mels, T], log amplitudes."""
+        loudness = amplitude.mean(0)
+        loud = amplitude[:, loudness.topk(max(1, len(loudness) // 5)).indices]
+        at = torch.tensor([0.1, 0.25, 0.5, 0.75, 0.9], device=loud.device)
+        quiet = float(amplitude.flatten().kthvalue(1 + amplitude.numel() // 20).values)
+        quantiles = loud.quantile(at, dim=0).median(1).values.tolist()
+        return cls(
+            top=float(amplitude.max()),
+            quiet=quiet,
+            level=quantiles[2],
+            spread=quantiles[4] - quantiles[0],
+            middle=quantiles[3] - quantiles[1],
+            motion=float(loudness.std()),
+            depth=float(amplitude.median()) - quiet,
+        )
+
+    def is_speech(self) -> bool:
+        """Whether this cannot but be clean speech."""
+        return (
+            -4 < self.top < 4.5
+            and -8.5 < self.level < -1.2
+            and 2.4 < self.spread < 6
+            and 0.4 < self.motion < 3
+            # In noise frames differ less in loudness, and nothing is much quieter than the rest.
+            and self.motion * self.depth > 0.08 * self.spread**2
+        )
+
+    def is_odd(self) -> bool:
+        """Whether this is hardly clean speech: squeezed, without quiet, or stretched."""
+        return self.spread < 2.2 or self.quiet > -4.4 or (self.middle > 3.2 and self.level < -8.5)
+
+
+def _check_values(mel: Tensor, config: MelConfig) -> None:
+    """mel [B, n_mels, T], finite."""
+    raw = mel.movedim(1, 0).flatten(1)  # [n_mels, B * T]
+    raw = raw[:, :: 1 + raw.shape[1] // MAX_FRAMES]
+    low, high = float(raw.min()), float(raw.max())
+    inside = _within_range(raw, config)
+    if inside and raw.shape[1] < MIN_FRAMES:
+        return
+    if inside and not _Reading.of(_log_amplitude(raw, config)).is_odd():
+        return
+    other = _recognise(raw, config)
+    if inside and other is None:
+        return
+    raise InputError(
+        f"The mel-spectrogram's values ({low:.4g} to {high:.4g}) do not fit the {config.name!r} "
+        f"convention{_usual_range(config)}" + (f"; they look like {other}." if other else ".")
+    )
+
+
+def _unit(config: MelConfig) -> float:
+    """The log amplitude at which a mel shows white noise of variance 1, averaged over bands."""
+    bin_width = config.sample_rate / config.n_fft
+    area = 1.0 if config.mel_norm == "slaney" else (config.fmax - config.fmin) / config.n_mels
+    window = 1.0 if config.normalized else math.sqrt(3 / 8 * config.win_length)
+    return math.log(area / bin_width * window)
+
+
+def _unnormalised(raw: Tensor, config: MelConfig) -> Tensor:
+    if config.mean is None or config.scale is None:
+        return raw
+    return raw * raw.new_tensor(config.scale)[:, None] + raw.new_tensor(config.mean)[:, None]
+
+
+def _log_amplitude(raw: Tensor, config: MelConfig) -> Tensor:
+    """Values [n_mels, T] of a convention in the common unit."""
+    return (_unnormalised(raw, config) - config.offset) / config.log_factor - _unit(config)
+
+
+def _within_range(raw: Tensor, config: MelConfig) -> bool:
+    """Whether a wave within -1..1, and a model's imprecision, may give these values."""
+    values = _unnormalised(raw, config)
+    if config.limits is not None:
+        low, high = config.limits
+        margin = LIMITS_MARGIN * (high - low)
+        return bool(values.min() >= low - margin and values.max() <= high + margin)
+    low = config.log_factor * (math.log(config.floor) - FLOOR_MARGIN) + config.offset
+    return bool(values.min() >= low and _log_amplitude(raw, config).max() <= TOP)
+
+
+def _usual_range(config: MelConfig) -> str:
+    if config.mean is not None:
+        return ""
+    low, high = config.limits or (
+        config.log_factor * level + config.offset
+        for level in (math.log(config.floor), _unit(config) + 2.5)
+    )
+    return f" ({low:.3g} to about {high:.3g})"
+
+
+def _values(config: MelConfig) -> tuple[object, ...]:
+    """What decides how amplitudes become values."""
+    return config.log, config.gain, config.offset, config.limits, config.mean
+
+
+def _others(config: MelConfig) -> dict[str, MelConfig]:
+    """The conventions with other values than `config`'s for the same amplitudes, by description."""
+    plain = dataclasses.replace(config, gain=1, offset=0, limits=None, mean=None, scale=None)
+    decibels = dataclasses.replace(plain, log="db", floor=1e-10)
+    sixteen_bit = config.offset + config.log_factor * math.log(2**15)
+    others = {
+        "decibels": decibels,
+        "a mel of samples in -32768..32767 instead of -1..1": dataclasses.replace(
+            config, offset=sixteen_bit, limits=None
+        ),
+    }
+    alike: dict[tuple[object, ...], list[MelConfig]] = {}
+    for known in PRESETS.values():
+        alike.setdefault(_values(known), []).append(known)
+    for values, group in alike.items():
+        if values != _values(config):
+            names = " or ".join(repr(known.name) for known in group)
+            others[f"the convention {names}"] = group[0]
+    return {label: other for label, other in others.items() if _values(other) != _values(config)}
+
+
+def _recognise(raw: Tensor, config: MelConfig) -> str | None:
+    """The convention, other than `config`, as which raw [n_mels, T] is speech."""
+    if config.mean is None and _is_normalised(raw):
+        return "a mel normalised to zero mean and unit variance, as ESPnet's are"
+    inside = _within_range(raw, config)
+    amplitudes = {
+        label: _log_amplitude(raw, other)
+        for label, other in _others(config).items()
+        if _within_range(raw, other)
+    }
+    if raw.min() >= 0:
+        amplitudes["amplitudes without a logarithm"] = raw.clamp(min=1e-10).log() - _unit(config)
+    inside = _within_range(raw, config)
+    found: list[tuple[float, str]] = []
+    for label, amplitude in amplitudes.items():
+        reading = _Reading.of(amplitude)
+        # Out of range is reason enough to refuse, so that any plausible name helps.
+        if reading.is_speech() or (not inside and -4 < reading.top < 4.5):
+            found.append((abs(reading.level + 4.5) + abs(reading.spread - 4), label))
+    return min(found)[1] if found else None
+
+
+def _is_normalised(raw: Tensor) -> bool:
+    """Whether every band has roughly mean 0 and variance 1, and frames are louder and softer."""
+    return (
+        float(raw.mean(1).abs().max()) < 0.8
+        and 0.6 < float(raw.std()) < 1.5
+        and float(raw.mean(0).std()) > 0.3
+    )

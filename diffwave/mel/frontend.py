@@ -1,0 +1,167 @@
+"""The mel frontend: waveform to mel-spectrogram, exactly as a `MelConfig` says.
+
+The filterbank is computed here from its formulae, so that inference needs neither librosa nor
+torchaudio.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from diffwave.errors import InputError
+from diffwave.mel.check import check_mel
+from diffwave.mel.config import PRESETS, MelConfig, mel_config, preset
+
+__all__ = [
+    "PRESETS",
+    "MelConfig",
+    "MelSpectrogram",
+    "check_mel",
+    "mel_config",
+    "mel_filterbank",
+    "preset",
+]
+
+
+def hz_to_mel(hz: Tensor, scale: str) -> Tensor:
+    """Hz to mel on the scale "slaney" or "htk".
+
+    slaney (Auditory Toolbox): 3 mel per 200 Hz up to 1 kHz, then 27 mel per factor of 6.4.
+    htk (O'Shaughnessy): 2595 log10(1 + hz / 700).
+    """
+    if scale == "htk":
+        return 2595 * torch.log10(1 + hz / 700)
+    logarithmic = 15 + 27 * torch.log(hz.clamp(min=1000) / 1000) / math.log(6.4)
+    return torch.where(hz < 1000, hz * 3 / 200, logarithmic)
+
+
+def mel_to_hz(mel: Tensor, scale: str) -> Tensor:
+    """The inverse of `hz_to_mel`."""
+    if scale == "htk":
+        return 700 * (10 ** (mel / 2595) - 1)
+    return torch.where(mel < 15, mel * 200 / 3, 1000 * 6.4 ** ((mel - 15) / 27))
+
+
+def mel_filterbank(config: MelConfig) -> Tensor:
+    """Triangles [n_mels, n_fft // 2 + 1], float64, their corners equally spaced in mel."""
+    bins = torch.arange(config.n_fft // 2 + 1, dtype=torch.float64)
+    bins = bins * config.sample_rate / config.n_fft
+    ends = torch.tensor([config.fmin, config.fmax], dtype=torch.float64)
+    low, high = hz_to_mel(ends, config.mel_scale).tolist()
+    corners = torch.linspace(low, high, config.n_mels + 2, dtype=torch.float64)
+    corners = mel_to_hz(corners, config.mel_scale)
+    left, peak, right = corners[:-2, None], corners[1:-1, None], corners[2:, None]
+    filters = torch.minimum((bins - left) / (peak - left), (right - bins) / (right - peak))
+    filters = filters.clamp(min=0)
+    return filters * 2 / (right - left) if config.mel_norm == "slaney" else filters
+
+
+class MelSpectrogram(nn.Module):
+    """Waveform to mel-spectrogram, exactly as `config` says.
+
+    `forward(wave, pad=True)` takes a floating-point wave [B, L] or [L] at config.sample_rate,
+    nominally within -1..1, and returns float32 [B, n_mels, T] or [n_mels, T].
+    pad=True reflects the ends as the convention does: T = config.frames(L).
+    pad=False takes the wave as already holding the whole context of every frame (config.pad_left
+    samples before the first): T = 1 + (L - n_fft) // hop_length.
+
+    Raises `InputError` for a wave of another rank or type, or too short to reflect or to analyse.
+    """
+
+    window: Tensor
+    filterbank: Tensor
+    mean: Tensor | None
+    scale: Tensor | None
+
+    def __init__(self, config: MelConfig) -> None:
+        super().__init__()
+        self.config = config
+        window = torch.hann_window(config.win_length, dtype=torch.float64)
+        self.window_norm = float(window.square().sum().sqrt())
+        # Not persistent: they follow from the config, and a checkpoint should not hold two truths.
+        self.register_buffer("window", window.float(), persistent=False)
+        self.register_buffer("filterbank", mel_filterbank(config).float(), persistent=False)
+        for name, values in (("mean", config.mean), ("scale", config.scale)):
+            column = None if values is None else torch.tensor(values)[:, None]
+            self.register_buffer(name, column, persistent=False)
+
+    def forward(self, wave: Tensor, pad: bool = True) -> Tensor:
+        config = self.config
+        if wave.dim() not in (1, 2) or not wave.is_floating_point():
+            raise InputError(
+                f"A wave must be floating point of the shape [samples] or [batch, samples], "
+                f"not {wave.dtype} of the shape {list(wave.shape)}."
+            )
+        length = wave.shape[-1]
+        batch = (wave if wave.dim() == 2 else wave[None]).float()
+        if pad:
+            if length <= config.pad_right or config.frames(length) < 1:
+                raise InputError(
+                    f"A wave of {length} samples is too short: a mel-spectrogram needs at least "
+                    f"{max(config.pad_right + 1, 1 if config.centered else config.hop_length)}."
+                )
+            batch = F.pad(batch, (config.pad_left, config.pad_right), mode="reflect")
+        elif length < config.n_fft:
+            raise InputError(
+                f"A wave of {length} samples is shorter than one frame of {config.n_fft}."
+            )
+        stft = torch.stft(
+            batch,
+            config.n_fft,
+            config.hop_length,
+            config.win_length,
+            self.window,
+            center=False,
+            return_complex=True,
+        )
+        mel = self.of_power(stft.real.square() + stft.imag.square())
+        return mel[0] if wave.dim() == 1 else mel
+
+    @property
+    def white_amplitude(self) -> Tensor:
+        """Mel amplitudes where every bin has the rms of white noise of variance 1, [n_mels, 1]."""
+        return self.unit_filterbank.sum(1, keepdim=True)
+
+    @property
+    def unit_filterbank(self) -> Tensor:
+        """From magnitudes in which unit white noise has an rms of 1, [n_mels, bins]."""
+        return self.filterbank * (1.0 if self.config.normalized else self.window_norm)
+
+    @property
+    def slope(self) -> Tensor:
+        """Change of a value per neper of amplitude, [n_mels, 1] or [] if all bands are alike."""
+        slope = torch.as_tensor(self.config.log_factor, device=self.filterbank.device)
+        return slope if self.scale is None else slope / self.scale
+
+    def of_power(self, power: Tensor) -> Tensor:
+        """Mel [B, n_mels, T] of the lower bins of a power spectrogram [B, bins, T].
+
+        The spectrogram is that of the window as it is, not normalised; bins left out count as 0.
+        """
+        # Half precision would spoil the logarithm. 1e-20 is below every floor, and keeps the
+        # gradient of the root finite.
+        with torch.autocast(power.device.type, enabled=False):
+            magnitude = torch.sqrt((power.float() + self.config.magnitude_eps).clamp_min(1e-20))
+            if self.config.normalized:
+                magnitude = magnitude / self.window_norm
+            return self.scaled_log(self.filterbank[:, : power.shape[1]] @ magnitude)
+
+    def amplitude(self, mel: Tensor) -> Tensor:
+        """Mel amplitudes [..., n_mels, T] of values of the convention: undoes `scaled_log`."""
+        if self.mean is not None and self.scale is not None:
+            mel = mel * self.scale + self.mean
+        return torch.exp((mel - self.config.offset) / self.config.log_factor)
+
+    def scaled_log(self, mel: Tensor) -> Tensor:
+        """Mel amplitudes [..., n_mels, T] to the values of the convention."""
+        config = self.config
+        mel = config.log_factor * mel.clamp(min=config.floor).log() + config.offset
+        if config.limits is not None:
+            mel = mel.clamp(*config.limits)
+        if self.mean is not None and self.scale is not None:
+            mel = (mel - self.mean) / self.scale
+        return mel

@@ -1,0 +1,1 @@
+"""The coordinates in which the chain runs."""

@@ -1,0 +1,190 @@
+"""What a run is judged by: losses, and speech generated from held-out mels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from diffwave.chain import schedule
+from diffwave.chain.samplers import get_sampler
+from diffwave.data.crops import DRAWS, Framing, mel_frames
+from diffwave.data.data import Clip
+from diffwave.eval.metrics import choose_metrics
+from diffwave.model import DiffusionModel
+from diffwave.synthesis import generate
+from diffwave.train.config import LossConfig
+from diffwave.train.losses import DenoisingLoss
+from diffwave.train.restoration import RestorationLoss
+
+LEVELS = 8
+CROP_FRAMES = 256
+"""Frames at the end of a clip of which the loss is taken; shorter clips give all they have."""
+LISTENED = 3
+"""Clips that are generated for TensorBoard."""
+SCORES = ["pesq", "mr_stft"]
+"""Of what is generated, where their packages are installed."""
+DYNAMIC_RANGE = 80.0
+"""Of the spectrograms, in dB."""
+
+
+@torch.no_grad()
+def validate(
+    model: DiffusionModel,
+    config: LossConfig,
+    clips: list[Clip],
+    writer: SummaryWriter,
+    step: int,
+) -> dict[str, float]:
+    """Losses on fixed crops and fixed noise, and the scores of what is generated.
+
+    Also writes the values, the generated audio and pictures of it to TensorBoard.
+
+    Args:
+        model: with the weights to judge.
+        config: of the losses; what none of them trains is not judged.
+        clips: never trained on; those too short for a loss, or a mel, are passed over.
+        writer: of TensorBoard.
+        step: under which the values are written.
+
+    Returns:
+        "loss_level_0" (least noise) .. and their mean "loss_validation"; `SCORES`, the means over
+        `LISTENED` clips, whose packages are installed; "loss_restoration", of smoothed mels. None
+        of them without clips.
+    """
+    values: dict[str, float] = {}
+    if config.denoising or config.unrolled:
+        values |= _denoising(model, config, clips) | _listen(model, clips, writer, step)
+    if config.restoration and model.restorer is not None:
+        values |= _restoration(model, config, clips)
+    for name, value in values.items():
+        writer.add_scalar(f"validation/{name}", value, step)
+    return values
+
+
+def _denoising(model: DiffusionModel, config: LossConfig, clips: list[Clip]) -> dict[str, float]:
+    loss_of, levels = DenoisingLoss(model, config), _levels(model)
+    losses = [
+        [float(loss_of(model.network, wave, white, a, mel)) for a in levels]
+        for wave, white, mel in _crops(model, clips, 2 * loss_of.edge + 1)
+    ]
+    if not losses:
+        return {}
+    means = np.mean(losses, axis=0)
+    values = {f"loss_level_{i}": float(mean) for i, mean in enumerate(means)}
+    return values | {"loss_validation": float(means.mean())}
+
+
+def _restoration(model: DiffusionModel, config: LossConfig, clips: list[Clip]) -> dict[str, float]:
+    loss_of, rng = RestorationLoss(model, config), np.random.default_rng(1)
+    losses = []
+    for wave, white, mel in _crops(model, clips, 2 * config.edge_frames + 2):
+        draws = torch.from_numpy(rng.random((1, DRAWS), np.float32)).to(wave.device)
+        draws[:, 0] = 0  # smoothed, all of them
+        losses.append(float(loss_of(wave, white, draws, mel)))
+    return {"loss_restoration": float(np.mean(losses))} if losses else {}
+
+
+def _crops(
+    model: DiffusionModel, clips: list[Clip], at_least: int
+) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    """Wave, the same white noise every time, and mel if it has one, of every clip's crop."""
+    device, rng = next(model.parameters()).device, np.random.default_rng(0)
+    for clip in clips:
+        crop = _longest_crop(model, clip, at_least)
+        if crop is not None:
+            wave, mel = crop
+            white = torch.from_numpy(rng.standard_normal(wave.shape, np.float32))
+            yield wave.to(device), white.to(device), None if mel is None else mel.to(device)
+
+
+def _levels(model: DiffusionModel) -> list[Tensor]:
+    """alpha_bar [1] of the middle of each of `LEVELS` equal stretches of the chain."""
+    place = (torch.arange(LEVELS) + 0.5) / LEVELS
+    if model.trained_levels is None:
+        return list(schedule.alpha_bar_of_angle(place)[:, None])
+    return list(model.trained_levels[(place * len(model.trained_levels)).long()][:, None])
+
+
+def _longest_crop(
+    model: DiffusionModel, clip: Clip, at_least: int
+) -> tuple[Tensor, Tensor | None] | None:
+    """Wave [1, L], and mel if the clip has one, of up to `CROP_FRAMES` frames at its end.
+
+    None if it does not have `at_least` of them.
+    """
+    framing = Framing(model.config)
+    if clip.mel is None:
+        frames = min(CROP_FRAMES, (len(clip.samples) - framing.overlap) // framing.hop_length)
+    else:
+        frames = min(CROP_FRAMES, clip.mel.shape[1])
+    length = framing.samples(frames)
+    # Reflection needs more samples than it adds.
+    if frames < at_least or not model.config.mel.n_fft <= length <= 2 * len(clip.samples):
+        return None
+    if clip.mel is None:
+        return clip.wave()[None, -length:], None
+    first = clip.mel.shape[1] - frames
+    samples = framing.samples_of(clip, first, frames).astype(np.float32) / 32768
+    return torch.from_numpy(samples)[None], mel_frames(clip.mel, first, frames)[None]
+
+
+def _listen(
+    model: DiffusionModel, clips: list[Clip], writer: SummaryWriter, step: int
+) -> dict[str, float]:
+    """Generate the first clips with the model's own steps and sampler; returns their scores."""
+    device = next(model.parameters()).device
+    sample_rate, sampling = model.config.mel.sample_rate, model.config.sampling
+    levels, sampler = model.levels(sampling.steps), get_sampler(sampling.sampler)
+    metrics, _ = choose_metrics(SCORES)
+    scores: dict[str, list[float]] = {name: [] for name in metrics}
+    for clip in [clip for clip in clips if len(clip.samples) >= model.config.mel.n_fft][:LISTENED]:
+        original = clip.wave()
+        mel = model.mel(original.to(device)) if clip.mel is None else _whole_mel(clip).to(device)
+        generated = torch.cat(list(generate(model, mel[None], levels, sampler, seed=0)), -1)[0]
+        original = original[: len(generated)]
+        generated = generated[: len(original)].clamp(-1, 1)
+        if len(generated) < model.config.mel.n_fft:
+            continue
+        again = model.mel(generated.to(device))
+        for name, wave in (("original", original), ("generated", generated)):
+            writer.add_audio(f"{clip.name}/{name}", wave[None], step, sample_rate)
+        writer.add_image(f"{clip.name}/mel", picture(mel.cpu(), again.cpu()), step)
+        spectra = [spectrogram(wave, model.config.mel.n_fft) for wave in (original, generated)]
+        writer.add_image(f"{clip.name}/spectrogram", picture(spectra[0], spectra[1]), step)
+        for name, metric in metrics.items():
+            scores[name].append(metric.function(original.numpy(), generated.numpy(), sample_rate))
+    finite = {name: [v for v in values if math.isfinite(v)] for name, values in scores.items()}
+    return {name: float(np.mean(values)) for name, values in finite.items() if values}
+
+
+def _whole_mel(clip: Clip) -> Tensor:
+    assert clip.mel is not None
+    return mel_frames(clip.mel, 0, clip.mel.shape[1])
+
+
+def spectrogram(wave: Tensor, n_fft: int) -> Tensor:
+    """Level in dB of a wave [L], [n_fft // 2 + 1, frames], not below `DYNAMIC_RANGE` under its top.
+
+    The hop is a quarter of n_fft, the window a Hann window.
+    """
+    window = torch.hann_window(n_fft)
+    spectrum = torch.stft(wave, n_fft, n_fft // 4, window=window, return_complex=True).abs()
+    level = 20 * torch.log10(spectrum.clamp_min(1e-7))
+    return level.clamp_min(float(level.max()) - DYNAMIC_RANGE)
+
+
+def picture(original: Tensor, generated: Tensor) -> Tensor:
+    """Two mels or spectrograms [bands, T], the original above, low bands at the bottom.
+
+    Grey, [1, 2 bands, T]: black and white are the least and the greatest value of the original. Of
+    two that differ in length the common part is shown.
+    """
+    frames = min(original.shape[1], generated.shape[1])
+    both = torch.cat((original[:, :frames].flip(0), generated[:, :frames].flip(0)))
+    low, high = original.min(), original.max()
+    return ((both - low) / (high - low).clamp_min(1e-6)).clamp(0, 1)[None]

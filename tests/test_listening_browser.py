@@ -1,0 +1,427 @@
+"""The listening page in a real browser: heard, seen, sorted, and blind."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+import math
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from browser import MISSING, Browser, chromium
+from listening import NASTY, SECONDS, SENTENCES, SYSTEMS, page_arguments
+
+from diffwave.listening.page import write_page
+
+pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_page(**page_arguments(tmp_path_factory.mktemp("page"))).parent
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with chromium(tmp_path_factory.mktemp("chromium")) as driver:
+        yield driver
+
+
+@pytest.fixture
+def browser(driver: Any, folder: Path) -> Iterator[Browser]:
+    browser = Browser(driver, (folder / "index.html").as_uri())
+    driver.get("about:blank")
+    browser.log("browser")
+    browser.log("performance")
+    yield browser
+    assert browser.log("browser") == []  # no script error, no missing file
+    assert not [url for url in browser.requested() if url.startswith(("http", "ws", "ftp"))]
+
+
+def test_players_load_and_names_are_text(browser: Browser) -> None:
+    browser.open()
+    durations = browser.js("return player.buffers.map((buffer) => buffer.duration)")
+    assert durations == pytest.approx([SECONDS[0]] * 4, abs=1e-3)
+    assert browser.texts(".version span") == ["Original", *SYSTEMS]
+    assert browser.all("main img[src=x]") == []
+    assert browser.driver.title == f"Title {NASTY}"
+    assert browser.one(".position").get_attribute("max") == str(
+        browser.js("return player.duration")
+    )
+
+
+def test_keys_switch_play_and_keep_the_position(browser: Browser) -> None:
+    browser.open()
+    assert browser.chosen() == ["Original"] and browser.visible_pictures() == ["0-0.png"]
+    browser.press("2")
+    assert browser.chosen() == ["zebra"] and browser.visible_pictures() == ["0-1.png"]
+    browser.press("d")
+    assert browser.visible_pictures() == ["0-1-difference.png"]
+    browser.press("d")
+    browser.press(" ")
+    browser.until(lambda: browser.js("return player.playing !== null"))
+    assert browser.one(".play").get_attribute("aria-label") == "Pause"
+    zero = browser.js("return player.playing.zero")
+    browser.press("4")
+    assert browser.chosen() == ["quagga"]
+    assert browser.js("return player.playing.zero") == zero  # nothing was started anew
+    browser.until(
+        lambda: np.allclose(
+            browser.js("return player.playing.volumes.map((v) => v.gain.value)"),
+            [0, 0, 0, 1],
+            atol=1e-3,
+        )
+    )
+    browser.press(" ")
+    browser.until(lambda: browser.js("return player.playing === null"))
+    position = browser.js("return player.position")
+    assert 0 < position < SECONDS[0]
+    browser.press("1")
+    assert browser.js("return player.time") == position
+
+
+def test_arrows_change_the_sentence_and_a_missing_one_is_told(browser: Browser) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    browser.open()
+    browser.press("4")
+    browser.press(Keys.ARROW_LEFT)  # round to the last, which quagga lacks
+    browser.until_ready()
+    assert browser.one(".sentence select").get_attribute("value") == "2"
+    assert browser.chosen() == ["Original"]
+    assert not browser.all(".version")[3].is_enabled()
+    assert browser.all("tbody tr")[3].text.endswith("no audio")
+    browser.press("4")
+    assert browser.chosen() == ["Original"]
+    browser.press(Keys.ARROW_RIGHT)
+    browser.until_ready()
+    assert browser.js("return player.duration") == pytest.approx(SECONDS[0], abs=1e-3)
+
+
+def test_clicking_the_picture_seeks(browser: Browser) -> None:
+    browser.open()
+    browser.click(".picture")  # its middle
+    assert browser.js("return player.time") == pytest.approx(SECONDS[0] / 2, abs=0.02)
+    left = browser.js("return parseFloat(document.querySelector('.playhead').style.left)")
+    assert left == pytest.approx(50, abs=3)
+
+
+def test_axes_are_labelled(browser: Browser) -> None:
+    browser.open()
+    assert browser.one(".unit").text == "kHz"
+    assert browser.one("figcaption > span").text == "seconds"
+    assert browser.texts(".y-axis span") == ["0", "2", "4", "6", "8"]
+    browser.until(lambda: browser.texts(".x-axis span"))
+    assert browser.texts(".x-axis span")[0] == "0"
+    assert all(text.endswith("dB") for text in browser.texts(".legend span"))
+
+
+def test_sorting(browser: Browser) -> None:
+    browser.open("scores")
+    names = "section:nth-of-type(1) tbody th"
+    assert browser.texts(names) == list(SYSTEMS)
+    pesq, loudness = browser.all("section:nth-of-type(1) th.number button")
+    head = browser.all("section:nth-of-type(1) th[aria-sort]")[1]
+    pesq.click()  # higher is better, so the best come first
+    assert browser.texts(names) == list(SYSTEMS)
+    assert head.get_attribute("aria-sort") == "descending"
+    pesq.click()
+    assert browser.texts(names) == list(reversed(SYSTEMS))
+    assert head.get_attribute("aria-sort") == "ascending"
+    loudness.click()  # -0.5, 0.5, 1.5: nearest to zero first
+    assert browser.texts(names)[2] == "quagga"
+    assert head.get_attribute("aria-sort") == "none"
+
+    column = "section:nth-of-type(2) tbody td:nth-child(4)"
+    for sign in "\N{MINUS SIGN}", "1":  # undefined ones stay at the end, whichever way
+        browser.all("section:nth-of-type(2) th.number button")[1].click()
+        values = browser.texts(column)
+        assert values[0].startswith(sign) or values[0] == "0.50"
+        assert values[3:] == ["\N{EN DASH}"] * 5
+    assert "0 of" not in browser.one("main").text
+    browser.all("section:nth-of-type(2) button.link")[-1].click()
+    browser.until_ready()
+    assert browser.driver.current_url.endswith("#listen")
+
+
+def blind(browser: Browser) -> None:
+    """Nothing a listener could look at tells the systems apart."""
+    html = browser.html()
+    for word in ("zebra", "quagga", "quoted", "Original", "pictures/", ".flac", "blob:"):
+        assert word not in html, word
+    assert "Title" not in browser.driver.title
+    labels = browser.js(
+        "return [...document.querySelectorAll('main *')].flatMap((e) =>"
+        " [...e.attributes].map((a) => a.name + '=' + a.value))"
+    )
+    assert not [text for text in labels if re.search(r"track|system|data-[^f]", text)], labels
+
+
+def p_value(right: int, trials: int) -> float:
+    return sum(math.comb(trials, k) for k in range(right, trials + 1)) / 2**trials
+
+
+def score(text: str) -> tuple[int, int, float]:
+    found = re.search(r"(\d+) of (\d+) right, p = ([\d.]+(?:e-\d+)?)", text)
+    assert found, text
+    return int(found[1]), int(found[2]), float(found[3])
+
+
+def test_abx(browser: Browser) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    browser.open("abx")
+    browser.button("Begin").click()
+    browser.requested()
+    browser.until_ready()
+    right = 0
+    for trial in range(12):
+        blind(browser)
+        status = browser.one(".status").text
+        assert f"Trial {trial + 1} of 12" in status
+        if trial:
+            assert score(status) == (right, trial, pytest.approx(p_value(right, trial), abs=6e-4))
+        buffers = browser.js(
+            "return ['getChannelData'].flatMap((f) => player.buffers.map("
+            "(b) => b[f](0).reduce((sum, x) => sum + x * x, 0)))"
+        )
+        x_is = "A" if buffers[1] == buffers[0] else "B"
+        assert buffers[1] in (buffers[0], buffers[2]) and buffers[0] != buffers[2]
+        for key in "132":
+            browser.press(key)
+            blind(browser)
+        answer = x_is if trial % 3 else "A"
+        right += answer == x_is
+        browser.press(Keys.ARROW_LEFT if answer == "A" else Keys.ARROW_RIGHT)
+        if trial == 5:  # nothing is lost when the page is closed
+            browser.open("abx", fresh=False)
+        if trial < 11:
+            browser.until_ready()
+    asked = [url for url in browser.requested() if "/audio/" in url]
+    assert asked and all(re.search(r"/audio/\d\.js$", url) for url in asked)
+    result = score(browser.one("tbody").text)
+    assert result == (right, 12, pytest.approx(p_value(right, 12), abs=6e-4))
+    assert "Original and zebra" in browser.one("tbody").text  # now it may be told
+
+    table = list(csv.DictReader(io.StringIO(download(browser, "Save CSV", "abx-"))))
+    assert len(table) == 12 and sum(int(row["right"]) for row in table) == right
+    assert {row["a"] for row in table} | {row["b"] for row in table} == {"Original", "zebra"}
+    assert {row["x"] for row in table} == {"A", "B"}
+
+
+def download(browser: Browser, label: str, prefix: str) -> str:
+    folder: Path = browser.driver.downloads
+    for file in folder.iterdir():
+        file.unlink()
+    browser.button(label).click()
+    complete = re.compile(prefix + r"[0-9a-f]+\.(csv|json)")  # until then it has another suffix
+    browser.until(lambda: any(complete.fullmatch(file.name) for file in folder.iterdir()))
+    (file,) = folder.iterdir()
+    return file.read_text(encoding="utf-8")
+
+
+def test_abx_needs_two_versions_with_a_common_sentence(browser: Browser) -> None:
+    browser.open("abx")
+    browser.js(
+        "const s = document.querySelectorAll('select')[1]; s.value = 0;"
+        "s.dispatchEvent(new Event('change'))"
+    )
+    assert not browser.button("Begin").is_enabled()
+    assert browser.one(".problem").text == "Choose two different versions."
+
+
+def test_guess_probability_is_the_binomial_tail(browser: Browser) -> None:
+    browser.open()
+    for trials in (1, 12, 30):
+        values = browser.js(
+            "return Array.from({length: arguments[0] + 1}, (_, k) =>"
+            " guessProbability(k, arguments[0]))",
+            trials,
+        )
+        expected = [p_value(right, trials) for right in range(trials + 1)]
+        assert values == pytest.approx(expected, rel=1e-9)
+
+
+def rate_all(browser: Browser, value: Callable[[int], int]) -> list[int]:
+    """Move every slider of the sentence; by keyboard the first, as a listener without a mouse."""
+    from selenium.webdriver.common.keys import Keys
+
+    sliders = browser.all(".scale input")
+    for i, slider in enumerate(sliders):
+        if i == 0:
+            slider.send_keys(Keys.HOME)
+            slider.send_keys(Keys.ARROW_RIGHT * value(0))
+        else:
+            browser.js(
+                "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input'))",
+                slider,
+                value(i),
+            )
+    return [value(i) for i in range(len(sliders))]
+
+
+def test_rating(browser: Browser) -> None:
+    browser.open("rating")
+    browser.button("Begin").click()
+    browser.until_ready()
+    letters = []
+    for place in range(3):
+        blind(browser)
+        assert browser.one(".status").text.startswith(f"Sentence {place + 1} of 3")
+        forward = "Finish and see" if place == 2 else "Next sentence"
+        assert not browser.button(forward).is_enabled()
+        values = rate_all(browser, lambda i: 3 + i)
+        letters.append(len(values))
+        for key in "123":
+            browser.press(key)
+            blind(browser)
+        if place == 1:
+            browser.open("rating", fresh=False)
+            browser.until_ready()
+            assert browser.texts("output.value") == [str(value) for value in values]
+            blind(browser)
+        assert browser.button(forward).is_enabled()
+        browser.button(forward).click()
+        if place < 2:
+            browser.until_ready()
+    assert sorted(letters) == [3, 4, 4]  # quagga lacks one
+
+    report = json.loads(download(browser, "Save JSON", "answers-"))
+    ratings = report["rating"]
+    assert len(ratings) == 11
+    assert {row["system"] for row in ratings} == {"Original", *SYSTEMS}
+    for sentence in SENTENCES:
+        given = [row["rating"] for row in ratings if row["sentence"] == sentence]
+        assert given == [3 + i for i in range(len(given))]
+    rows = list(csv.DictReader(io.StringIO(download(browser, "Save CSV", "ratings-"))))
+    assert [row["system"] for row in rows] == [row["system"] for row in ratings]
+    shown = browser.texts(".result > span:first-child")
+    assert set(shown) == {"Original", *SYSTEMS}
+    for row in browser.all(".result"):
+        name, number = row.text.split("\n")[0], row.text.split("\n")[-1]
+        mean = np.mean([r["rating"] for r in ratings if r["system"] == name])
+        assert abs(float(number.split()[0]) - mean) <= 0.5
+
+
+def test_orders_differ_between_listeners_and_sentences_and_follow_from_the_seed(
+    browser: Browser,
+) -> None:
+    browser.open()
+    script = (
+        "return Array.from({length: 40}, (_, seed) => [ratingTracks({seed}, 0),"
+        " ratingTracks({seed}, 1), abxPair({seed, pair: [0, 1]}),"
+        " abxTrial({seed, pair: [0, 1]}, 0).x])"
+    )
+    first = browser.js(script)
+    assert first == browser.js(script)
+    assert all(sorted(row[0]) == [0, 1, 2, 3] for row in first)
+    assert len({str(row[0]) for row in first}) > 12
+    assert sum(row[0] != row[1] for row in first) > 30
+    assert 8 < sum(row[2] == [0, 1] for row in first) < 32
+    assert 8 < sum(row[3] == "A" for row in first) < 32
+
+
+def test_x_is_a_in_half_of_the_trials_and_independent_of_the_last(browser: Browser) -> None:
+    browser.open()
+    xs = browser.js(
+        "return Array.from({length: 1000}, (_, i) => abxTrial({seed: 'x', pair: [0, 1]}, i).x)"
+    )
+    assert abs(xs.count("A") - 500) < 70  # 4.4 standard deviations
+    assert abs(sum(a == b for a, b in itertools.pairwise(xs)) - 500) < 70
+
+
+def test_reset_forgets(browser: Browser) -> None:
+    browser.open("abx")
+    listener = browser.one("input[type=text]")
+    listener.send_keys("1 d Ann, ")  # typing is not a command
+    listener.send_keys('"x"')
+    browser.open("abx", fresh=False)
+    assert browser.one("input[type=text]").get_attribute("value") == '1 d Ann, "x"'
+    assert next(csv.reader([download(browser, "Save CSV", "abx-")]))[0] == "listener"
+    browser.button("Forget all answers").click()
+    browser.driver.switch_to.alert.accept()
+    assert browser.one("input[type=text]").get_attribute("value") == ""
+    browser.open("abx", fresh=False)
+    assert browser.one("input[type=text]").get_attribute("value") == ""
+
+
+def test_every_control_has_a_name_and_shows_the_focus(browser: Browser) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    browser.open()
+    for view in ("listen", "scores", "abx", "rating"):
+        browser.go(view)
+        if view in ("abx", "rating"):
+            browser.button("Begin").click()
+            browser.until_ready()
+        for element in browser.all("button, select, input, [role=region]"):
+            assert element.accessible_name.strip(), element.get_attribute("outerHTML")
+        browser.js("document.querySelector('nav a').focus()")
+        reached = set()
+        for _ in range(9):
+            browser.press(Keys.TAB)
+            element, outline = browser.js(
+                "const e = document.activeElement; return [e, getComputedStyle(e).outlineStyle]"
+            )
+            if element.tag_name != "body":
+                reached.add(element)
+                assert outline == "solid", element.get_attribute("outerHTML")
+        assert len(reached) > 6
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_fits_the_screen_in_either_scheme(browser: Browser, width: int, scheme: str) -> None:
+    def command(name: str, **parameters: Any) -> None:
+        browser.driver.execute_cdp_cmd(f"Emulation.{name}", parameters)
+
+    command("setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+    command(
+        "setDeviceMetricsOverride",
+        width=width, height=800, deviceScaleFactor=1, mobile=width < 500,
+    )  # fmt: skip
+    try:
+        browser.open()
+        for view in ("listen", "scores", "abx", "rating"):
+            browser.go(view)
+            if view == "rating":
+                browser.button("Begin").click()
+            assert browser.js("return document.documentElement.scrollWidth") <= width
+            ratios = [contrast(*colours) for colours in browser.js(COLOURS)]
+            assert len(ratios) > 10 and min(ratios) > 4.5, view
+    finally:
+        command("clearDeviceMetricsOverride")
+        command("setEmulatedMedia", features=[])
+
+
+# Colour and background of whatever shows text of its own and can be used.
+COLOURS = """
+return [...document.querySelectorAll("body *")].filter((element) =>
+    element.checkVisibility() && !element.matches(":disabled, :disabled *, .tag, option") &&
+    [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim())
+).map((element) => {
+    const text = getComputedStyle(element).color;
+    let back;
+    do {
+        back = getComputedStyle(element).backgroundColor;
+        element = element.parentElement;
+    } while (element && back === "rgba(0, 0, 0, 0)");
+    return [text, back];
+});
+"""
+
+
+def contrast(*colours: str) -> float:
+    """Ratio of the relative luminances of two colours (WCAG 2)."""
+    luminances = []
+    for colour in colours:
+        channels = np.array([float(c) for c in re.findall(r"[\d.]+", colour)[:3]]) / 255
+        linear = np.where(channels > 0.04045, ((channels + 0.055) / 1.055) ** 2.4, channels / 12.92)
+        luminances.append(float(linear @ [0.2126, 0.7152, 0.0722]))
+    return (max(luminances) + 0.05) / (min(luminances) + 0.05)

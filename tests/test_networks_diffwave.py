@@ -1,0 +1,300 @@
+"""DiffWave's network: the published size, formulas and initialisation; its input checks."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from diffwave.errors import InputError
+from diffwave.networks.diffwave import (
+    MelUpsampler,
+    StepEmbedding,
+    WaveformNet,
+    WaveformNetConfig,
+    lmnt_state_dict,
+)
+
+SMALL = WaveformNetConfig(channels=8, layers=4, dilation_cycle=3, n_mels=5, hop_length=6)
+FRAMES = 7
+
+
+def make_net(config: WaveformNetConfig = SMALL) -> WaveformNet:
+    """A small network whose last layer is not zero, so that every input can reach the output."""
+    torch.manual_seed(0)
+    net = WaveformNet(config)
+    torch.nn.init.normal_(net.output_conv.weight)
+    return net
+
+
+def make_inputs(config: WaveformNetConfig = SMALL, batch: int = 3) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    x_t = torch.randn(batch, FRAMES * config.hop_length, generator=generator)
+    t = 50 * torch.rand(batch, generator=generator)
+    return x_t, t, torch.randn(batch, config.n_mels, FRAMES, generator=generator)
+
+
+@pytest.mark.parametrize(("channels", "count"), [(64, 2_619_971), (128, 6_885_315)])
+def test_parameter_count_is_the_published_one(channels: int, count: int) -> None:
+    with torch.device("meta"):
+        net = WaveformNet(WaveformNetConfig(channels=channels))
+    assert sum(p.numel() for p in net.parameters()) == count
+    assert f"{count / 1e6:.2f}M" == {64: "2.62M", 128: "6.89M"}[channels]
+    assert net.receptive_field == 3069
+
+
+@pytest.mark.parametrize(
+    ("hop_length", "strides"), [(256, (16, 16)), (300, (15, 20)), (512, (16, 32)), (257, (1, 257))]
+)
+def test_hop_is_split_into_balanced_factors(hop_length: int, strides: tuple[int, int]) -> None:
+    upsampler = MelUpsampler(hop_length)
+    assert (upsampler.conv1.stride[1], upsampler.conv2.stride[1]) == strides
+
+
+@settings(max_examples=40, deadline=None)
+@given(hop_length=st.integers(1, 600), frames=st.integers(1, 4), n_mels=st.integers(1, 3))
+def test_any_hop_gives_exactly_its_samples(hop_length: int, frames: int, n_mels: int) -> None:
+    net = WaveformNet(WaveformNetConfig(2, 2, 2, n_mels, hop_length))
+    mel, x_t = torch.randn(1, n_mels, frames), torch.randn(1, frames * hop_length)
+    assert net.condition(mel)[0].shape == (1, 4, frames * hop_length)
+    assert net(x_t, torch.zeros(1), mel).shape == x_t.shape
+
+
+@settings(max_examples=20, deadline=None)
+@given(hop_length=st.integers(1, 100), place=st.floats(0, 1, exclude_max=True))
+def test_a_sample_sees_two_mel_frames_on_each_side(hop_length: int, place: float) -> None:
+    torch.manual_seed(2)
+    sample = 4 * hop_length + int(place * hop_length)  # in the middle one of 9 frames
+    mel = torch.randn(1, 1, 9, requires_grad=True)
+    MelUpsampler(hop_length)(mel)[0, 0, sample].backward()
+    assert mel.grad is not None
+    assert mel.grad[0, 0, 4] != 0
+    assert not mel.grad[0, 0, [0, 1, 7, 8]].any()
+
+
+def test_initialisation_is_kaiming_and_the_output_zero() -> None:
+    torch.manual_seed(0)
+    net = WaveformNet(WaveformNetConfig(channels=64, layers=1, n_mels=80, hop_length=6))
+    for name, fan_in in [("layers.0.dilated_conv", 3 * 64), ("mel_convs.0", 80)]:
+        weight = net.get_parameter(f"{name}.weight") * (fan_in / 2) ** 0.5
+        assert weight.std().item() == pytest.approx(1, rel=0.05)
+        assert weight.abs().max() > 2.5  # normal, not uniform
+    x_t, t, mel = torch.randn(2, 30), torch.rand(2), torch.randn(2, 80, 5)
+    assert not net(x_t, t, mel).any()
+    torch.nn.init.ones_(net.output_conv.weight)
+    assert net(x_t, t, mel).any()
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 1000), st.sampled_from([0.0, 0.25, 0.5, 0.8125]))  # exact in float32
+def test_step_embedding_formula(whole: int, part: float) -> None:
+    angle = (whole + part) * 10.0 ** (4 * np.arange(64) / 63)
+    expected = np.concatenate([np.sin(angle), np.cos(angle)])
+    got = StepEmbedding().sinusoid(torch.tensor([whole + part]))
+    np.testing.assert_allclose(got[0].numpy(), expected, atol=2e-3)
+
+
+def test_step_embedding_takes_integers() -> None:
+    embedding = StepEmbedding()
+    t = torch.tensor([0, 7, 49])
+    assert torch.equal(embedding(t), embedding(t.float()))
+
+
+def test_items_of_a_batch_are_independent() -> None:
+    net = make_net()
+    x_t, t, mel = make_inputs()
+    together = net(x_t, t, mel)
+    for i in range(3):
+        torch.testing.assert_close(together[[i]], net(x_t[[i]], t[[i]], mel[[i]]))
+    x_t[0], t[0], mel[0] = 0, 0, 0
+    torch.testing.assert_close(net(x_t, t, mel)[1:], together[1:])
+
+
+def test_cached_condition_is_identical() -> None:
+    net = make_net()
+    x_t, t, mel = make_inputs()
+    cond = net.condition(mel)
+    assert len(cond) == SMALL.layers
+    assert torch.equal(net(x_t, t, cond=cond), net(x_t, t, mel))
+    assert torch.equal(net(x_t, t / 2, cond=cond), net(x_t, t / 2, mel))
+
+
+def test_one_mel_serves_a_whole_batch() -> None:
+    net = make_net()
+    x_t, t, mel = make_inputs()
+    expected = net(x_t, t, mel[:1].expand(3, -1, -1))
+    torch.testing.assert_close(net(x_t, t, mel[:1]), expected)
+    torch.testing.assert_close(net(x_t, t, cond=net.condition(mel[:1])), expected)
+
+
+@pytest.mark.parametrize(("layers", "cycle", "reach"), [(4, 3, 8), (3, 10, 7), (1, 1, 1)])
+def test_receptive_field(layers: int, cycle: int, reach: int) -> None:
+    net = make_net(WaveformNetConfig(8, layers, cycle, n_mels=0))
+    assert net.receptive_field == reach
+    centre = 20
+    x_t = torch.randn(1, 41, requires_grad=True)
+    net(x_t, torch.zeros(1))[0, centre].backward()
+    assert x_t.grad is not None
+    seen = x_t.grad[0].nonzero()[:, 0]
+    assert (seen.min().item(), seen.max().item()) == (centre - reach, centre + reach)
+
+
+def test_unconditional() -> None:
+    net = make_net(WaveformNetConfig(8, 4, 3, n_mels=0))
+    assert not any(key.startswith(("upsampler", "mel_convs")) for key in net.state_dict())
+    x_t, t = torch.randn(2, 101), torch.tensor([0.0, 3.5])  # any length: there is no hop
+    eps = net(x_t, t)
+    assert eps.shape == x_t.shape and eps.any()
+    assert net.condition(None) == []
+    assert torch.equal(net(x_t, t, cond=net.condition(None)), eps)
+    with pytest.raises(InputError, match="unconditional"):
+        net(x_t, t, torch.zeros(2, 80, 1))
+    with pytest.raises(InputError, match="unconditional"):
+        net(x_t, t, cond=[torch.zeros(2, 16, 101)])
+    with pytest.raises(InputError, match="unconditional"):
+        net.condition(torch.zeros(2, 80, 1))
+
+
+@pytest.mark.parametrize("field", ["channels", "layers", "dilation_cycle", "hop_length", "n_mels"])
+@pytest.mark.parametrize("value", [-1, 2.0, "3", None, True])
+def test_invalid_config(field: str, value: object) -> None:
+    with pytest.raises(InputError, match=field):
+        WaveformNetConfig(**{field: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("field", ["channels", "layers", "dilation_cycle", "hop_length"])
+def test_only_n_mels_may_be_zero(field: str) -> None:
+    with pytest.raises(InputError, match=field):
+        WaveformNetConfig(**{field: 0})
+
+
+def test_inputs_that_do_not_fit() -> None:
+    net = make_net()
+    x_t, t, mel = make_inputs()
+    cond = net.condition(mel)
+    for args in [
+        (x_t[:, None], t, mel),
+        (x_t, t[0], mel),
+        (x_t, t[:2], mel),
+        (x_t, t),
+        (x_t, t, None, []),
+        (x_t, t, mel, cond),
+        (x_t, t, mel[0]),
+        (x_t, t, mel[:, :4]),
+        (x_t, t, mel.mT),
+        (x_t, t, mel[:2]),
+        (x_t, t, mel[:, :, 1:]),
+        (x_t[:, 1:], t, mel),
+        (x_t[:, 1:], t, None, cond),
+    ]:
+        with pytest.raises(InputError):
+            net(*args)
+    with pytest.raises(InputError, match="mel"):
+        net.condition(None)
+
+
+def test_bf16_autocast() -> None:
+    net = make_net()
+    x_t, t, mel = make_inputs()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        eps = net(x_t, t, mel)
+        cached = net(x_t, t, cond=net.condition(mel))
+    assert eps.dtype == torch.float32
+    assert torch.equal(eps, cached)
+    exact = net(x_t, t, mel)
+    assert 0 < (eps - exact).norm() < 0.03 * exact.norm()
+    with pytest.raises(InputError, match="autocast"):
+        net.bfloat16()(x_t.bfloat16(), t, mel.bfloat16())
+
+
+def test_compiles_without_graph_breaks() -> None:
+    net = make_net()
+    compiled = torch.compile(net, backend="eager", fullgraph=True)
+    x_t, t, mel = make_inputs()
+    torch.testing.assert_close(compiled(x_t, t, mel), net(x_t, t, mel))
+    cond = net.condition(mel)
+    torch.testing.assert_close(compiled(x_t, t, cond=cond), net(x_t, t, cond=cond))
+
+
+def lmnt_shapes(config: WaveformNetConfig) -> dict[str, tuple[int, ...]]:
+    """Keys and shapes of an lmnt-com/diffwave checkpoint, for hop 256."""
+    width, mels = config.channels, config.n_mels
+    weights: dict[str, tuple[int, ...]] = {
+        "input_projection": (width, 1, 1),
+        "diffusion_embedding.projection1": (512, 128),
+        "diffusion_embedding.projection2": (512, 512),
+        "spectrogram_upsampler.conv1": (1, 1, 3, 32),
+        "spectrogram_upsampler.conv2": (1, 1, 3, 32),
+        "skip_projection": (width, width, 1),
+        "output_projection": (1, width, 1),
+    }
+    for i in range(config.layers):
+        weights[f"residual_layers.{i}.dilated_conv"] = (2 * width, width, 3)
+        weights[f"residual_layers.{i}.diffusion_projection"] = (width, 512)
+        weights[f"residual_layers.{i}.conditioner_projection"] = (2 * width, mels, 1)
+        weights[f"residual_layers.{i}.output_projection"] = (2 * width, width, 1)
+    shapes = {f"{name}.weight": shape for name, shape in weights.items()}
+    return shapes | {f"{name}.bias": shape[:1] for name, shape in weights.items()}
+
+
+def test_lmnt_names_map_one_to_one_with_right_shapes() -> None:
+    theirs = {k: torch.empty(s, device="meta") for k, s in lmnt_shapes(WaveformNetConfig()).items()}
+    ours = lmnt_state_dict(theirs)
+    with torch.device("meta"):
+        expected = WaveformNet(WaveformNetConfig()).state_dict()
+    assert len(ours) == len(theirs)
+    assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in expected.items()}
+    assert {id(v) for v in ours.values()} == {id(v) for v in theirs.values()}
+
+
+@pytest.mark.parametrize(
+    "key", ["module.input_projection.weight", "residual_layers.0.norm.weight", "skip_projection.x"]
+)
+def test_lmnt_refuses_other_keys(key: str) -> None:
+    with pytest.raises(InputError, match=key):
+        lmnt_state_dict({key: torch.zeros(1)})
+
+
+def test_lmnt_weights_compute_the_papers_equations() -> None:
+    config = WaveformNetConfig(channels=6, layers=3, dilation_cycle=2, n_mels=4)
+    generator = torch.Generator().manual_seed(3)
+    w = {k: 0.3 * torch.randn(s, generator=generator) for k, s in lmnt_shapes(config).items()}
+    x_t, t, mel = make_inputs(config, batch=2)
+    t = t.floor()
+
+    def linear(name: str, x: Tensor) -> Tensor:
+        return F.linear(x, w[f"{name}.weight"], w[f"{name}.bias"])
+
+    def conv(name: str, x: Tensor, dilation: int = 1) -> Tensor:
+        weight = w[f"{name}.weight"]
+        pad = dilation * (weight.shape[2] // 2)
+        return F.conv1d(x, weight, w[f"{name}.bias"], padding=pad, dilation=dilation)
+
+    angle = t[:, None].double() * 10.0 ** (4 * torch.arange(64, dtype=torch.float64) / 63)
+    step = torch.cat([angle.sin(), angle.cos()], 1).float()
+    for name in ("projection1", "projection2"):
+        step = F.silu(linear(f"diffusion_embedding.{name}", step))
+    cond = mel[:, None]
+    for name in ("spectrogram_upsampler.conv1", "spectrogram_upsampler.conv2"):
+        cond = F.conv_transpose2d(
+            cond, w[f"{name}.weight"], w[f"{name}.bias"], stride=(1, 16), padding=(1, 8)
+        )
+        cond = F.leaky_relu(cond, 0.4)
+    h, skips = F.relu(conv("input_projection", x_t[:, None])), torch.zeros(())
+    for i in range(3):
+        layer = f"residual_layers.{i}"
+        y = h + linear(f"{layer}.diffusion_projection", step)[..., None]
+        y = conv(f"{layer}.dilated_conv", y, dilation=[1, 2, 1][i])
+        y = y + conv(f"{layer}.conditioner_projection", cond[:, 0])
+        y = conv(f"{layer}.output_projection", y[:, :6].sigmoid() * y[:, 6:].tanh())
+        h, skips = (h + y[:, :6]) / math.sqrt(2), skips + y[:, 6:]
+    out = F.relu(conv("skip_projection", skips / math.sqrt(3)))
+    expected = conv("output_projection", out)[:, 0]
+
+    net = WaveformNet(config)
+    net.load_state_dict(lmnt_state_dict(w), strict=True)
+    torch.testing.assert_close(net(x_t, t, mel), expected, rtol=1e-3, atol=1e-3)

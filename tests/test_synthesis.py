@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny import HOP, random_model, restoring_config, speech_mel, waveform_config
+
+from diffwave.chain.samplers import ddim
+from diffwave.spaces.spectral import EnergyPrior
+from diffwave.synthesis import chunks, generate, reach
+from diffwave.vocoder import Vocoder
+
+MEL = speech_mel(1.6)
+FRAMES = MEL.shape[-1]
+
+
+def difference(one: torch.Tensor, other: torch.Tensor) -> float:
+    """Largest deviation, relative to the largest sample."""
+    assert one.shape == other.shape
+    return float((one - other).abs().max() / other.abs().max())
+
+
+@given(st.integers(1, 500), st.integers(1, 300), st.integers(0, 200))
+def test_chunks_cover_every_frame_once_with_their_context(
+    frames: int, chunk_frames: int, context: int
+) -> None:
+    cut = list(chunks(frames, chunk_frames, context))
+    kept = [frame for chunk in cut for frame in range(chunk.keep_first, chunk.keep_last)]
+    assert kept == list(range(frames))
+    for chunk in cut:
+        assert 0 < chunk.keep_last - chunk.keep_first <= chunk_frames
+        assert chunk.first == max(0, chunk.keep_first - context)
+        assert chunk.last == min(frames, chunk.keep_last + context)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "dpm-solver++", "ancestral"])
+@pytest.mark.parametrize("kind", ["spectral", "waveform"])
+@pytest.mark.parametrize("chunk_frames", [20, 50])
+def test_chunks_change_nothing(
+    vocoder: Vocoder, waveform_vocoder: Vocoder, kind: str, sampler: str, chunk_frames: int
+) -> None:
+    chosen = vocoder if kind == "spectral" else waveform_vocoder
+    steps = 3 if kind == "spectral" else 6
+    # Otherwise every chunk would see the whole mel, and nothing would be tested.
+    assert 2 * reach(chosen.model, steps) + chunk_frames < FRAMES
+    whole = chosen(MEL, steps=steps, sampler=sampler, chunk_frames=FRAMES)
+    pieces = list(chosen.stream(MEL, steps=steps, sampler=sampler, chunk_frames=chunk_frames))
+    assert len(pieces) == -(-FRAMES // chunk_frames)
+    assert all(len(piece) == chunk_frames * HOP for piece in pieces[:-1])
+    assert difference(torch.cat(pieces), whole) < 1e-4
+
+
+def test_chunks_change_nothing_under_an_energy_prior() -> None:
+    config = dataclasses.replace(waveform_config(), prior=EnergyPrior(floor=0.1))
+    chosen = Vocoder(random_model(config), "cpu")
+    whole = chosen(MEL, steps=3, chunk_frames=FRAMES)
+    assert difference(chosen(MEL, steps=3, chunk_frames=20), whole) < 1e-4
+    plain = Vocoder(random_model(waveform_config()), "cpu")(MEL, steps=3)
+    assert difference(whole, plain) > 0.1
+
+
+@settings(max_examples=12, deadline=None)
+@given(frames=st.integers(2, 90), chunk_frames=st.integers(1, 100), seed=st.integers(0, 99))
+def test_any_length_in_any_chunks(
+    vocoder: Vocoder, frames: int, chunk_frames: int, seed: int
+) -> None:
+    mel = MEL[:, 20 : 20 + frames]
+    whole = vocoder(mel, steps=2, seed=seed, chunk_frames=frames)
+    assert whole.shape == (frames * HOP,)
+    in_chunks = vocoder(mel, steps=2, seed=seed, chunk_frames=chunk_frames)
+    assert difference(in_chunks, whole) < 1e-4
+
+
+@pytest.mark.parametrize("rounds", [1, 4])
+def test_chunks_change_nothing_after_rounds_of_agreement(vocoder: Vocoder, rounds: int) -> None:
+    assert 2 * reach(vocoder.model, 1, rounds) + 20 < FRAMES
+    whole = vocoder(MEL, steps=1, rounds=rounds, chunk_frames=FRAMES)
+    in_chunks = vocoder(MEL, steps=1, rounds=rounds, chunk_frames=20)
+    assert difference(in_chunks, whole) < 1e-4
+    assert difference(whole, vocoder(MEL, steps=1, rounds=0)) > 1e-2
+
+
+def test_chunks_change_nothing_of_a_restored_mel() -> None:
+    chosen = Vocoder(random_model(restoring_config()), "cpu")
+    assert 2 * reach(chosen.model, 1) + 20 < FRAMES
+    whole = chosen(MEL, steps=1, chunk_frames=FRAMES)
+    assert difference(chosen(MEL, steps=1, chunk_frames=20), whole) < 1e-4
+    assert difference(whole, chosen(MEL, steps=1, restore=False)) > 1e-2
+    restored = chosen.model.restored(MEL[None])[0]
+    assert difference(whole, chosen(restored, steps=1, restore=False)) < 1e-4
+
+
+@pytest.mark.parametrize("rounds", [0, 3])
+def test_reach_grows_by_the_restorers(vocoder: Vocoder, rounds: int) -> None:
+    model = random_model(restoring_config())
+    plain = reach(vocoder.model, 2, rounds)
+    assert model.restorer is not None and model.restorer.receptive_field == 2
+    assert reach(model, 2, rounds) == plain + 2
+    assert reach(model, 2, rounds, restore=False) == plain
+    assert reach(vocoder.model, 2, rounds, restore=True) == plain
+
+
+@pytest.mark.parametrize("kind", ["spectral", "waveform"])
+def test_reach_is_enough_and_needed(vocoder: Vocoder, waveform_vocoder: Vocoder, kind: str) -> None:
+    """A change of the mel beyond `reach` is not heard, and one within it is."""
+    chosen = vocoder if kind == "spectral" else waveform_vocoder
+    steps = 3
+    distance = reach(chosen.model, steps)
+    first, last = 60, 61  # the frames that we listen to
+    stretch = slice(first * HOP, last * HOP)
+    before = chosen(MEL, steps=steps)[stretch]
+
+    def heard(frame: int) -> bool:
+        changed = MEL.clone()
+        changed[:, frame] += 1
+        return not torch.equal(chosen(changed, steps=steps)[stretch], before)
+
+    assert not heard(last - 1 + distance + 1)
+    assert not heard(first - distance - 1)
+    assert heard(first)
+    # Rounded up to whole frames at every step: not exact, but not wasteful.
+    assert any(heard(first - distance + spare) for spare in range(steps + 1))
+
+
+def test_noise_has_its_own_place_in_every_chunk(vocoder: Vocoder) -> None:
+    """Were each chunk's noise to start anew, equal frames would sound alike in every chunk."""
+    mel = MEL[:, 40:41].expand(80, 120)
+    wave = vocoder(mel, steps=2, chunk_frames=30)
+    assert difference(wave[40 * HOP : 45 * HOP], wave[70 * HOP : 75 * HOP]) > 0.1
+
+
+def test_progress_and_callback_hear_of_every_chunk(vocoder: Vocoder) -> None:
+    done: list[int] = []
+    steps: list[int] = []
+    vocoder_pieces = vocoder.stream(
+        MEL,
+        steps=3,
+        chunk_frames=50,
+        progress=done.append,
+        callback=lambda step, *_: steps.append(step),
+    )
+    assert not done  # nothing is computed before it is asked for
+    next(vocoder_pieces)
+    assert steps == [0, 1, 2]
+    for _ in vocoder_pieces:
+        pass
+    assert sum(done) == FRAMES
+    assert len(done) == -(-FRAMES // 50)
+    assert steps == [0, 1, 2] * len(done)
+
+
+def test_pieces_are_float32_without_gradient(vocoder: Vocoder) -> None:
+    mel = MEL[None].clone().requires_grad_()
+    levels = vocoder.model.levels(2)
+    (piece,) = generate(vocoder.model, mel, levels, ddim, seed=0)
+    assert piece.dtype == torch.float32
+    assert not piece.requires_grad
+    assert piece.shape == (1, FRAMES * HOP)
+
+
+PEAKS = """
+import re, sys
+import torch
+sys.path.insert(0, sys.argv[1])
+from diffwave.audio import write_audio
+from diffwave.vocoder import Vocoder
+from tiny import speech_mel
+
+def peak():
+    # Not getrusage: its peak is inherited from the process that started this one.
+    status = open("/proc/self/status").read()
+    return int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) // 1024  # MiB
+
+torch.set_num_threads(1)
+vocoder = Vocoder.from_pretrained(sys.argv[2], "cpu")
+mel = speech_mel(3.0)[:, :256]
+long = mel.repeat(1, 20)
+for example, chunk_frames in ((mel, 64), (long, 64), (long, long.shape[1])):
+    wave = vocoder.stream(example, steps=1, chunk_frames=chunk_frames)
+    write_audio(sys.argv[3], wave, vocoder.sample_rate)
+    print(peak())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
+def test_memory_does_not_grow_with_the_mel(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    tests = str(Path(__file__).parent)
+    arguments = [tests, str(tiny_checkpoint), str(tmp_path / "out.wav")]
+    result = subprocess.run(
+        [sys.executable, "-c", PEAKS, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        cwd=Path(__file__).parent.parent,
+    )
+    assert result.returncode == 0, result.stderr
+    short, long, unchunked = map(int, result.stdout.split())
+    assert long - short < 40  # the mel itself takes 5 times 3 MiB at the most
+    assert unchunked - long > 100  # what would have shown

@@ -1,0 +1,77 @@
+"""What settings of a run mean: the model they describe."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+
+from diffwave.errors import InputError
+from diffwave.mel import PRESETS
+from diffwave.train.config import LossConfig, TrainConfig
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_model_follows_the_mel_preset(name: str) -> None:
+    mel = PRESETS[name]
+    spectral = TrainConfig(mel=name).model_config()
+    assert spectral.mel == mel
+    assert spectral.space is not None
+    assert spectral.space.n_fft == mel.n_fft
+    assert spectral.network.n_mels == mel.n_mels
+    waveform = TrainConfig(mel=name, network="waveform").model_config()
+    assert waveform.space is None
+    assert waveform.network.n_mels == mel.n_mels
+
+
+def test_scaling_of_the_mel_is_in_units_of_the_preset() -> None:
+    """One loudness enters the network as one number, whatever the convention calls it."""
+    amplitude = 0.03
+    for name in ("hifigan", "espnet", "coqui"):
+        config = TrainConfig(mel=name).model_config()
+        network = config.network
+        value = config.mel.log_factor * math.log(amplitude) + config.mel.offset
+        entering = (value - network.mel_mean) / network.mel_scale  # type: ignore[union-attr]
+        assert entering == pytest.approx((math.log(amplitude) + 5) / 2.5)
+
+
+def test_an_unconditional_waveform_network_stays_so() -> None:
+    config = TrainConfig(network="waveform")
+    config.waveform = dataclasses.replace(config.waveform, n_mels=0)
+    assert config.model_config().network.n_mels == 0
+
+
+@pytest.mark.parametrize("name", ["hifigan", "espnet", "coqui", "bigvgan-44k"])
+def test_the_restorer_follows_the_mel_preset(name: str) -> None:
+    config = TrainConfig(mel=name).model_config()
+    network, restorer = config.network, config.restorer
+    assert restorer is not None
+    assert restorer.n_mels == PRESETS[name].n_mels
+    assert restorer.mel_mean == network.mel_mean  # type: ignore[union-attr]
+    assert restorer.mel_scale == network.mel_scale  # type: ignore[union-attr]
+
+
+def test_no_layers_or_another_space_mean_no_restorer() -> None:
+    config = TrainConfig()
+    config.restorer = dataclasses.replace(config.restorer, layers=0)
+    assert config.model_config().restorer is None
+    assert TrainConfig(network="waveform").model_config().restorer is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"denoising": 0, "unrolled": 0, "restoration": 0}, "loss.restoration must be 0 or more"),
+        ({"restoration": -1}, "loss.restoration must be 0 or more"),
+        ({"restoration_share": 1.1}, "loss.restoration_share must lie in 0 .. 1"),
+        ({"restoration_share": math.nan}, "loss.restoration_share must lie in 0 .. 1"),
+        ({"restoration_blur": -0.1}, "loss.restoration_blur must be 0 or more"),
+        ({"restoration_noise": math.inf}, "loss.restoration_noise must be 0 or more"),
+    ],
+)
+def test_weights_of_restoration_that_make_no_sense(changes: dict[str, float], words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        LossConfig(**changes)  # type: ignore[arg-type]
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+    LossConfig(denoising=0, unrolled=0, restoration=1)

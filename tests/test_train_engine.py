@@ -1,0 +1,178 @@
+"""Several processes: the same gradients as one, and nothing lost when one of them is."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from small_run import Configure, metrics, overrides, start, state, steps_noted, wait_for
+
+from diffwave import cli
+from diffwave.errors import InputError
+from diffwave.train.engine import Engine
+from diffwave.train.state import saved_states
+from diffwave.train.trainer import train
+
+EVERY_STEP: dict[str, object] = {
+    "run.steps": 3,
+    "run.keep": 9,
+    "run.log_steps": 1,
+    "run.checkpoint_minutes": 0,
+    "optim.batch_size": 4,
+    "loss.unrolled": 0.3,
+    "data.validation": "[none*]",
+}
+
+
+def assert_nearly_same(one: Path, other: Path) -> None:
+    """Gradients of the first step (a tenth of them is AdamW's first moment), then all weights."""
+    left, right = (state(folder, 1)["optimizer"]["state"] for folder in (one, other))
+    assert left.keys() == right.keys()
+    for key, values in left.items():
+        assert bool(values["exp_avg"].any())
+        scale = float(values["exp_avg"].abs().max())
+        torch.testing.assert_close(
+            values["exp_avg"], right[key]["exp_avg"], rtol=1e-3, atol=1e-4 * scale
+        )
+    for name, tensor in state(one, 3)["module"].items():
+        torch.testing.assert_close(tensor, state(other, 3)["module"][name], rtol=1e-3, atol=2e-5)
+    for name in ("loss", "gradient_norm"):
+        assert metrics(one, name) == pytest.approx(metrics(other, name), rel=1e-4)
+    assert metrics(one, "lr") == metrics(other, "lr")
+
+
+def test_two_processes_and_parts_learn_as_one_does_from_the_whole_batch(
+    clips: Path, configure: Configure, tmp_path: Path, tiny_checkpoint: Path
+) -> None:
+    """From weights of which none is zero, that the first process alone reads."""
+    settings = EVERY_STEP | {"run.init": tiny_checkpoint}
+    changes = {key.replace(".", "__"): value for key, value in settings.items()}
+    train(configure("one", **changes), progress_bar=False)
+    train(configure("parts", optim__accumulate=4, **changes), progress_bar=False)
+    assert_nearly_same(tmp_path / "one", tmp_path / "parts")
+    process = start(clips, tmp_path / "two", settings | {"optim.accumulate": 2}, processes=2)
+    try:
+        out, err = process.communicate(timeout=300)
+    finally:
+        process.kill()
+    assert process.returncode == 0, err
+    assert out.count("exported") == 1
+    assert err.count("hours to train on") == 1
+    assert_nearly_same(tmp_path / "one", tmp_path / "two")
+
+
+def test_two_processes_train_the_restorer_alone(
+    clips: Path, configure: Configure, tmp_path: Path, tiny_checkpoint: Path
+) -> None:
+    """Of the frozen network no process waits for gradients."""
+    settings = EVERY_STEP | {"run.init": tiny_checkpoint, "loss.denoising": 0, "loss.unrolled": 0}
+    changes = {key.replace(".", "__"): value for key, value in settings.items()}
+    train(configure("one", **changes), progress_bar=False)
+    process = start(clips, tmp_path / "two", settings, processes=2)
+    try:
+        _, err = process.communicate(timeout=300)
+    finally:
+        process.kill()
+    assert process.returncode == 0, err
+    assert_nearly_same(tmp_path / "one", tmp_path / "two")
+
+
+def children_of(process: object) -> dict[int, psutil.Process]:
+    """{rank: process} of what torchrun has started."""
+    found = psutil.Process(process.pid).children()  # type: ignore[attr-defined]
+    return {int(child.environ()["RANK"]): child for child in found if "RANK" in child.environ()}
+
+
+def test_the_death_of_one_stops_all_and_the_run_goes_on(
+    clips: Path, tmp_path: Path, configure: Configure, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "run"
+    changes: dict[str, object] = {"run.log_steps": 1, "run.checkpoint_minutes": 0}
+    process = start(clips, folder, changes, processes=2)
+    try:
+        wait_for(process, lambda: len(saved_states(folder)) > 2)
+        os.kill(children_of(process)[1].pid, signal.SIGKILL)
+        _, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode != 0
+    assert "diffwave: Another process of this run has ended" in err
+    step = int(saved_states(folder)[-1].stem.split("-")[1])
+    caplog.set_level(logging.INFO)
+    train(configure(run__steps=step + 2, run__log_steps=1), progress_bar=False)
+    assert f"resuming {folder} at step {step}" in caplog.text
+    assert list(steps_noted(folder)) == list(range(1, step + 3))
+
+
+def test_sigterm_to_one_or_all_ends_in_a_checkpoint(clips: Path, tmp_path: Path) -> None:
+    """Processes agree: a signal to the second one alone stops the first one too, which saves."""
+    folder = tmp_path / "run"
+    process = start(clips, folder, {"run.log_steps": 1}, processes=2)
+    try:
+        wait_for(process, lambda: bool(steps_noted(folder)))
+        children_of(process)[1].send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 0, err
+    assert "exported" in out
+    (path,) = saved_states(folder)
+    assert int(path.stem.split("-")[1]) == max(steps_noted(folder))
+
+
+@given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 3))
+def test_every_row_is_somebodys(world: int, accumulate: int, size: int) -> None:
+    engine = object.__new__(Engine)
+    engine.world = world
+    rows = []
+    for engine.rank in range(world):
+        rows += engine.shares(world * accumulate * size, accumulate)
+    assert len(rows) == world * accumulate
+    assert [row for share in rows for row in share] == list(range(world * accumulate * size))
+
+
+def test_a_batch_that_does_not_divide(
+    configure: Configure, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(InputError, match=r"batch_size = 4 does not divide into 1 processes x 3"):
+        train(configure(optim__batch_size=4, optim__accumulate=3), progress_bar=False)
+    settings = overrides(clips, tmp_path / "run", {"optim.accumulate": 3})
+    assert cli.main(["train", *(p for s in settings for p in ("--set", s))]) == 2
+    assert capsys.readouterr().err.count("does not divide") == 1
+
+
+def test_alone_nothing_is_waited_for() -> None:
+    engine = Engine("cpu")
+    with engine.running():
+        assert (engine.rank, engine.world, engine.is_main) == (0, 1, True)
+        assert engine.total([1.5, 2.0]) == [1.5, 2.0]
+        module = torch.nn.Linear(2, 2)
+        assert engine.wrap(module) is module
+        engine.equalise(module)
+        engine.wait()
+
+
+def test_only_the_loss_of_a_process_is_told_as_one() -> None:
+    with pytest.raises(RuntimeError, match="gloo of another kind"), Engine("cpu").running():
+        raise RuntimeError("gloo of another kind")
+    engine = Engine("cpu")
+    engine.world = 2
+    with pytest.raises(InputError, match="Another process of this run"), engine.running():
+        raise RuntimeError("[../third_party/gloo/pair.cc:547] Connection closed by peer")
+    with pytest.raises(RuntimeError, match="shape"), engine.running():
+        raise RuntimeError("shape mismatch")
+
+
+def test_several_processes_need_devices_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("diffwave.train.engine.choose_device", torch.device)
+    for name in ("cuda:1", "mps"):
+        with pytest.raises(InputError, match=f"cannot train on '{name}'"):
+            Engine(name)

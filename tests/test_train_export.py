@@ -1,0 +1,189 @@
+"""A run becomes a checkpoint folder with a model card."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny import random_model, restoring_config, speech_mel
+from torch.amp.grad_scaler import GradScaler
+
+from diffwave import cli
+from diffwave.checkpoint import load_checkpoint, save_checkpoint
+from diffwave.errors import InputError
+from diffwave.train.config import TrainConfig
+from diffwave.train.export import averaged_model, export_run
+from diffwave.train.optim import make_optimizer
+from diffwave.train.settings import SETTINGS_FILE, save_settings
+from diffwave.train.state import Ema, Progress, Trained, save_state, saved_states
+from diffwave.vocoder import Vocoder
+
+SCORES: dict[str, Any] = {
+    "notes": ["2 steps of ddim, seed 0"],
+    "metrics": {
+        "pesq": {"mean": 2.5, "interval": [2.25, 2.75], "unit": "", "better": "higher"},
+        "loudness": {"mean": -12.34, "interval": [None, None], "unit": "dB", "better": "0"},
+        "f0": {"mean": None, "interval": [None, None], "unit": "cents", "better": "lower"},
+    },
+    "sentences": [{"sentence": "a"}, {"sentence": "b"}],
+}
+
+
+def make_run(folder: Path, steps: int = 7, seed: int = 0) -> Path:
+    """A run folder whose newest state has averaged weights that differ from the last ones."""
+    folder.mkdir()
+    model = random_model(restoring_config(), seed).requires_grad_(True)
+    config = TrainConfig()
+    ema = Ema(model.learned(), 0.5)
+    for average in ema.average:
+        average.add_(0.25)
+    optimizer = make_optimizer(model, config.optim)
+    trained = Trained(model, ema, optimizer, GradScaler("cpu", enabled=False))
+    save_state(folder, Progress(steps, 1.5), trained, keep=3)
+    config.optim.lr = 0.125
+    save_settings(config, folder / SETTINGS_FILE)
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return make_run(tmp_path / "run")
+
+
+def test_the_averaged_weights_are_exported(run: Path, tmp_path: Path) -> None:
+    progress = export_run(run, tmp_path / "out", half=False)
+    assert (progress.step, progress.minutes) == (7, 1.5)
+    model = load_checkpoint(tmp_path / "out")
+    last = random_model(restoring_config())
+    for name, parameter in last.named_parameters():
+        torch.testing.assert_close(model.get_parameter(name), parameter + 0.25)
+    for name, buffer in last.representation.named_buffers():
+        assert torch.equal(model.representation.get_buffer(name), buffer)
+    assert model.config == last.config
+
+
+@pytest.mark.parametrize("half", [True, False])
+def test_precision_is_as_asked(run: Path, tmp_path: Path, half: bool) -> None:
+    export_run(run, tmp_path / "out", half=half)
+    tensors = load_file(tmp_path / "out" / "model.safetensors")
+    kinds = {tensor.dtype for name, tensor in tensors.items() if name.startswith("network.")}
+    assert kinds == {torch.float16 if half else torch.float32}
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert f"stored in {'half' if half else 'single'} precision" in card
+
+
+def test_what_is_exported_speaks(run: Path, tmp_path: Path) -> None:
+    export_run(run, tmp_path / "out")
+    wave = Vocoder.from_pretrained(tmp_path / "out", "cpu")(speech_mel(0.3), steps=1)
+    assert bool(torch.isfinite(wave).all()) and float(wave.abs().max()) > 0
+
+
+def test_the_newest_sound_state_is_taken(run: Path, tmp_path: Path) -> None:
+    (run / "step-00000009.pt").write_bytes(b"torn")
+    _, progress = averaged_model(run)
+    assert progress.step == 7
+    saved_states(run)[0].write_bytes(b"torn too")
+    with pytest.raises(InputError, match="None of the 2 checkpoints in .* can be read"):
+        averaged_model(run)
+
+
+def test_the_best_weights_may_be_taken(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has no best weights: it was not validated yet"):
+        export_run(run, tmp_path / "out", best=True)
+    best = random_model(restoring_config(), seed=5)
+    save_checkpoint(best, run / "best", half=False)
+    state = torch.load(saved_states(run)[0], weights_only=True)
+    torch.save(state | {"best": 2.25, "best_by": "pesq"}, saved_states(run)[0])
+    export_run(run, tmp_path / "out", best=True, half=False)
+    for name, parameter in load_checkpoint(tmp_path / "out").named_parameters():
+        torch.testing.assert_close(parameter, best.get_parameter(name))
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "| weights | those of the best validation so far (pesq 2.25) |" in card
+
+
+def test_the_card_tells_all_parts_and_scores(run: Path, tmp_path: Path) -> None:
+    first = make_run(tmp_path / "first", steps=1234)
+    export_run(run, tmp_path / "voice", earlier=(first,), scores=SCORES, data="two hours of me")
+    card = (tmp_path / "voice" / "README.md").read_text()
+    assert card.startswith("# voice\n")
+    assert "| training | 1,234 steps in 1.5 min; then 7 steps in 1.5 min |" in card
+    assert "| data | two hours of me |" in card
+    assert "`hifigan`: 80 bands, 0 to 8000 Hz, of audio at 22050 Hz" in card
+    assert "| pesq | higher | 2.500 | 2.250 to 2.750 |" in card
+    assert "| loudness, dB | 0 | -12.3 | - |" in card
+    assert "| f0, cents | lower | - | - |" in card
+    assert "On 2 held-out clips" in card
+    assert "- 2 steps of ddim, seed 0" in card
+    assert "`diffwave train part-2.yaml`" in card
+    assert card.count("lr: 0.125") == 2
+    assert "| default | 4 steps of ddim |" in card
+
+
+def test_a_card_without_scores_claims_none(run: Path, tmp_path: Path) -> None:
+    (run / SETTINGS_FILE).unlink()
+    export_run(run, tmp_path / "out", title="Aunt Mary")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert card.startswith("# Aunt Mary\n")
+    assert "Scores" not in card and "How it was trained" not in card and "| data |" not in card
+
+
+def test_exporting_again_replaces_the_card(run: Path, tmp_path: Path) -> None:
+    export_run(run, tmp_path / "out", scores=SCORES)
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    export_run(run, tmp_path / "out")
+    assert "Scores" not in (tmp_path / "out" / "README.md").read_text()
+    assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
+
+
+def test_the_command_in_a_process_of_its_own(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "scores.json").write_text(json.dumps(SCORES))
+    command = [sys.executable, "-m", "diffwave.cli", "export", str(run), str(tmp_path / "out")]
+    options = ["--scores", str(tmp_path / "scores.json"), "--no-half", "--title", "Me"]
+    result = subprocess.run([*command, *options], capture_output=True, text=True, timeout=120)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == f"exported {tmp_path / 'out'}: 7 steps, 1.5 minutes\n"
+    assert (tmp_path / "out" / "README.md").read_text().startswith("# Me\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["nowhere", "out"], "There is no run in nowhere: it holds no step-*.pt."),
+        (["run", "no/where"], "Cannot write no/where: there is no folder no."),
+        (["run", "out", "--scores", "none.json"], "Cannot read none.json: No such file"),
+        (["run", "out", "--scores", "text"], "text is not valid JSON."),
+        (["run", "out", "--scores", "list.json"], "list.json does not hold a JSON object"),
+        (["run", "out", "--scores", "other.json"], "The scores are not what `diffwave evaluate`"),
+        (["run", "out", "--after", "nowhere"], "There is no run in nowhere"),
+        (["old", "out"], "The run in old is of an early version"),
+        (["foreign", "out"], "The newest state in foreign is not one of this package."),
+    ],
+)
+def test_what_cannot_be_exported_is_told(
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    sentence: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("text").write_text("no JSON")
+    Path("list.json").write_text("[1]")
+    Path("other.json").write_text('{"metrics": {"pesq": 3}}')
+    state = torch.load(saved_states(run)[0], weights_only=True)
+    foreign = state | {"ema": state["ema"][:-1]}
+    for name, content in (("old", {"step": 3}), ("foreign", foreign)):
+        Path(name).mkdir()
+        torch.save(content, Path(name) / "step-00000003.pt")
+    assert cli.main(["export", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"diffwave: {sentence}")
+    assert error.count("\n") == 1
+    assert not Path("out").exists()

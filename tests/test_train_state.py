@@ -1,0 +1,264 @@
+"""What a run keeps: averaged weights, and states that survive a crash."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny import random_model, restoring_config, spectral_config, waveform_config
+from torch import nn
+
+from diffwave.errors import InputError
+from diffwave.mel import preset
+from diffwave.model import DiffusionModel, ModelConfig, SamplingConfig
+from diffwave.train.config import OptimConfig
+from diffwave.train.optim import make_optimizer
+from diffwave.train.state import (
+    Ema,
+    Progress,
+    Trained,
+    check_same_model,
+    load_state,
+    read_state,
+    save_state,
+    saved_states,
+)
+
+KEPT = 3
+
+
+def trained(model: DiffusionModel, half: bool = False) -> Trained:
+    """A model about to be trained."""
+    scaler = torch.amp.GradScaler("cpu", enabled=half, init_scale=64.0)
+    return Trained(model, Ema(model.learned(), 0.9), make_optimizer(model, OptimConfig()), scaler)
+
+
+def parts(seed: int = 0, steps: int = 0, config: ModelConfig | None = None) -> Trained:
+    """A small model that was trained for some steps on nothing in particular."""
+    model = random_model(config or waveform_config(), seed).requires_grad_(True)
+    made = trained(model)
+    for step in range(steps):
+        sum(p.square().sum() for p in model.learned()).backward()  # type: ignore[union-attr]
+        made.optimizer.step()
+        made.optimizer.zero_grad()
+        made.ema.update(step + 1)
+    return made
+
+
+def save(folder: Path, step: int, made: Trained) -> Path:
+    return save_state(folder, Progress(step, step / 10), made, KEPT)
+
+
+def assert_same(left: Trained, right: Trained) -> None:
+    pairs = zip(left.model.state_dict().values(), right.model.state_dict().values(), strict=True)
+    for a, b in pairs:
+        assert torch.equal(a, b)
+    for a, b in zip(left.ema.average, right.ema.average, strict=True):
+        assert torch.equal(a, b)
+    mine, theirs = left.optimizer.state_dict(), right.optimizer.state_dict()
+    assert mine["state"].keys() == theirs["state"].keys()
+    for key, values in mine["state"].items():
+        for name, value in values.items():
+            assert torch.equal(value, theirs["state"][key][name])
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=30), st.floats(0, 0.999))
+def test_average_follows_its_formula(values: list[float], decay: float) -> None:
+    module = nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        module.weight.fill_(3.0)
+    ema = Ema(list(module.parameters()), decay)
+    expected = 3.0
+    for step, value in enumerate(values, 1):
+        with torch.no_grad():
+            module.weight.fill_(value)
+        ema.update(step)
+        d = min(decay, (1 + step) / (10 + step))
+        expected = d * expected + (1 - d) * value
+    assert float(ema.average[0]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_swap_exchanges_and_exchanges_back() -> None:
+    module = nn.Linear(2, 2)
+    ema = Ema(list(module.parameters()), 0.5)
+    averaged = [p.clone() for p in ema.average]
+    with torch.no_grad():
+        for p in module.parameters():
+            p.add_(1)
+    trained = [p.clone() for p in module.parameters()]
+    ema.swap()
+    assert all(torch.equal(a, b) for a, b in zip(module.parameters(), averaged, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(ema.average, trained, strict=True))
+    ema.swap()
+    assert all(torch.equal(a, b) for a, b in zip(module.parameters(), trained, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(ema.average, averaged, strict=True))
+
+
+@pytest.mark.parametrize("config", [waveform_config(), restoring_config()])
+def test_a_state_comes_back_bit_for_bit(tmp_path: Path, config: ModelConfig) -> None:
+    saved, loaded = parts(0, 3, config), parts(1, 0, config)
+    assert save(tmp_path, 7, saved).name == "step-00000007.pt"
+    progress, skipped = load_state(tmp_path, loaded)
+    assert progress == Progress(7, 0.7)
+    assert skipped == []
+    assert_same(saved, loaded)
+
+
+def test_an_empty_folder_is_a_beginning(tmp_path: Path) -> None:
+    untouched, reference = parts(0), parts(0)
+    assert load_state(tmp_path, untouched) == (None, [])
+    assert_same(untouched, reference)
+
+
+def test_old_ones_are_dropped(tmp_path: Path) -> None:
+    (tmp_path / "step-best.pt").write_text("mine")
+    for step in (5, 99_999_999, 10, 100):
+        save(tmp_path, step, parts())
+    names = [path.name for path in saved_states(tmp_path)]
+    assert names == [f"step-{step:08d}.pt" for step in (10, 100, 99_999_999)]
+    assert len(names) == KEPT
+    assert (tmp_path / "step-best.pt").exists()
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_damaged_ones_are_skipped_and_named(tmp_path: Path) -> None:
+    good, loaded = parts(0, steps=1), parts(1)
+    save(tmp_path, 1, good)
+    torn = save(tmp_path, 2, parts(2, steps=1))
+    torn.write_bytes(torn.read_bytes()[:-1000])
+    empty = save(tmp_path, 3, parts(3, steps=1))
+    empty.write_bytes(b"")
+    progress, skipped = load_state(tmp_path, loaded)
+    assert progress is not None
+    assert progress.step == 1
+    assert_same(good, loaded)
+    assert len(skipped) == 2
+    assert "step-00000003.pt" in skipped[0]
+    assert "step-00000002.pt" in skipped[1]
+
+
+def test_one_wrong_bit_is_noticed(tmp_path: Path) -> None:
+    """In the middle of the weights, which PyTorch loads without a word."""
+    good, loaded = parts(0, steps=1), parts(1)
+    save(tmp_path, 1, good)
+    path = save(tmp_path, 2, parts(2, steps=1))
+    data = bytearray(path.read_bytes())
+    weights = parts(2, steps=1).ema.average[1].numpy().tobytes()
+    data[data.index(weights) + len(weights) // 2] ^= 1
+    path.write_bytes(data)
+    torch.load(path, weights_only=True)
+    with pytest.raises(InputError, match=r"step-00000002\.pt is damaged: .* fails its checksum"):
+        read_state(path)
+    progress, (told,) = load_state(tmp_path, loaded)
+    assert progress == Progress(1, 0.1)
+    assert told.startswith("step-00000002.pt is damaged")
+    assert told.endswith("Trying the one before.")
+    assert_same(good, loaded)
+
+
+def test_progress_comes_back_whole(tmp_path: Path) -> None:
+    progress = Progress(3, 0.5, 0.25, 3.1, "pesq")
+    save_state(tmp_path, progress, parts(), KEPT)
+    assert load_state(tmp_path, parts())[0] == progress
+
+
+def test_states_of_earlier_versions_load(tmp_path: Path) -> None:
+    """They had neither configuration nor scale nor anything of validation."""
+    saved, loaded = parts(0, steps=2), parts(1)
+    path = save(tmp_path, 5, saved)
+    state = torch.load(path, weights_only=True)
+    for name in ("config", "scaler", "lr_factor", "best", "best_by"):
+        del state[name]
+    torch.save(state, path)
+    assert load_state(tmp_path, loaded) == (Progress(5, 0.5), [])
+    assert_same(saved, loaded)
+
+
+def test_the_loss_scale_of_float16_comes_back(tmp_path: Path) -> None:
+    model = random_model(waveform_config()).requires_grad_(True)
+    saved, loaded = trained(model, half=True), trained(model, half=True)
+    saved.scaler.scale(torch.ones(1))
+    saved.scaler.update(16.0)
+    save(tmp_path, 1, saved)
+    load_state(tmp_path, loaded)
+    loaded.scaler.scale(torch.ones(1))
+    assert loaded.scaler.get_scale() == 16.0
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.floats(0, 5), min_size=1),
+    st.sampled_from(["pesq", "loss_validation", "loss_restoration"]),
+)
+def test_the_best_is_the_best_of_all(values: list[float], name: str) -> None:
+    progress, best = Progress(), max if name == "pesq" else min
+    taken = [value for value in values if progress.takes({name: value, "mr_stft": 1.0})]
+    assert progress.best == taken[-1] == best(values)
+    assert progress.best_by == name
+
+
+def test_pesq_is_preferred_to_the_loss() -> None:
+    progress = Progress()
+    assert not progress.takes({})
+    assert progress.takes({"loss_validation": 0.1})
+    assert progress.takes({"loss_validation": 0.5, "pesq": 1.1})
+    assert not progress.takes({"loss_validation": 0.01})  # the package is gone
+    assert (progress.best, progress.best_by) == (1.1, "pesq")
+
+
+def test_nothing_sound_is_a_beginning(tmp_path: Path) -> None:
+    save(tmp_path, 1, parts()).write_bytes(b"\0" * 100)
+    progress, skipped = load_state(tmp_path, parts(1))
+    assert progress is None
+    assert len(skipped) == 1
+
+
+def test_a_failed_save_leaves_the_last_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved = parts(0, steps=1)
+    save(tmp_path, 1, saved)
+
+    def fail(state: object, file: object) -> None:
+        file.write(b"half")  # type: ignore[attr-defined]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(KeyboardInterrupt):
+        save(tmp_path, 2, saved)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001.pt"]
+
+
+def test_another_model_is_refused(tmp_path: Path) -> None:
+    save(tmp_path, 1, parts())
+    other = DiffusionModel(spectral_config())
+    with pytest.raises(InputError, match=r"network\.kind = waveform.* mean spectral"):
+        load_state(tmp_path, trained(other))
+    torch.save([1, 2], tmp_path / "step-00000002.pt")
+    with pytest.raises(InputError, match=r"step-00000002\.pt is not a state") as caught:
+        load_state(tmp_path, parts())
+    assert "\n" not in str(caught.value)
+
+
+def test_what_weights_mean_is_compared(tmp_path: Path) -> None:
+    ours = spectral_config()
+    replace = dataclasses.replace
+    named = replace(ours, mel=replace(ours.mel, name="mine"), sampling=SamplingConfig(steps=9))
+    check_same_model(named, ours, "It")
+    check_same_model(named.to_dict(), ours, "It")
+    louder = replace(ours, mel=replace(ours.mel, gain=2.0))
+    with pytest.raises(InputError, match=r"It has mel\.gain = 2\.0, but these settings mean 1\.0"):
+        check_same_model(louder, ours, "It")
+    wider = replace(ours, network=replace(ours.network, channels=24))
+    with pytest.raises(InputError, match=r"network\.channels = 24, .* 16"):
+        check_same_model(wider, ours, "It")
+    assert preset("hifigan") == ours.mel
+    with pytest.raises(InputError, match=r"It has restorer = None, .* mean .*|restorer\.n_mels"):
+        check_same_model(ours, restoring_config(), "It")
+    with pytest.raises(InputError, match=r"restorer"):
+        check_same_model(restoring_config(), ours, "It")
+    before = {key: value for key, value in ours.to_dict().items() if key != "restorer"}
+    check_same_model(before, ours, "It")  # of versions that had no restorer

@@ -1,0 +1,253 @@
+"""A run from end to end, on a network small enough to train in seconds."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from signals import speech_like
+from small_run import Configure, assert_same_weights, metrics, overrides, state
+
+from diffwave.checkpoint import load_checkpoint, load_config, save_checkpoint
+from diffwave.errors import InputError
+from diffwave.mel import preset
+from diffwave.train import setup, trainer
+from diffwave.train.settings import SETTINGS_FILE, read_config
+from diffwave.train.state import saved_states
+from diffwave.train.trainer import train
+from diffwave.vocoder import Vocoder
+
+
+def test_loss_falls(finished: Path) -> None:
+    loss = metrics(finished, "loss")
+    assert list(loss) == [15, 30, 45, 60]
+    assert loss[60] < 0.97 * loss[15]
+    assert all(norm > 0 for norm in metrics(finished, "gradient_norm").values())
+    rate = list(metrics(finished, "lr").values())
+    assert rate == sorted(rate, reverse=True)
+
+
+def test_a_finished_run_is_validated_and_recorded(finished: Path) -> None:
+    assert list(metrics(finished, "loss_validation")) == [60]
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(finished / "tensorboard"), {"audio": 0, "images": 0})
+    tags = events.Reload().Tags()
+    scalars = {"train/loss", "train/lr", "train/gradient_norm", "validation/loss_validation"}
+    assert scalars | {"validation/pesq", "validation/mr_stft"} <= set(tags["scalars"])
+    assert tags["audio"] == ["held/original", "held/generated"]
+    assert tags["images"] == ["held/mel", "held/spectrogram"]
+    image = events.Images("held/mel")[0]
+    assert (image.height, image.width) == (160, 22050 // 256)
+
+
+def test_speed_is_noted(finished: Path) -> None:
+    speeds = metrics(finished, "audio_seconds_per_second")
+    shares = metrics(finished, "matrix_share")
+    assert list(speeds) == list(shares) == [15, 30, 45, 60]
+    assert all(0 < share < 1 for share in shares.values())
+    assert all(speed > 0 for speed in speeds.values())
+
+
+def test_settings_stand_in_the_run_folder(finished: Path) -> None:
+    config = read_config(str(finished / SETTINGS_FILE))
+    assert (config.run.steps, config.run.folder) == (60, str(finished))
+
+
+def test_the_best_stands_beside_the_last(finished: Path) -> None:
+    ((step, value),) = metrics(finished, "best").items()
+    state = torch.load(saved_states(finished)[-1], weights_only=True)
+    assert (step, value) == (60, pytest.approx(state["best"], rel=1e-4))
+    assert state["best_by"] == "pesq"
+    assert value == metrics(finished, "pesq")[60]
+    assert_same_weights(finished / "best", finished / "export")
+
+
+def test_a_worse_validation_leaves_the_best(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    values = iter([0.5, 0.7, 0.4])
+    monkeypatch.setattr(trainer, "validate", lambda *_: {"loss_validation": next(values)})
+    best = {}
+
+    def note(model: object, folder: Path) -> None:
+        best[folder.name] = best.get(folder.name, 0) + 1
+        save_checkpoint(model, folder)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(trainer, "save_checkpoint", note)
+    train(configure(run__steps=3, run__validate_minutes=0), progress_bar=False)
+    assert best == {"best": 2, "export": 1}
+    assert metrics(tmp_path / "run", "best") == {1: 0.5, 3: 0.4}
+
+
+def test_export_speaks(finished: Path) -> None:
+    config = load_config(finished / "export")
+    assert config.sampling.steps == 2
+    vocoder = Vocoder.from_pretrained(finished / "export", "cpu")
+    mel = vocoder.mel(speech_like(0.5))
+    wave = vocoder(mel)
+    assert wave.shape == (mel.shape[1] * 256,)
+    assert bool(torch.isfinite(wave).all())
+    # The envelope alone gives a wave about as loud as the recording.
+    assert 0.02 < float(wave.square().mean().sqrt()) < 0.2
+
+
+def test_export_holds_the_average(finished: Path) -> None:
+    state = torch.load(saved_states(finished)[-1], weights_only=True)
+    exported = load_checkpoint(finished / "export")
+    trained = [v for k, v in state["module"].items() if not k.startswith("representation.")]
+    for parameter, average, last in zip(exported.learned(), state["ema"], trained, strict=True):
+        torch.testing.assert_close(parameter, average, rtol=1e-3, atol=1e-4)
+        assert not torch.equal(average, last)
+
+
+def test_a_finished_run_is_left_as_it_is(
+    finished: Path, clips: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = {p: p.read_bytes() for p in [*saved_states(finished), finished / "metrics.csv"]}
+    caplog.set_level(logging.INFO)
+    train(read_config(None, overrides(clips, finished, {"run.steps": 60})), progress_bar=False)
+    assert "resuming" in caplog.text
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_never_resumed(configure: Configure, finished: Path) -> None:
+    config = configure(run__resume="never", run__steps=1)
+    config.run.folder = str(finished)
+    with pytest.raises(InputError, match="already holds a run"):
+        train(config, progress_bar=False)
+    train(configure(run__resume="never", run__steps=1), progress_bar=False)  # a new folder
+
+
+def test_where_and_what_to_train(configure: Configure, tmp_path: Path, clips: Path) -> None:
+    config = configure()
+    config.run.folder = ""
+    with pytest.raises(InputError, match=r"run\.folder"):
+        train(config, progress_bar=False)
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="Cannot make the run folder"):
+        train(configure("file/run"), progress_bar=False)
+    with pytest.raises(InputError, match="no folder"):
+        train(configure(data__folder=tmp_path / "none"), progress_bar=False)
+
+
+def test_other_settings_do_not_continue_a_run(finished: Path, clips: Path) -> None:
+    for change in ({"mel": "coqui"}, {"spectral.channels": 24}):
+        settings = overrides(clips, finished, change)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="The run in .* has .*, but these settings mean"):
+            train(read_config(None, settings), progress_bar=False)
+
+
+def test_init_takes_weights_and_envelope(
+    configure: Configure, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(setup, "fitted_representation", None)  # is not called
+    config = configure(run__init=finished / "export", run__steps=1, optim__lr=1e-30)
+    export = train(config, progress_bar=False)
+    assert_same_weights(export, finished / "export")
+
+
+def test_init_must_be_of_the_same_model(configure: Configure, finished: Path) -> None:
+    export = finished / "export"
+    with pytest.raises(InputError, match=r"checkpoint .*export has network\.channels = 16, .* 24"):
+        train(configure(run__init=export, spectral__channels=24), progress_bar=False)
+    with pytest.raises(InputError, match=r"has mel\.\w+ = "):
+        train(configure(run__init=export, mel="coqui"), progress_bar=False)
+    with pytest.raises(InputError, match="no checkpoint"):
+        train(configure(run__init="nowhere"), progress_bar=False)
+
+
+def test_a_run_of_restoration_alone_leaves_the_network(
+    configure: Configure, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    changes = {"loss__denoising": 0, "run__init": tiny_checkpoint, "run__steps": 3}
+    export = train(configure(run__log_steps=1, **changes), progress_bar=False)
+    found, given = state(tmp_path / "run", 3), load_checkpoint(tiny_checkpoint)
+    for name, tensor in given.state_dict().items():
+        assert torch.equal(found["module"][name], tensor), name
+    for average, tensor in zip(found["ema"], given.network.parameters(), strict=False):
+        assert torch.equal(average, tensor)
+    config = load_config(export)
+    assert config.restorer is not None and config.restorer.channels == 8
+    assert all(norm > 0 for norm in metrics(tmp_path / "run", "gradient_norm").values())
+    restorer = load_checkpoint(export).restorer
+    assert restorer is not None and bool(restorer.output.bias.any())  # which began at 0
+
+
+def test_without_a_weight_the_restorer_stays(
+    configure: Configure, finished: Path, tmp_path: Path
+) -> None:
+    changes = {"loss__restoration": 0, "run__init": finished / "export", "run__steps": 2}
+    train(configure(**changes), progress_bar=False)
+    found = state(tmp_path / "run", 2)["module"]
+    same = {
+        name: torch.equal(found[name], tensor)
+        for name, tensor in load_checkpoint(finished / "export").state_dict().items()
+    }
+    assert all(same[name] for name in same if name.startswith("restorer."))
+    assert not same["network.filter.weight"]
+
+
+def test_waveform_network_trains_and_speaks(configure: Configure, tmp_path: Path) -> None:
+    config = configure(
+        network="waveform",
+        waveform__channels=8,
+        waveform__layers=3,
+        diffusion__schedule="diffwave-base",
+        diffusion__prediction="eps",
+        sampling__sampler="ancestral",
+        sampling__steps=3,
+        run__steps=4,
+        run__log_steps=1,
+    )
+    vocoder = Vocoder.from_pretrained(train(config, progress_bar=False), "cpu")
+    # eps is of variance 1 and the network starts at 0
+    assert metrics(tmp_path / "run", "loss")[1] == pytest.approx(1, abs=0.05)
+    wave = vocoder(vocoder.mel(speech_like(0.3)))
+    assert bool(torch.isfinite(wave).all())
+    assert bool(wave.any())
+
+
+@pytest.mark.parametrize("name", ["espnet", "lmnt", "vocos", "speecht5", "coqui", "bigvgan-44k"])
+def test_every_mel_convention_trains(configure: Configure, name: str) -> None:
+    export = train(configure(mel=name, run__steps=2, sampling__steps=1), progress_bar=False)
+    vocoder = Vocoder.from_pretrained(export, "cpu")
+    mel = preset(name)
+    assert vocoder.config.mel == mel
+    seconds = 0.3
+    wave = vocoder(vocoder.mel(speech_like(seconds, mel.sample_rate)))
+    assert abs(len(wave) - seconds * mel.sample_rate) <= mel.hop_length
+    assert bool(torch.isfinite(wave).all())
+
+
+def test_validation_and_checkpoints_in_between(configure: Configure, tmp_path: Path) -> None:
+    """Judging the averaged weights does not disturb the training."""
+    often = {"run__validate_minutes": 0, "run__checkpoint_minutes": 0, "sampling__steps": 1}
+    train(configure("often", run__steps=4, **often), progress_bar=False)
+    assert list(metrics(tmp_path / "often", "loss_validation")) == [1, 2, 3, 4]
+    assert len(saved_states(tmp_path / "often")) == 3
+    train(configure("once", run__steps=4, sampling__steps=1), progress_bar=False)
+    assert_same_weights(tmp_path / "often" / "export", tmp_path / "once" / "export")
+
+
+def test_minutes_end_a_run_too(configure: Configure, tmp_path: Path) -> None:
+    train(configure(run__minutes=1e-9), progress_bar=False)
+    assert [p.name for p in saved_states(tmp_path / "run")] == ["step-00000001.pt"]
+
+
+def test_training_in_a_thread(configure: Configure, tmp_path: Path) -> None:
+    """Where no signal can be listened to."""
+    thread = threading.Thread(target=train, args=(configure(run__steps=1), False))
+    thread.start()
+    thread.join()
+    assert (tmp_path / "run" / "export" / "config.json").exists()
+
+
+def test_missing_packages_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    with pytest.raises(InputError, match=r"package yaml; pip install 'diffwave\[train\]'"):
+        read_config(None, ["run.steps=1"])
