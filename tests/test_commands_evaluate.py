@@ -16,7 +16,7 @@ from told import one_line
 
 from diffwave import cli
 from diffwave.audio import read_audio, write_audio
-from diffwave.eval import page
+from diffwave.listening import page
 
 RATE = 22050
 OURS = ["--metrics", "mel_l1,pause_level_db"]  # need no library

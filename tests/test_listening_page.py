@@ -17,7 +17,7 @@ from PIL import Image
 from signals import speech_like
 
 from diffwave.errors import InputError
-from diffwave.eval import page
+from diffwave.listening import page
 from diffwave.listening.page import write_page
 
 

@@ -31,11 +31,11 @@ from torch.nn import functional as F
 
 from diffwave.audio import read_audio
 from diffwave.errors import InputError
-from diffwave.listening import pictures
 from diffwave.eval.metrics import Metric, library_version
 from diffwave.eval.statistics import summarise
 from diffwave.eval.waves import align
 from diffwave.files import atomic_folder
+from diffwave.listening import pictures
 
 UNEVEN = 0.1  # s; a difference in length that the reader is told of
 MAX_GAIN = 4.0  # of the level matching: a silent wave is not to be blown up
