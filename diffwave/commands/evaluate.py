@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import errno
 import os
 import tempfile
 from pathlib import Path
@@ -11,21 +9,21 @@ from pathlib import Path
 from torch import Tensor
 from tqdm import tqdm
 
-from diffwave.commands.common import vocoder_of
+from diffwave.commands.common import described, generation, vocoder_of
 from diffwave.errors import InputError
 from diffwave.eval.comparison import Comparison, common_sentences
 from diffwave.eval.metrics import METRICS, choose_metrics
 from diffwave.eval.pairs import audio_files, folder_pairs, listed, resynthesis_pairs
 from diffwave.eval.report import METHOD, Report
 from diffwave.eval.scoring import System, evaluate_systems
-from diffwave.files import write_error
+from diffwave.options import Evaluate
+from diffwave.text import printable
 from diffwave.vocoder import DEFAULT
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: Evaluate) -> int:
     """Score folders of generated audio, or a checkpoint on the recordings' own mels, or both."""
-    _check_places(options)
-    metrics = [name for name in options.metrics.split(",") if name] or None
+    metrics = [name for name in (options.metrics or "").split(",") if name] or None
     choose_metrics(metrics)  # a wrong name is told before any work
     with tempfile.TemporaryDirectory(prefix="diffwave-") as folder:
         systems, sentences = _systems(options, Path(folder))
@@ -43,34 +41,23 @@ def run(options: argparse.Namespace) -> int:
             result.save(path)
         print(result.to_markdown())
         if options.html:
-            print(f"Listening page: {_write_page(options, reports, result)}")
+            page = _write_page(Path(options.html), options.reference, reports, result)
+            print(printable(f"Listening page: {page}"))
     return 0
 
 
-def _check_places(options: argparse.Namespace) -> None:
-    """What can be known to fail at the end is told at the beginning."""
-    for path in options.save:
-        if Path(path).suffix.lower() not in (".json", ".csv", ".md"):
-            raise InputError(f"Cannot write {path}: a report ends in .json, .csv or .md.")
-    for path in [*options.save, *([options.html] if options.html else [])]:
-        if not Path(path).absolute().parent.is_dir():
-            raise write_error(path, OSError(errno.ENOENT, ""))
-    if options.html and Path(options.html).is_file():
-        raise InputError(f"Cannot write {options.html}: it exists and is not a folder.")
-
-
-def _systems(
-    options: argparse.Namespace, folder: Path
-) -> tuple[dict[str, System], dict[str, list[str]]]:
+def _systems(options: Evaluate, folder: Path) -> tuple[dict[str, System], dict[str, list[str]]]:
     """The systems that the options name and their sentences; a checkpoint writes to `folder`."""
     systems: dict[str, System] = {}
     sentences: dict[str, list[str]] = {}
     places: dict[str, str] = {}
     folders = [_named(text) for text in options.generated]
-    checkpoint = None
+    checkpoint: str | None = None
+    checkpoints: list[tuple[str, str]] = []
     if options.checkpoint or not folders:
-        checkpoint, options.checkpoint = _named(options.checkpoint or DEFAULT)
-    for name, place in [*folders, *([(checkpoint, options.checkpoint)] if checkpoint else [])]:
+        checkpoint, options.checkpoint = named = _named(options.checkpoint or DEFAULT)
+        checkpoints = [named]
+    for name, place in [*folders, *checkpoints]:
         if name in places:
             raise InputError(
                 f"Two systems would be called {name!r}, {places[name]} and {place}: "
@@ -88,22 +75,13 @@ def _systems(
     return systems, sentences
 
 
-def _checkpoint(options: argparse.Namespace, files: list[Path], folder: Path) -> System:
+def _checkpoint(options: Evaluate, files: list[Path], folder: Path) -> System:
     vocoder = vocoder_of(options)
-    steps = options.steps or vocoder.config.sampling.steps
-    sampler = options.sampler or vocoder.config.sampling.sampler
-    rounds = options.rounds
-    if rounds is None:
-        rounds = vocoder.config.sampling.rounds_after(steps)
 
     def resynthesise(wave: Tensor) -> Tensor:
-        mel = vocoder.mel(wave)
-        return vocoder(mel, steps=steps, sampler=sampler, seed=options.seed, rounds=rounds)
+        return vocoder(vocoder.mel(wave), **generation(options))
 
-    note = (
-        f"checkpoint {options.checkpoint}, {steps} steps of {sampler}, {rounds} rounds of mel "
-        f"agreement, seed {options.seed}"
-    )
+    note = f"checkpoint {options.checkpoint}, {described(options, vocoder.config)}"
     return System(resynthesis_pairs(files, resynthesise, vocoder.sample_rate, folder), [note])
 
 
@@ -116,7 +94,7 @@ def _named(text: str) -> tuple[str, str]:
 
 
 def _write_page(
-    options: argparse.Namespace, reports: dict[str, Report], result: Report | Comparison
+    folder: Path, reference: str, reports: dict[str, Report], result: Report | Comparison
 ) -> Path:
     # Imported here: scores alone need no pictures.
     from diffwave.listening.page import write_page
@@ -128,8 +106,8 @@ def _write_page(
     }
     measured = next(iter(reports.values())).values
     return write_page(
-        Path(options.html),
-        f"{', '.join(reports)} against {Path(options.reference).absolute().name}",
+        folder,
+        f"{', '.join(reports)} against {Path(reference).absolute().name}",
         references,
         {name: report.generated_files for name, report in reports.items()},
         {
