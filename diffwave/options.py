@@ -42,9 +42,9 @@ class Generation(Options):
 
     checkpoint: str | None = argument(None, metavar="NAME")
     """Bundled name, folder or hub id (default: the bundled voice)."""
-    steps: Annotated[int, Meta(ge=1, le=10**6)] | None = None
+    steps: Annotated[int, Meta(ge=1, le=10_000)] | None = None
     """Network calls (default: the checkpoint's; the bundled voice is tuned for 1, 2, 4 and 8)."""
-    n_iter: Annotated[int, Meta(ge=0, le=10**6)] | None = None
+    n_iter: Annotated[int, Meta(ge=0, le=10_000)] | None = None
     """Mel-consistency (Griffin-Lim) iterations after the last step (default: the checkpoint's)."""
     sampler: Literal["ddim", "dpm-solver++", "ancestral"] | None = None
     """Solver of the reverse process (default: the checkpoint's)."""

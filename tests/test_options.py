@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+# ruff: noqa: RUF009
 import dataclasses
 import importlib
 import pkgutil

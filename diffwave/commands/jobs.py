@@ -58,7 +58,7 @@ def file_jobs(
         target: a file; of a folder the folder that gets the same subfolders.
         inputs: suffixes of files to take.
         outputs: suffixes that a single output may have; those of a folder get the first.
-        kind: what the inputs are, for messages: "mel and no recording".
+        kind: what the inputs are, for messages: "mel or recording".
 
     Raises:
         InputError: no such input, no place for the output, two inputs of one output, or an output
@@ -67,7 +67,7 @@ def file_jobs(
     check_places(source, target)
     if not source.is_dir():
         if source.suffix.lower() not in inputs:
-            raise InputError(f"{source} is no {kind} ({', '.join(inputs)}).")
+            raise InputError(f"{source} is not a {kind} ({', '.join(inputs)}).")
         if target.suffix.lower() not in outputs:
             raise InputError(f"The output {target} must end in {', '.join(outputs)}.")
         return [(source, target)]
@@ -96,6 +96,7 @@ def make_folder(folder: Path) -> None:
 
 def _files(source: Path, target: Path, suffixes: Sequence[str]) -> list[Path]:
     results = target.resolve()
+    below = results.is_relative_to(source.resolve())
     return sorted(
         path
         for path in source.rglob("*")
@@ -103,7 +104,7 @@ def _files(source: Path, target: Path, suffixes: Sequence[str]) -> list[Path]:
         and not any(name.startswith(".") for name in path.relative_to(source).parts)
         and path.is_file()
         # An output folder inside the input's, however it is spelled, holds earlier results.
-        and results not in path.resolve().parents
+        and not (below and results in path.resolve().parents)
     )
 
 

@@ -53,7 +53,7 @@ def _standard_input(folder: Path) -> Path:
 
 def _synthesize(source: Path, target: Path, options: Synthesize) -> None:
     known = (*MEL_SUFFIXES, *AUDIO_SUFFIXES)
-    jobs = file_jobs(source, target, known, tuple(SUBTYPES), "mel and no recording")
+    jobs = file_jobs(source, target, known, tuple(SUBTYPES), "mel or recording")
     vocoder = vocoder_of(options)
     spoken = spent = 0.0
 
