@@ -52,7 +52,7 @@ def read_config(paths: str | Sequence[str] | None, overrides: Sequence[str] = ()
         change = _parse(value, f"{override!r:.80}")
         for name in reversed(keys):
             change = {name: change}
-        _merge(settings, _known(change, TrainConfig()), TrainConfig())
+        _merge(settings, _known(change, TrainConfig()), TrainConfig(), len(keys))
     config: TrainConfig = convert(settings, TrainConfig, "The setting ")
     return config
 
@@ -113,12 +113,19 @@ def _known(settings: dict[str, Any], defaults: Any, prefix: str = "") -> dict[st
     return found
 
 
-def _merge(settings: dict[str, Any], changes: dict[str, Any], defaults: Any) -> None:
-    """Section by section, as in `defaults`; what is no section (a mel, angles) is replaced."""
+def _merge(
+    settings: dict[str, Any], changes: dict[str, Any], defaults: Any, depth: int = 0
+) -> None:
+    """Section by section, as in `defaults`; what is no section (a mel, angles) is replaced.
+
+    Of an override of `depth` keys, mappings are entered as deep as those: `mel.fmin` is one number.
+    """
     for key, value in changes.items():
-        default = getattr(defaults, key)
+        default, before = getattr(defaults, key, None), settings.get(key)
         if dataclasses.is_dataclass(default):
-            _merge(settings.setdefault(key, {}), value, default)
+            _merge(settings.setdefault(key, {}), value, default, depth - 1)
+        elif depth > 1 and isinstance(before, dict) and isinstance(value, dict):
+            _merge(before, value, None, depth - 1)
         else:
             settings[key] = value
 
