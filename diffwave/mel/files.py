@@ -17,7 +17,6 @@ from torch import Tensor
 from diffwave.errors import InputError
 from diffwave.files import atomic_path
 
-
 MAX_BYTES = 1 << 31
 """Of the arrays in an archive: days of a mel."""
 
