@@ -19,7 +19,7 @@ class PrepareConfig:
 
     level: str = "rms"
     """"keep" what the recording has; "rms": bring its speech to rms_db; "peak": bring its largest
-    sample to peak_db. One gain for a whole recording, so that soft sentences stay soft."""
+    sample to peak_db. One gain for a whole recording, so that soft utterances stay soft."""
     rms_db: float = -22.0
     """Level of the speech without its pauses, in dB of full scale; LJSpeech has about this."""
     peak_db: float = -1.0
