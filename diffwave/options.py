@@ -65,12 +65,12 @@ class Synthesize(Generation):
 
     input: str = argument(positional=True)
     """A mel-spectrogram (.npy, .npz, .pt, .safetensors), a recording to analyse and resynthesise
-    (.wav, .flac, .ogg, .mp3), a folder of either, or - for a .npy on standard input."""
+    (.wav, .flac, .ogg, .opus, .mp3), a folder of either, or - for a .npy on standard input."""
     output: str = argument(positional=True)
-    """An audio file (.wav, .flac, .ogg); a folder if the input is one; - for a wav on standard
+    """An audio file (.wav, .flac, .ogg, .opus, .mp3); a folder if the input is one; - for a wav on standard
     output."""
-    bits: Literal["16", "24", "float"] | None = None
-    """Sample format of .wav and .flac (default: 16)."""
+    bits: Literal["16", "24", "float"] = "16"
+    """Sample format of .wav and .flac."""
     chunk: Annotated[int, Meta(ge=1, le=2**31)] = argument(1024, metavar="FRAMES")
     """Frames generated at a time; bounds memory, does not change the result."""
 
@@ -150,7 +150,7 @@ class Prepare(Options):
     """Make a corpus to train on of a folder of recordings."""
 
     audio: str = argument(positional=True, metavar="audio_folder")
-    """Folder of recordings (.wav, .flac, .ogg, .mp3)."""
+    """Folder of recordings (.wav, .flac, .ogg, .opus, .mp3)."""
     prepared: str | None = argument(None, positional=True, metavar="prepared_folder")
     """Folder to make, for data.folder."""
     config: list[str] = argument([], metavar="FILE")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diffwave.errors import InputError
-from diffwave.files import write_error
+from diffwave.files import find_files, write_error
 
 Job = tuple[Path, Path]
 
@@ -95,17 +95,12 @@ def make_folder(folder: Path) -> None:
 
 
 def _files(source: Path, target: Path, suffixes: Sequence[str]) -> list[Path]:
+    files = find_files(source, suffixes)
     results = target.resolve()
-    below = results.is_relative_to(source.resolve())
-    return sorted(
-        path
-        for path in source.rglob("*")
-        if path.suffix.lower() in suffixes
-        and not any(name.startswith(".") for name in path.relative_to(source).parts)
-        and path.is_file()
-        # An output folder inside the input's, however it is spelled, holds earlier results.
-        and not (below and results in path.resolve().parents)
-    )
+    if not results.is_relative_to(source.resolve()):
+        return files
+    # An output folder inside the input's, however it is spelled, holds earlier results.
+    return [file for file in files if results not in file.resolve().parents]
 
 
 def _identity(path: Path) -> tuple[int, int]:

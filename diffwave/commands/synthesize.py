@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor
 from tqdm import tqdm
 
-from diffwave.audio import AUDIO_SUFFIXES, SUBTYPES, read_audio, write_audio
+from diffwave.audio import AUDIO_SUFFIXES, SUBTYPES, read_audio, subtype_of, write_audio
 from diffwave.commands.common import each, generation, vocoder_of
 from diffwave.commands.jobs import Job, file_jobs, make_folder
 from diffwave.errors import InputError
@@ -21,8 +21,6 @@ from diffwave.options import Synthesize
 from diffwave.parser import notice
 from diffwave.text import printable
 from diffwave.vocoder import Vocoder
-
-SUBTYPE_OF_BITS = {"16": "PCM_16", "24": "PCM_24", "float": "FLOAT", None: None}
 
 
 def run(options: Synthesize) -> int:
@@ -93,7 +91,8 @@ def _generate_to(
         chunk_frames=options.chunk,
         progress=bar.update if bar is not None else None,
     )
-    clipped = write_audio(target, wave, vocoder.sample_rate, SUBTYPE_OF_BITS[options.bits])
+    subtype = subtype_of(target, options.bits)
+    clipped = write_audio(target, wave, vocoder.sample_rate, subtype)
     if clipped:
         with tqdm.external_write_mode(sys.stderr):
             notice(f"{target}: {clipped} samples were clipped at full scale.")
