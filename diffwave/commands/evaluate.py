@@ -90,19 +90,17 @@ def _systems(
 
 def _checkpoint(options: argparse.Namespace, files: list[Path], folder: Path) -> System:
     vocoder = vocoder_of(options)
-    steps = options.steps or vocoder.config.sampling.steps
-    sampler = options.sampler or vocoder.config.sampling.sampler
-    rounds = options.rounds
-    if rounds is None:
-        rounds = vocoder.config.sampling.rounds_after(steps)
+    chosen = vocoder.model.sampling(options.steps, options.sampler, options.rounds)
 
     def resynthesise(wave: Tensor) -> Tensor:
         mel = vocoder.mel(wave)
-        return vocoder(mel, steps=steps, sampler=sampler, seed=options.seed, rounds=rounds)
+        return vocoder(
+            mel, steps=chosen.steps, sampler=chosen.solver, n_iter=chosen.n_iter, seed=options.seed
+        )
 
     note = (
-        f"checkpoint {options.checkpoint}, {steps} steps of {sampler}, {rounds} rounds of mel "
-        f"agreement, seed {options.seed}"
+        f"checkpoint {options.checkpoint}, {chosen.steps} steps of {chosen.solver}, "
+        f"{chosen.n_iter} mel-consistency iterations, seed {options.seed}"
     )
     return System(resynthesis_pairs(files, resynthesise, vocoder.sample_rate, folder), [note])
 

@@ -80,8 +80,8 @@ def _generate_to(
         steps=options.steps,
         sampler=options.sampler,
         seed=options.seed,
-        rounds=options.rounds,
-        restore=options.restore,
+        n_iter=options.rounds,
+        enhance=options.restore,
         chunk_frames=options.chunk,
         progress=bar.update if bar is not None else None,
     )

@@ -9,12 +9,12 @@ from itertools import pairwise
 from typing import Any
 
 from diffwave.data.config import DataConfig, require
+from diffwave.errors import InputError
 from diffwave.mel import mel_config
+from diffwave.mel.normalise import NormaliseConfig
 from diffwave.model import DiffusionConfig, ModelConfig, SamplingConfig
-from diffwave.networks.diffwave import WaveformNetConfig
-from diffwave.networks.enhancer import MelRestorerConfig
-from diffwave.networks.spectral import SpectralNetConfig
-from diffwave.spaces.spectral import EnergyPrior, SpectralConfig
+from diffwave.networks import MelEnhancerConfig, SpectralNetConfig, WaveformNetConfig
+from diffwave.spaces import EnergyPrior, SpectralConfig, WaveformConfig
 
 
 @dataclass
@@ -71,6 +71,8 @@ class LossConfig:
     """Weight of the squared error over frequency in Hz, interpolated; spectral space only."""
     edge_frames: int = 4
     """Frames at each end of a crop left out of the loss: their context is cut off."""
+    weights: dict[str, float] = field(default_factory=dict)
+    """Weights of further losses by their names in `diffwave.train.objective.LOSSES`."""
     denoising: float = 1.0
     """Weight of the denoising loss, the chain's own."""
     unrolled: float = 0.0
@@ -108,8 +110,8 @@ class LossConfig:
         )
         require(self.edge_frames >= 0, "loss.edge_frames must be 0 or more", self.edge_frames)
         require(
-            min(self.denoising, self.unrolled, self.restoration) >= 0
-            and max(self.denoising, self.unrolled, self.restoration) > 0,
+            min(self.denoising, self.unrolled, self.restoration, *self.weights.values()) >= 0
+            and max(self.denoising, self.unrolled, self.restoration, *self.weights.values()) > 0,
             "loss.denoising, loss.unrolled and loss.restoration must be 0 or more, and one of them "
             "above 0",
             (self.denoising, self.unrolled, self.restoration),
@@ -210,12 +212,11 @@ class TrainConfig:
     network: str = "spectral"
     """"spectral" or "waveform"."""
     spectral: SpectralNetConfig = field(default_factory=SpectralNetConfig)
-    """Sizes of the spectral network; n_mels and bins follow from the mel preset. mel_mean and
-    mel_scale are those of natural logarithms, and are translated into the preset's units."""
+    """Sizes of the spectral network; n_mels and bins follow from the mel preset."""
     waveform: WaveformNetConfig = field(default_factory=WaveformNetConfig)
     """Sizes of the waveform network; n_mels and hop_length follow from the mel preset."""
-    restorer: MelRestorerConfig = field(default_factory=MelRestorerConfig)
-    """Sizes of the mel restorer of the spectral space; the rest as of `spectral`."""
+    restorer: MelEnhancerConfig = field(default_factory=MelEnhancerConfig)
+    """Sizes of the mel enhancer of the spectral network; 0 layers: none."""
     prior: EnergyPrior = field(default_factory=EnergyPrior)
     """Of the waveform network's chain; PriorGrad's has the floor 0.1."""
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
@@ -243,27 +244,29 @@ class TrainConfig:
     def model_config(self) -> ModelConfig:
         """The model these settings describe."""
         mel = mel_config(self.mel)
-        prior = self.prior if self.prior.floor < 1 else None
         if self.network == "waveform":
             sizes = dataclasses.replace(
                 self.waveform,
                 n_mels=mel.n_mels if self.waveform.n_mels else 0,
                 hop_length=mel.hop_length,
             )
-            return ModelConfig(mel, sizes, None, self.diffusion, self.sampling, prior)
-        space = SpectralConfig(mel.n_fft, mel.hop_length, mel.pad_left, mel.n_mels)
-        trunk = dataclasses.replace(
-            self.spectral,
-            n_mels=mel.n_mels,
-            bins=space.bins,
-            mel_mean=mel.log_factor * self.spectral.mel_mean + mel.offset,
-            mel_scale=mel.log_factor * self.spectral.mel_scale,
+            samples = WaveformConfig.of(mel, self.prior)
+            # As published: the mel as it is.
+            plain = NormaliseConfig(0, 1)
+            return ModelConfig(mel, sizes, samples, self.diffusion, self.sampling, plain)
+        if self.prior.floor < 1:
+            raise InputError(
+                "An energy prior is for a chain on samples; an envelope does its work."
+            )
+        space = SpectralConfig.of(mel)
+        trunk = dataclasses.replace(self.spectral, n_mels=mel.n_mels, bins=space.bins)
+        enhancer = dataclasses.replace(self.restorer, n_mels=mel.n_mels)
+        return ModelConfig(
+            mel,
+            trunk,
+            space,
+            self.diffusion,
+            self.sampling,
+            NormaliseConfig.of(mel),
+            enhancer if enhancer.layers else None,
         )
-        restorer = dataclasses.replace(
-            self.restorer,
-            n_mels=mel.n_mels,
-            mel_mean=mel.log_factor * self.restorer.mel_mean + mel.offset,
-            mel_scale=mel.log_factor * self.restorer.mel_scale,
-        )
-        wanted = restorer if self.restorer.layers else None
-        return ModelConfig(mel, trunk, space, self.diffusion, self.sampling, prior, wanted)

@@ -11,6 +11,7 @@ from typing import Any
 
 import dacite
 
+from diffwave.chain.sampling import SamplingConfig
 from diffwave.errors import InputError
 from diffwave.files import atomic_path
 from diffwave.train.config import TrainConfig
@@ -41,7 +42,9 @@ def read_config(paths: str | Sequence[str] | None, overrides: Sequence[str] = ()
         if keys[0] == "mel" and len(keys) > 1 and isinstance(settings.get("mel"), str):
             settings["mel"] = {"preset": settings["mel"]}
         _assign(settings, keys, _parse(value, repr(override)))
+    sampling = SamplingConfig.from_dict(settings.pop("sampling", None) or {})
     _check_keys(TrainConfig(), settings, "")
+    settings["sampling"] = sampling
     try:
         return dacite.from_dict(TrainConfig, settings, dacite.Config(type_hooks=_HOOKS))
     except dacite.WrongTypeError as error:
