@@ -67,8 +67,8 @@ class Synthesize(Generation):
     """A mel-spectrogram (.npy, .npz, .pt, .safetensors), a recording to analyse and resynthesise
     (.wav, .flac, .ogg, .opus, .mp3), a folder of either, or - for a .npy on standard input."""
     output: str = argument(positional=True)
-    """An audio file (.wav, .flac, .ogg, .opus, .mp3); a folder if the input is one; - for a wav on standard
-    output."""
+    """An audio file (.wav, .flac, .ogg, .opus, .mp3); a folder if the input is one; - for a wav on
+    standard output."""
     bits: Literal["16", "24", "float"] = "16"
     """Sample format of .wav and .flac."""
     chunk: Annotated[int, Meta(ge=1, le=2**31)] = argument(1024, metavar="FRAMES")

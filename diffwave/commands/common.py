@@ -9,10 +9,9 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from diffwave.chain.schedule import named_betas
 from diffwave.commands.jobs import Job, out_of_memory
 from diffwave.errors import InputError
-from diffwave.model import ModelConfig
+from diffwave.model import DiffusionModel, ModelConfig
 from diffwave.options import Generation
 from diffwave.parser import notice
 from diffwave.text import printable
@@ -35,39 +34,24 @@ def vocoder_of(options: Generation) -> Vocoder:
 
 def generation(options: Generation) -> dict[str, Any]:
     """The options as arguments of a call of the vocoder."""
-    return {
-        "steps": options.steps,
-        "sampler": options.sampler,
-        "rounds": options.n_iter,
-        "seed": options.seed,
-        "restore": options.enhance,
-    }
+    names = ("steps", "sampler", "n_iter", "seed", "enhance")
+    return {name: getattr(options, name) for name in names}
 
 
-def described(options: Generation, config: ModelConfig) -> str:
+def described(options: Generation, model: DiffusionModel) -> str:
     """The same in words, with the checkpoint's own values where none are given."""
-    steps = options.steps or config.sampling.steps
-    sampler = options.sampler or config.sampling.sampler
-    n_iter = config.sampling.rounds_after(steps) if options.n_iter is None else options.n_iter
-    plain = "" if options.enhance or config.restorer is None else ", mel enhancer off"
+    chosen = model.sampling(options.steps, options.sampler, options.n_iter)
+    plain = "" if options.enhance or model.enhancer is None else ", mel enhancer off"
     return (
-        f"{steps} steps of {sampler}, {n_iter} mel-consistency iterations, seed {options.seed}"
-        f"{plain}"
+        f"{chosen.steps} steps of {chosen.solver}, {chosen.n_iter} mel-consistency iterations, "
+        f"seed {options.seed}{plain}"
     )
 
 
-def presets(config: ModelConfig) -> dict[int, tuple[int, list[float] | None]]:
-    """Iterations and noise levels by number of steps, for those that a checkpoint is tuned for."""
-    sampling = config.sampling
-    counts = {sampling.steps, *map(int, sampling.angles), *map(int, sampling.rounds)}
-    return {n: (sampling.rounds_after(n), sampling.angles.get(str(n))) for n in sorted(counts)}
-
-
 def _most_steps(config: ModelConfig) -> int:
-    trained = 0
-    if config.diffusion.schedule != "angle":  # the whole discrete chain is worth its steps
-        trained = len(named_betas(config.diffusion.schedule))
-    return max(*presets(config), trained)
+    sampling, chain = config.sampling, config.diffusion.alpha_bars()
+    trained = 0 if chain is None else len(chain)  # a whole discrete chain is worth its steps
+    return max(sampling.default, trained, *(preset.steps for preset in sampling.presets))
 
 
 def each(jobs: list[Job], work: Callable[[Job], object]) -> int:

@@ -81,7 +81,7 @@ def _checkpoint(options: Evaluate, files: list[Path], folder: Path) -> System:
     def resynthesise(wave: Tensor) -> Tensor:
         return vocoder(vocoder.mel(wave), **generation(options))
 
-    note = f"checkpoint {options.checkpoint}, {described(options, vocoder.config)}"
+    note = f"checkpoint {options.checkpoint}, {described(options, vocoder.model)}"
     return System(resynthesis_pairs(files, resynthesise, vocoder.sample_rate, folder), [note])
 
 

@@ -6,7 +6,7 @@ import json
 
 from torch import nn
 
-from diffwave.commands.common import presets, table
+from diffwave.commands.common import table
 from diffwave.options import Info
 from diffwave.vocoder import Vocoder, bundled, find_checkpoint
 
@@ -23,23 +23,22 @@ def run(options: Info) -> int:
         print(json.dumps({"parameters": count, **vocoder.config.to_dict()}, indent=2))
         return 0
     print(table([("checkpoint", folder), *_rows(vocoder)]))
-    print("\n" + table([("steps", "iterations", "noise levels (angles)"), *_presets(vocoder)]))
+    print("\n" + table([("steps", "solver", "iterations", "noise levels"), *_presets(vocoder)]))
     return 0
 
 
 def _rows(vocoder: Vocoder) -> list[tuple[str, object]]:
     config, model = vocoder.config, vocoder.model
     mel, sampling = config.mel, config.sampling
-    kind = config.to_dict()["network"]["kind"]
     chain = f"{config.diffusion.schedule}, predicts {config.diffusion.prediction}"
     return [
         ("audio", f"{vocoder.sample_rate} Hz"),
         ("mel", f"{mel.name}: {mel.n_mels} bands, {mel.fmin:g} to {mel.fmax:g} Hz, {mel.log}"),
         ("frames", f"hop {mel.hop_length}, window {mel.win_length}, FFT {mel.n_fft} samples"),
-        ("network", f"{kind}, {_size(model.network)}"),
-        ("mel enhancer", "none" if model.restorer is None else _size(model.restorer)),
+        ("network", f"{config.network.kind}, {_size(model.network)}"),
+        ("mel enhancer", "none" if model.enhancer is None else _size(model.enhancer)),
         ("diffusion", chain),
-        ("sampling", f"{sampling.steps} steps of {sampling.sampler} unless told otherwise"),
+        ("sampling", f"{sampling.default} steps by default"),
     ]
 
 
@@ -48,7 +47,9 @@ def _size(module: nn.Module) -> str:
 
 
 def _presets(vocoder: Vocoder) -> list[tuple[object, ...]]:
+    sampling = vocoder.config.sampling
+    presets = {preset.steps: preset for preset in (sampling.preset(), *sampling.presets)}
     return [
-        (steps, n_iter, ", ".join(f"{level:g}" for level in levels) if levels else "evenly spaced")
-        for steps, (n_iter, levels) in presets(vocoder.config).items()
+        (steps, one.solver, one.n_iter, ", ".join(map("{:g}".format, one.levels)) or "even")
+        for steps, one in sorted(presets.items())
     ]

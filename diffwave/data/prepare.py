@@ -19,7 +19,7 @@ from tqdm import tqdm
 from diffwave.data.config import DataConfig
 from diffwave.data.crops import Crops, Framing
 from diffwave.data.data import Clip, audio_paths
-from diffwave.data.envelope import envelope_path, fitted_representation, save_envelope
+from diffwave.data.envelope import envelope_path, fitted_space, save_envelope
 from diffwave.data.pairs import MelFolder, length_notes
 from diffwave.data.recording import Recording, take
 from diffwave.data.report import CorpusReport
@@ -38,6 +38,7 @@ from diffwave.errors import InputError
 from diffwave.files import atomic_folder, write_error
 from diffwave.mel import MelConfig
 from diffwave.model import ModelConfig
+from diffwave.spaces import SPACES
 
 LARGE = 1 << 24
 """Bytes from which on a file is worked on by one thread at a time: an hour takes 2 GB of memory."""
@@ -217,7 +218,7 @@ def _store_envelope(
     prepared: Prepared, data: DataConfig, model: ModelConfig, shortest: int
 ) -> None:
     """Fit the envelope as a run with these settings would, and add it to the corpus."""
-    if model.space is None:
+    if not SPACES[model.space.kind][1].needs_fit:
         return
     clips = [
         Clip(entry.name, prepared.samples(entry), prepared.mel_of(entry))
@@ -226,5 +227,5 @@ def _store_envelope(
     ]
     crops = Crops(clips, model, data, seed=0)
     path = envelope_path(prepared.folder)
-    save_envelope(path, fitted_representation(model.space, prepared.mel, crops), prepared.mel)
+    save_envelope(path, fitted_space(model, crops))
     prepared.files[path.name] = stored_file(path)

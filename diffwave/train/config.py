@@ -13,12 +13,11 @@ from msgspec import Meta
 from diffwave.data.config import DataConfig
 from diffwave.errors import InputError
 from diffwave.mel import mel_config
+from diffwave.mel.normalise import NormaliseConfig
 from diffwave.model import DiffusionConfig, ModelConfig, SamplingConfig
-from diffwave.networks.diffwave import WaveformNetConfig
-from diffwave.networks.enhancer import MelRestorerConfig
-from diffwave.networks.spectral import SpectralNetConfig
+from diffwave.networks import MelEnhancerConfig, SpectralNetConfig, WaveformNetConfig
 from diffwave.schema import AtLeastOne, BelowOne, Count, NotNegative, Positive, Share, Threads
-from diffwave.spaces.spectral import EnergyPrior, SpectralConfig
+from diffwave.spaces import EnergyPrior, SpectralConfig, WaveformConfig
 
 Minutes = Annotated[float, Meta(ge=0)]  # infinity: never
 
@@ -58,6 +57,8 @@ class LossConfig:
     """Weight of the squared error over frequency in Hz, interpolated; spectral space only."""
     edge_frames: Count = 4
     """Frames at each end of a crop left out of the loss: their context is cut off."""
+    weights: dict[str, NotNegative] = field(default_factory=dict)
+    """Weights of further losses by their names in `diffwave.train.objective.LOSSES`."""
     denoising: NotNegative = 1.0
     """Weight of the denoising loss, the chain's own."""
     unrolled: NotNegative = 0.0
@@ -99,10 +100,10 @@ class LossConfig:
                 "The setting loss.bin_weights must be pairs of rising Hz and a weight, one of them "
                 f"above 0, not {self.bin_weights}."
             )
-        if not max(self.denoising, self.unrolled, self.enhancement) > 0:
+        if not max(self.denoising, self.unrolled, self.enhancement, *self.weights.values()) > 0:
             raise InputError(
-                "One of the settings loss.denoising, loss.unrolled and loss.enhancement must be "
-                "above 0."
+                "One of the settings loss.denoising, loss.unrolled, loss.enhancement and "
+                "loss.weights must be above 0."
             )
         first, others = self.unrolled_angles[:1], self.unrolled_angles[1:]
         moved = [
@@ -168,12 +169,14 @@ class TrainConfig:
     network: Literal["spectral", "waveform"] = "spectral"
     """"spectral" or "waveform"."""
     spectral: SpectralNetConfig = field(default_factory=SpectralNetConfig)
-    """Sizes of the spectral network; n_mels and bins follow from the mel preset. mel_mean and
-    mel_scale are those of natural logarithms, and are translated into the preset's units."""
+    """Sizes of the spectral network; n_mels and bins follow from the mel preset."""
     waveform: WaveformNetConfig = field(default_factory=WaveformNetConfig)
     """Sizes of the waveform network; n_mels and hop_length follow from the mel preset."""
-    enhancer: MelRestorerConfig = field(default_factory=MelRestorerConfig)
-    """Sizes of the mel enhancer of the spectral space; the rest as of `spectral`."""
+    enhancer: MelEnhancerConfig = field(default_factory=MelEnhancerConfig)
+    """Sizes of the mel enhancer of the spectral network; 0 layers: none."""
+    normalise: NormaliseConfig = field(default_factory=NormaliseConfig)
+    """Mean and deviation of natural-logarithm mels, by which the spectral network and the enhancer
+    normalise theirs; translated into the preset's units."""
     prior: EnergyPrior = field(default_factory=EnergyPrior)
     """Of the waveform network's chain; PriorGrad's has the floor 0.1."""
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
@@ -200,27 +203,32 @@ class TrainConfig:
     def model_config(self) -> ModelConfig:
         """The model these settings describe."""
         mel = mel_config(self.mel)
-        prior = self.prior if self.prior.floor < 1 else None
         if self.network == "waveform":
             sizes = dataclasses.replace(
                 self.waveform,
                 n_mels=mel.n_mels if self.waveform.n_mels else 0,
                 hop_length=mel.hop_length,
             )
-            return ModelConfig(mel, sizes, None, self.diffusion, self.sampling, prior)
-        space = SpectralConfig(mel.n_fft, mel.hop_length, mel.pad_left, mel.n_mels)
-        trunk = dataclasses.replace(
-            self.spectral,
-            n_mels=mel.n_mels,
-            bins=space.bins,
-            mel_mean=mel.log_factor * self.spectral.mel_mean + mel.offset,
-            mel_scale=mel.log_factor * self.spectral.mel_scale,
+            samples = WaveformConfig.of(mel, self.prior)
+            # As published: the mel as it is.
+            plain = NormaliseConfig(0, 1)
+            return ModelConfig(mel, sizes, samples, self.diffusion, self.sampling, plain)
+        if self.prior.floor < 1:
+            raise InputError(
+                "An energy prior is for a chain on samples; an envelope does its work."
+            )
+        space = SpectralConfig.of(mel)
+        trunk = dataclasses.replace(self.spectral, n_mels=mel.n_mels, bins=space.bins)
+        enhancer = dataclasses.replace(self.enhancer, n_mels=mel.n_mels)
+        return ModelConfig(
+            mel,
+            trunk,
+            space,
+            self.diffusion,
+            self.sampling,
+            NormaliseConfig(
+                mel.log_factor * self.normalise.mean + mel.offset,
+                mel.log_factor * self.normalise.scale,
+            ),
+            enhancer if enhancer.layers else None,
         )
-        enhancer = dataclasses.replace(
-            self.enhancer,
-            n_mels=mel.n_mels,
-            mel_mean=mel.log_factor * self.enhancer.mel_mean + mel.offset,
-            mel_scale=mel.log_factor * self.enhancer.mel_scale,
-        )
-        wanted = enhancer if self.enhancer.layers else None
-        return ModelConfig(mel, trunk, space, self.diffusion, self.sampling, prior, wanted)

@@ -11,6 +11,7 @@ from typing import Any
 
 from diffwave.errors import InputError
 from diffwave.files import atomic_path
+from diffwave.migrate import current_sampling
 from diffwave.parser import notice
 from diffwave.schema import convert, documented, limits
 from diffwave.train.config import TrainConfig
@@ -24,8 +25,12 @@ RENAMED = {
     "loss.restoration_blur": "loss.enhancement_blur",
     "loss.restoration_noise": "loss.enhancement_noise",
     "loss.unrolled_rounds": "loss.unrolled_n_iter",
+    "spectral.mel_mean": "normalise.mean",
+    "spectral.mel_scale": "normalise.scale",
 }
 """Settings of earlier versions, and what they are called now."""
+FORMER_SAMPLING = {"steps", "sampler", "angles", "mel_rounds", "rounds"}
+"""Those of sampling, before there were presets."""
 
 
 def read_config(paths: str | Sequence[str] | None, overrides: Sequence[str] = ()) -> TrainConfig:
@@ -41,7 +46,7 @@ def read_config(paths: str | Sequence[str] | None, overrides: Sequence[str] = ()
     """
     settings: dict[str, Any] = {}
     for path in [paths] if isinstance(paths, str) else paths or []:
-        _merge(settings, _known(_read(path), TrainConfig()), TrainConfig())
+        _merge(settings, _known(_renamed(_read(path)), TrainConfig()), TrainConfig())
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals:
@@ -52,7 +57,9 @@ def read_config(paths: str | Sequence[str] | None, overrides: Sequence[str] = ()
         change = _parse(value, f"{override!r:.80}")
         for name in reversed(keys):
             change = {name: change}
-        _merge(settings, _known(change, TrainConfig()), TrainConfig(), len(keys))
+        _merge(settings, _known(_renamed(change), TrainConfig()), TrainConfig(), len(keys))
+    if "sampling" in settings:
+        settings["sampling"] = current_sampling(settings["sampling"])
     config: TrainConfig = convert(settings, TrainConfig, "The setting ")
     return config
 
@@ -84,18 +91,41 @@ def _parse(text: str, name: str) -> Any:
         raise InputError(f"{name} is not valid YAML that can be used.") from None
 
 
+def _renamed(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings under today's names, with a notice of each that has another."""
+    for old, new in RENAMED.items():
+        (*sections, last), (*others, name) = old.split("."), new.split(".")
+        place: Any = settings
+        for section in sections:
+            place = place.get(section) if isinstance(place, dict) else None
+        if isinstance(place, dict) and last in place:
+            notice(f"The setting {old} is called {new} now.")
+            value, place = place.pop(last), settings
+            for section in others:
+                place = place.setdefault(section, {})
+            place[name] = value
+    return settings
+
+
 def _known(settings: dict[str, Any], defaults: Any, prefix: str = "") -> dict[str, Any]:
-    """The settings under today's names; raises unless every key is a field, sections are sections.
+    """The settings with text for keys; raises unless each is a field, and sections are sections.
 
     A section that is empty changes nothing; text where a list belongs is a list of one.
     """
     names = [field.name for field in dataclasses.fields(defaults)]
+    earlier = FORMER_SAMPLING if prefix == "sampling." else set()
+    if earlier & settings.keys():
+        notice(
+            "The settings sampling.steps, sampler, angles, mel_rounds and rounds are called "
+            "default, solver, n_iter and presets now."
+        )
     found: dict[str, Any] = {}
     for key, value in settings.items():
         name = str(key)
-        if (new := RENAMED.get(f"{prefix}{name}")) is not None:
-            notice(f"The setting {prefix}{name} is called {new} now.")
-            name = new.rpartition(".")[2]
+        if name in earlier:
+            # Their keys are numbers of steps, which YAML reads as integers.
+            found[name] = convert(value, Any, f"The setting {prefix}{name}")
+            continue
         if name not in names:
             near = difflib.get_close_matches(name, names, 1)
             hint = f"did you mean {prefix}{near[0]}?" if near else f"there are {', '.join(names)}."
