@@ -14,7 +14,7 @@ from diffwave.checkpoint import load_config
 from diffwave.data import envelope
 from diffwave.train.config import TrainConfig
 from diffwave.train.settings import read_config
-from diffwave.train.trainer import train
+from diffwave.train.loop import train
 from diffwave.vocoder import Vocoder
 
 RECIPES = Path(__file__).parent.parent / "recipes"

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffwave.train.optim import make_optimizer
 from safetensors.torch import load_file
 from tiny import random_model, restoring_config, speech_mel
 from torch.amp.grad_scaler import GradScaler
@@ -19,7 +20,6 @@ from diffwave.checkpoint import load_checkpoint, save_checkpoint
 from diffwave.errors import InputError
 from diffwave.train.config import TrainConfig
 from diffwave.train.export import averaged_model, export_run
-from diffwave.train.optim import make_optimizer
 from diffwave.train.settings import SETTINGS_FILE, save_settings
 from diffwave.train.state import Ema, Progress, Trained, save_state, saved_states
 from diffwave.vocoder import Vocoder
