@@ -180,6 +180,8 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--title", default="", help="of the model card; default: the folder's name")
     parser.add_argument("--data", default="", metavar="TEXT", help="what it was trained on")
+    parser.add_argument("--speaker", default="", metavar="NAME", help="whose voice it is")
+    parser.add_argument("--license", default="", metavar="ID", help="of the weights: cc-by-4.0, ..")
     parser.add_argument(
         "--half",
         action=argparse.BooleanOptionalAction,

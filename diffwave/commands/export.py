@@ -25,8 +25,10 @@ def run(options: argparse.Namespace) -> int:
         Path(options.output),
         earlier=tuple(Path(folder) for folder in options.after),
         scores=read_json(options.scores) if options.scores else None,
-        title=options.title,
-        data=options.data,
+        title=options.title or "",
+        data=options.data or "",
+        speaker=options.speaker or "",
+        licence=options.license or "",
         half=options.half,
         best=options.best,
     )
