@@ -258,3 +258,31 @@ def test_a_prior_is_of_the_waveform_network_alone() -> None:
     assert prior == EnergyPrior(floor=0.1)
     with pytest.raises(InputError, match="for a chain on samples"):
         read_config(None, ["prior.floor=0.1"]).model_config()
+
+
+def test_a_file_may_name_its_base(tmp_path: Path) -> None:
+    """Relative to itself; what it sets itself goes before, and what comes after it before that."""
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "one.yaml").write_text("optim: {lr: 0.1, ema: 0.5, batch_size: 3}")
+    (tmp_path / "two.yaml").write_text("base: below/one.yaml\noptim: {ema: 0.25}")
+    (tmp_path / "three.yaml").write_text("base: [two.yaml]\noptim: {batch_size: 4}")
+    (tmp_path / "last.yaml").write_text("optim: {lr: 0.2}")
+    optim = read_config([str(tmp_path / "three.yaml"), str(tmp_path / "last.yaml")]).optim
+    assert (optim.lr, optim.ema, optim.batch_size) == (0.2, 0.25, 4)
+    for content, sentence in (
+        ("base: self.yaml", "The setting base of .* leads back to"),
+        ("base: {a: b}", "must be a file or a list of files"),
+        ("base: none.yaml", "Cannot read .*none.yaml"),
+    ):
+        (tmp_path / "self.yaml").write_text(content)
+        with pytest.raises(InputError, match=sentence):
+            read_config(str(tmp_path / "self.yaml"))
+
+
+def test_finetuning_brings_what_it_needs() -> None:
+    recipes = Path(__file__).parent.parent / "recipes"
+    config = read_config(str(recipes / "your-voice" / "finetune.yaml"))
+    whole = read_config(str(recipes / "ljspeech" / "unrolled.yaml"))
+    assert config.run.init == "ljspeech-22k"
+    assert (config.loss.unrolled, config.sampling) == (whole.loss.unrolled, whole.sampling)
+    assert config.loss.unrolled > 0
