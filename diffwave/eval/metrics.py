@@ -4,7 +4,8 @@ Every function takes two float32 arrays [L] of equal length and their sample rat
 a number, or NaN where the measure is not defined (a silent wave, no voiced frame in common, too
 short). `waves.align` makes the lengths equal. Nothing here changes the loudness of a wave: a
 vocoder that gets it wrong is to be seen (PESQ and DistillMOS level their inputs themselves, by
-definition). Those of pitch, periodicity and envelope are in `source_filter`.
+definition). Those of pitch, periodicity and envelope are in `source_filter`, those of phase in
+`phase`.
 
 Other people's measures are computed by their libraries, imported when first needed.
 """
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 
 from diffwave.errors import InputError
 from diffwave.eval.libraries import import_library, version_of
+from diffwave.eval.phase import envelope_correlation, pulse_sharpness
 from diffwave.eval.source_filter import (
     MEL_CEPSTRUM,
     f0_cents,
@@ -155,6 +157,16 @@ METRICS: dict[str, Metric] = {
         periodicity_rmse, "", "lower", "torchcrepe",
         "CREPE full, Viterbi, 50 to 550 Hz, 16 kHz, 10 ms frames, no padding, 0 where the "
         "A-weighted level is below -60 dB; per sentence",
+    ),
+    "pulse_sharpness": Metric(
+        pulse_sharpness, "log2", "zero", "diffwave",
+        "kurtosis of the linear-prediction residual, log2 of generated over reference; order 18, "
+        "40 ms Hann frames every 20 ms at 16 kHz, those within 30 dB of the reference's loudest",
+    ),
+    "envelope_correlation": Metric(
+        envelope_correlation, "", "zero", "diffwave",
+        "correlation between disjoint bands (800 to 7800 Hz, 2 ERB apart) of envelopes above 50 Hz "
+        "within 40 ms frames as above at 16 kHz, generated minus reference",
     ),
     "pause_level_db": Metric(
         pause_level_db, "dB", "zero", "diffwave",
