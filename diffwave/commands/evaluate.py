@@ -13,58 +13,63 @@ from tqdm import tqdm
 
 from diffwave.commands.common import vocoder_of
 from diffwave.errors import InputError
-from diffwave.eval.comparison import Comparison, common_sentences
-from diffwave.eval.metrics import METRICS, choose_metrics
-from diffwave.eval.pairs import audio_files, folder_pairs, listed, resynthesis_pairs
-from diffwave.eval.report import METHOD, Report
-from diffwave.eval.scoring import System, evaluate_systems
+from diffwave.eval.libraries import needed_for
+from diffwave.eval.metrics import choose_metrics
+from diffwave.eval.pairs import (
+    audio_files,
+    folder_pairs,
+    listed,
+    readable,
+    resynthesis_pairs,
+    transcripts,
+)
 from diffwave.files import write_error
 from diffwave.vocoder import DEFAULT
+
+with needed_for("Scoring"):
+    from diffwave.eval import report
+    from diffwave.eval.scores import Scores, common_utterances
+    from diffwave.eval.scoring import System, evaluate_systems
 
 
 def run(options: argparse.Namespace) -> int:
     """Score folders of generated audio, or a checkpoint on the recordings' own mels, or both."""
     _check_places(options)
     metrics = [name for name in options.metrics.split(",") if name] or None
-    choose_metrics(metrics)  # a wrong name is told before any work
+    choose_metrics(metrics)  # a wrong name is reported before any work
     with tempfile.TemporaryDirectory(prefix="diffwave-") as folder:
-        systems, sentences = _systems(options, Path(folder))
-        if len(systems) > 1:
-            common_sentences(sentences)
-        count = sum(map(len, sentences.values()))
-        with tqdm(total=count, unit="sentence", disable=None, leave=False) as bar:
-
-            def count_up(done: int, name: str) -> None:
-                bar.update()
-
-            reports = evaluate_systems(systems, metrics, count_up, options.jobs)
-        result = Comparison(reports) if len(reports) > 1 else next(iter(reports.values()))
+        systems, utterances = _systems(options, Path(folder))
+        common_utterances(utterances)
+        count = sum(map(len, utterances.values()))
+        with tqdm(total=count, unit="utterance", disable=None, leave=False) as bar:
+            scores = evaluate_systems(systems, metrics, lambda *_: bar.update(), options.jobs)
         for path in options.save:
-            result.save(path)
-        print(result.to_markdown())
+            report.save(scores, path)
+        print(report.to_markdown(scores))
         if options.html:
-            print(f"Listening page: {_write_page(options, reports, result)}")
+            print(f"Listening page: {_write_page(options, scores)}")
     return 0
 
 
 def _check_places(options: argparse.Namespace) -> None:
-    """What can be known to fail at the end is told at the beginning."""
+    """Report at the beginning what can be known to fail at the end."""
     for path in options.save:
-        if Path(path).suffix.lower() not in (".json", ".csv", ".md"):
-            raise InputError(f"Cannot write {path}: a report ends in .json, .csv or .md.")
+        report.check_suffix(path)
     for path in [*options.save, *([options.html] if options.html else [])]:
         if not Path(path).absolute().parent.is_dir():
             raise write_error(path, OSError(errno.ENOENT, ""))
-    if options.html and Path(options.html).is_file():
-        raise InputError(f"Cannot write {options.html}: it exists and is not a folder.")
+    if options.html:
+        from diffwave.listening.page import check_folder
+
+        check_folder(options.html)
 
 
 def _systems(
     options: argparse.Namespace, folder: Path
 ) -> tuple[dict[str, System], dict[str, list[str]]]:
-    """The systems that the options name and their sentences; a checkpoint writes to `folder`."""
+    """The systems that the options name and their utterances; a checkpoint writes to `folder`."""
     systems: dict[str, System] = {}
-    sentences: dict[str, list[str]] = {}
+    utterances: dict[str, list[str]] = {}
     places: dict[str, str] = {}
     folders = [_named(text) for text in options.generated]
     checkpoint = None
@@ -78,14 +83,14 @@ def _systems(
             )
         places[name] = place
     for name, place in folders:
-        pairs, sentences[name], missing = folder_pairs(options.reference, place, options.only)
+        pairs, utterances[name], missing = folder_pairs(options.reference, place, options.only)
         notes = [f"nothing was generated for {listed(missing)}"] if missing else []
         systems[name] = System(pairs, notes)
     if checkpoint:
         files = audio_files(options.reference, options.only)
-        sentences[checkpoint] = list(files)
+        utterances[checkpoint] = list(files)
         systems[checkpoint] = _checkpoint(options, list(files.values()), folder)
-    return systems, sentences
+    return systems, utterances
 
 
 def _checkpoint(options: argparse.Namespace, files: list[Path], folder: Path) -> System:
@@ -101,8 +106,8 @@ def _checkpoint(options: argparse.Namespace, files: list[Path], folder: Path) ->
         return vocoder(mel, steps=steps, sampler=sampler, seed=options.seed, rounds=rounds)
 
     note = (
-        f"checkpoint {options.checkpoint}, {steps} steps of {sampler}, {rounds} rounds of mel "
-        f"agreement, seed {options.seed}"
+        f"checkpoint {readable(options.checkpoint)}, {steps} steps of {sampler}, {rounds} "
+        f"mel-consistency iterations, seed {options.seed}"
     )
     return System(resynthesis_pairs(files, resynthesise, vocoder.sample_rate, folder), [note])
 
@@ -111,34 +116,17 @@ def _named(text: str) -> tuple[str, str]:
     """Name and place of "NAME=PLACE"; a place alone is named by the last part of its path."""
     name, equals, place = text.partition("=")
     if equals and name and place and os.sep not in name and not Path(text).exists():
-        return name, place
-    return Path(text).absolute().name, text
+        return readable(name), place
+    return readable(Path(text).absolute().name), text
 
 
-def _write_page(
-    options: argparse.Namespace, reports: dict[str, Report], result: Report | Comparison
-) -> Path:
-    # Imported here: scores alone need no pictures.
-    from diffwave.listening.page import write_page
+def _write_page(options: argparse.Namespace, scores: Scores) -> Path:
+    from diffwave.listening.page import write_page  # scores alone need no pictures
 
-    references = {
-        sentence: file
-        for report in reports.values()
-        for sentence, file in report.reference_files.items()
-    }
-    measured = next(iter(reports.values())).values
     return write_page(
-        Path(options.html),
-        f"{', '.join(reports)} against {Path(options.reference).absolute().name}",
-        references,
-        {name: report.generated_files for name, report in reports.items()},
-        {
-            name: {
-                metric: dict(zip(report.sentences, values, strict=True))
-                for metric, values in report.values.items()
-            }
-            for name, report in reports.items()
-        },
-        {metric: METRICS[metric] for metric in measured},
-        [*result.notes, METHOD, *(remark.replace("**", "") for remark in result.remarks())],
+        options.html,
+        f"{', '.join(scores.systems)} against {readable(Path(options.reference).absolute().name)}",
+        scores,
+        [*report.all_notes(scores), report.METHOD, *scores.remarks()],
+        transcripts(options.reference),
     )
