@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import soundfile
@@ -19,18 +20,60 @@ from torch import Tensor
 from diffwave.errors import InputError
 from diffwave.files import atomic_path
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")  # that can be read
-# What a file of each suffix may hold when written; the first is the default.
-SUBTYPES = {
-    ".wav": ("PCM_16", "PCM_24", "FLOAT"),
-    ".flac": ("PCM_16", "PCM_24"),
-    ".ogg": ("VORBIS",),
-}
+
+class _Format(NamedTuple):
+    """How audio of a suffix is encoded."""
+
+    container: str
+    subtypes: tuple[str, ...]  # the first is the default
+    rates: tuple[int, ...] = ()  # in Hz, all that the encoder takes; empty: any
+
+
+def _known_formats() -> dict[str, _Format]:
+    """By suffix, what the installed libsndfile can write: older ones lack Opus or MP3."""
+    opus = (8000, 12000, 16000, 24000, 48000)
+    mp3 = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+    formats = {
+        ".wav": _Format("WAV", ("PCM_16", "PCM_24", "FLOAT")),
+        ".flac": _Format("FLAC", ("PCM_16", "PCM_24")),
+        ".ogg": _Format("OGG", ("VORBIS",)),
+        ".opus": _Format("OGG", ("OPUS",), opus),
+        ".mp3": _Format("MP3", ("MPEG_LAYER_III",), mp3),
+    }
+    return {
+        suffix: known
+        for suffix, known in formats.items()
+        if known.container in soundfile.available_formats()
+        and known.subtypes[0] in soundfile.available_subtypes(known.container)
+    }
+
+
+_FORMATS = _known_formats()
+SUBTYPES = {suffix: known.subtypes for suffix, known in _FORMATS.items()}
+"""What a file of each suffix may hold when written; the first is the default."""
+AUDIO_SUFFIXES = tuple(_FORMATS)
+"""Suffixes of the files that are read."""
+SUBTYPE_OF_BITS = {"16": "PCM_16", "24": "PCM_24", "float": "FLOAT"}
+RATES = (4000, 768_000)
+"""Hz that a file may claim: what lies outside is a damaged header, and resampling it would take
+all memory."""
+MAX_SAMPLES = 1 << 29
+"""Samples of a file, before and after resampling: 2 GiB, or 3 hours at 48 kHz."""
 BLOCK = 1 << 16  # libsndfile crashes when it is given minutes of Ogg Vorbis in one call
 
 
+class Audio(NamedTuple):
+    """A file as it is."""
+
+    wave: Tensor
+    """[L] float32, the mean of the channels."""
+    sample_rate: int
+    """In Hz."""
+    channels: int
+
+
 def read_audio(path: str | os.PathLike[str], sample_rate: int | None = None) -> tuple[Tensor, int]:
-    """Read a wav, flac, ogg or mp3 file (whatever libsndfile knows) as mono.
+    """Read an audio file of any kind that libsndfile knows, as mono.
 
     Args:
         path: the file.
@@ -40,15 +83,31 @@ def read_audio(path: str | os.PathLike[str], sample_rate: int | None = None) -> 
         The samples, float32 [L], the mean of the channels; and their rate in Hz.
 
     Raises:
-        InputError: the file is missing, unreadable, not audio, damaged, cut short, empty, or holds
-            values that are not finite numbers.
+        InputError: the file is missing, unreadable, not audio, damaged, cut short, empty, too long
+            for memory, claims a rate outside `RATES`, or holds values that are not finite numbers.
     """
-    name = os.fspath(path)
-    _check_file(name)
+    audio = read_whole(path)
+    if sample_rate is None:
+        return audio.wave, audio.sample_rate
     try:
-        with soundfile.SoundFile(name) as file:
-            samples = file.read(dtype="float32", always_2d=True)
+        return resample(audio.wave, audio.sample_rate, sample_rate), sample_rate
+    except InputError as error:
+        raise InputError(f"Cannot read {os.fspath(path)}: {error}") from None
+
+
+def read_whole(path: str | os.PathLike[str]) -> Audio:
+    """An audio file with what is known of it; raises `InputError` as `read_audio` does."""
+    name = os.fspath(path)
+    _check_readable(name)
+    try:
+        with soundfile.SoundFile(_encoded(name)) as file:
             rate, promised = int(file.samplerate), _promised_frames(name, file)
+            if not RATES[0] <= rate <= RATES[1]:
+                raise InputError(f"Cannot read {name}: it claims a sample rate of {rate} Hz.")
+            if file.seekable() and file.frames > MAX_SAMPLES:
+                raise _too_long(name)
+            samples = np.concatenate([np.zeros(0, np.float32), *_mono_blocks(name, file)])
+            channels = int(file.channels)
     except soundfile.LibsndfileError as error:
         if error.code in (1, 2, 3):  # not recognised, "system error", malformed header
             raise InputError(
@@ -57,6 +116,8 @@ def read_audio(path: str | os.PathLike[str], sample_rate: int | None = None) -> 
         raise InputError(
             f"Cannot read {name}: it is damaged or cut short ({error.error_string.strip(' .')})."
         ) from error
+    except MemoryError:
+        raise _too_long(name) from None
     if len(samples) < promised:
         raise InputError(
             f"Cannot read {name}: it is cut short, only {len(samples)} samples are there."
@@ -65,27 +126,44 @@ def read_audio(path: str | os.PathLike[str], sample_rate: int | None = None) -> 
         raise InputError(f"Cannot read {name}: it holds no samples, or is cut short.")
     if not np.isfinite(samples).all():
         raise InputError(f"Cannot read {name}: it holds values that are not finite numbers.")
-    wave = torch.from_numpy(samples.mean(axis=1))
-    if sample_rate is None:
-        return wave, rate
-    return resample(wave, rate, sample_rate), sample_rate
+    return Audio(torch.from_numpy(samples), rate, channels)
 
 
 def resample(wave: Tensor, from_rate: int, to_rate: int) -> Tensor:
     """Resample [L] float32 from `from_rate` to `to_rate` Hz by soxr's VHQ (linear phase, no delay).
 
     Raises:
-        InputError: a rate is not positive.
+        InputError: a rate is not positive, or the result would be longer than `MAX_SAMPLES`.
     """
     if from_rate <= 0 or to_rate <= 0:
         raise InputError(f"Cannot resample from {from_rate} to {to_rate} Hz: rates are positive.")
     if from_rate == to_rate:
         return wave
+    if len(wave) * to_rate / from_rate > MAX_SAMPLES:
+        raise InputError(f"Too many samples at {to_rate} Hz: more than {MAX_SAMPLES}.")
     import soxr
 
     samples = wave.detach().cpu().to(torch.float32).numpy()
     resampled = soxr.resample(samples, from_rate, to_rate, quality="VHQ")
     return torch.from_numpy(np.ascontiguousarray(resampled, dtype=np.float32))
+
+
+def subtype_of(path: str | os.PathLike[str], bits: str) -> str:
+    """The subtype for a file of that name whose samples have "16" or "24" bits, or are "float".
+
+    Vorbis, Opus and MP3 store no samples: "16" stands for what such a file holds.
+
+    Raises:
+        InputError: unknown suffix, or a file of it cannot hold such samples.
+    """
+    name = os.fspath(path)
+    known = _format_of(name)
+    if bits == "16":
+        return known.subtypes[0]
+    if SUBTYPE_OF_BITS[bits] not in known.subtypes:
+        samples = "float samples" if bits == "float" else f"{bits}-bit samples"
+        raise InputError(f"Cannot write {name}: a {Path(name).suffix} file holds no {samples}.")
+    return SUBTYPE_OF_BITS[bits]
 
 
 def write_audio(
@@ -97,37 +175,58 @@ def write_audio(
     """Write mono audio; `path` ends up with the whole file, or as it was before.
 
     Args:
-        path: ends in .wav, .flac or .ogg.
+        path: ends in one of `SUBTYPES`.
         wave: floating point [L] or [1, L]; 1.0 is full scale. Or its pieces, one after another:
             each is written before the next is asked for, so that an hour need not fit in memory.
-        sample_rate: in Hz.
-        subtype: "PCM_16" (the default), "PCM_24" or "FLOAT" for .wav; "PCM_16" or "PCM_24" for
-            .flac; "VORBIS" for .ogg.
+        sample_rate: in Hz. Opus and MP3 know a few rates only: for another the wave is resampled
+            to the next higher one.
+        subtype: one of the suffix's `SUBTYPES`; by default its first.
 
     Returns:
         How many samples lay outside [-1, 1] and were clipped; 0 for "FLOAT", which keeps them.
 
     Raises:
         InputError: unknown suffix or a subtype it cannot hold, a wave that is empty, of another
-            shape or not finite, or a place that cannot be written to.
+            shape or not finite, a rate outside `RATES`, or a place that cannot be written to.
     """
     name = os.fspath(path)
-    suffix = Path(name).suffix.lower()
-    if suffix not in SUBTYPES:
-        raise InputError(f"Cannot write {name}: the name must end in {', '.join(SUBTYPES)}.")
-    subtype = subtype or SUBTYPES[suffix][0]
-    if subtype not in SUBTYPES[suffix]:
+    known = _format_of(name)
+    subtype = subtype or known.subtypes[0]
+    if subtype not in known.subtypes:
         raise InputError(
-            f"Cannot write {name}: a {suffix} file holds {' or '.join(SUBTYPES[suffix])}, "
-            f"not {subtype}."
+            f"Cannot write {name}: a {Path(name).suffix} file holds "
+            f"{' or '.join(known.subtypes)}, not {subtype}."
         )
+    if not RATES[0] <= sample_rate <= RATES[1]:
+        raise InputError(f"Cannot write {name}: {sample_rate} Hz is no sample rate of audio.")
     pieces = (wave,) if isinstance(wave, Tensor) else wave
-    with atomic_path(path) as temporary, _HonestFile(temporary) as stream:
-        clipped = _encode(name, pieces, stream, sample_rate, suffix[1:], subtype)
-    return clipped
+    encoder = _Encoder(name, sample_rate, known, subtype)
+    try:
+        with atomic_path(path) as temporary:
+            return encoder.encode(pieces, temporary)
+    except (soundfile.SoundFileError, AssertionError) as error:  # soundfile asserts what it wrote
+        raise InputError(
+            f"Cannot write {name}: {known.container} at {sample_rate} Hz is refused ({error})."
+        ) from error
 
 
-def _check_file(name: str) -> None:
+def _encoded(name: str) -> str | bytes:
+    """The name as libsndfile takes it: bytes, where names are bytes that need not be UTF-8."""
+    return os.fsencode(name) if os.name == "posix" else name
+
+
+def _too_long(name: str) -> InputError:
+    return InputError(f"Cannot read {name}: it is too long for the memory here; cut it up.")
+
+
+def _format_of(name: str) -> _Format:
+    known = _FORMATS.get(Path(name).suffix.lower())
+    if known is None:
+        raise InputError(f"Cannot write {name}: the name must end in {', '.join(_FORMATS)}.")
+    return known
+
+
+def _check_readable(name: str) -> None:
     """Raise unless `name` is a regular file that can be opened and is not empty."""
     try:
         if Path(name).exists() and not Path(name).is_file():
@@ -140,6 +239,16 @@ def _check_file(name: str) -> None:
             raise
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"Cannot read {name}: {reason.lower()}.") from error
+
+
+def _mono_blocks(name: str, file: soundfile.SoundFile) -> Iterator[NDArray[np.float32]]:
+    """Read to the end; the length of some encodings (GSM 6.10, G.721) is known only there."""
+    total = 0
+    while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
+        total += len(block)
+        if total > MAX_SAMPLES:
+            raise _too_long(name)
+        yield block.mean(axis=1)
 
 
 def _promised_frames(name: str, file: soundfile.SoundFile) -> int:
@@ -165,6 +274,7 @@ def _promised_frames(name: str, file: soundfile.SoundFile) -> int:
 
 
 def _check_wave(name: str, wave: Tensor) -> NDArray[np.float32]:
+    """The samples [L] of a wave [L] or [1, L]; InputError if it is none."""
     if not torch.is_tensor(wave) or not wave.is_floating_point():
         raise InputError(f"Cannot write {name}: the wave must be a floating-point tensor.")
     if wave.dim() == 2 and wave.shape[0] == 1:
@@ -181,86 +291,64 @@ def _check_wave(name: str, wave: Tensor) -> NDArray[np.float32]:
     return samples
 
 
-class _HonestFile:
-    """A file that libsndfile writes to through Python, because it hides why a write failed."""
+class _Encoder:
+    """Writes pieces of a wave to a file, and reads them back.
 
-    def __init__(self, path: Path) -> None:
-        self.file = path.open("r+b", buffering=0)
-        self.error: OSError | None = None
+    libsndfile does not say that the disk was full when it closed a file, so only reading tells.
+    """
 
-    def __enter__(self) -> _HonestFile:
-        return self
+    def __init__(self, name: str, sample_rate: int, known: _Format, subtype: str) -> None:
+        self.name, self.sample_rate, self.known, self.subtype = name, sample_rate, known, subtype
+        self.clipped = 0
 
-    def __exit__(self, *exc: object) -> None:
-        self.file.close()
-
-    def write(self, data: bytes) -> int:
-        """Everything, or 0 with `error` set: a raw write may be short of what was asked."""
-        done = 0
-        try:
-            while done < len(data):
-                done += self.file.write(data[done:])
-        except OSError as error:
-            self.error = self.error or error
-            return 0
-        return done
-
-    def read(self, size: int = -1) -> bytes:
-        return self.file.read(size)
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self.file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self.file.tell()
-
-    def flush(self) -> None:
-        """Nothing is buffered."""
-
-
-def _forget_the_time(stream: _HonestFile) -> None:
-    """A wav of floats notes when it was written, but the same wave should be the same file."""
-    stream.seek(0)
-    if (peak := stream.read(256).find(b"PEAK")) >= 0:  # name, size, version, time: 4 bytes each
-        stream.seek(peak + 12)
-        stream.write(bytes(4))
-
-
-def _encode(
-    name: str,
-    pieces: Iterable[Tensor],
-    stream: _HonestFile,
-    sample_rate: int,
-    container: str,
-    subtype: str,
-) -> int:
-    """Encode the pieces into the stream; returns how many samples were clipped."""
-    refused = f"Cannot write {name}: {container} at {sample_rate} Hz is refused"
-    try:
-        file = soundfile.SoundFile(
-            stream, "w", sample_rate, 1, format=container.upper(), subtype=subtype
-        )
-    except (soundfile.LibsndfileError, ValueError, TypeError, OverflowError) as error:
-        raise stream.error or InputError(f"{refused} ({error}).") from error
-    clipped = total = 0
-    with file:
-        for piece in pieces:
-            samples = _check_wave(name, piece)
-            total += len(samples)
-            if subtype != "FLOAT":
-                clipped += int(np.count_nonzero(np.abs(samples) > 1))
-                samples = np.clip(samples, -1, 1)
-            for start in range(0, len(samples), BLOCK):
-                try:
+    def encode(self, pieces: Iterable[Tensor], path: Path) -> int:
+        """Encode the pieces into a file; returns how many samples were clipped."""
+        allowed = self.known.rates or (self.sample_rate,)
+        rate = min((r for r in allowed if r >= self.sample_rate), default=max(allowed))
+        place, container = _encoded(str(path)), self.known.container
+        total = 0
+        with soundfile.SoundFile(
+            place, "w", rate, 1, format=container, subtype=self.subtype
+        ) as file:
+            for samples in self._at_rate(rate, self._samples(pieces)):
+                for start in range(0, len(samples), BLOCK):
                     file.write(samples[start : start + BLOCK])
-                except (soundfile.LibsndfileError, AssertionError) as error:
-                    raise stream.error or InputError(f"{refused} ({error}).") from error
-            if stream.error is not None:
-                raise stream.error
-    if subtype == "FLOAT":
-        _forget_the_time(stream)
-    if stream.error is not None:  # of what closing wrote
-        raise stream.error
-    if not total:
-        raise InputError(f"Cannot write {name}: there are no samples to write.")
-    return clipped
+                total += len(samples)
+        if not total:
+            raise InputError(f"Cannot write {self.name}: there are no samples to write.")
+        if self.subtype == "FLOAT":
+            _forget_the_time(path)
+        with soundfile.SoundFile(place) as file:
+            found = sum(len(block) for block in file.blocks(BLOCK, dtype="float32"))
+        if found != total:
+            raise soundfile.SoundFileRuntimeError(f"{found} of {total} samples were stored")
+        return self.clipped
+
+    def _samples(self, pieces: Iterable[Tensor]) -> Iterator[NDArray[np.float32]]:
+        for piece in pieces:
+            samples = _check_wave(self.name, piece)
+            if self.subtype != "FLOAT":
+                self.clipped += int(np.count_nonzero(np.abs(samples) > 1))
+                samples = np.clip(samples, -1, 1)
+            yield samples
+
+    def _at_rate(
+        self, rate: int, pieces: Iterator[NDArray[np.float32]]
+    ) -> Iterator[NDArray[np.float32]]:
+        if rate == self.sample_rate:
+            yield from pieces
+            return
+        import soxr
+
+        stream = soxr.ResampleStream(self.sample_rate, rate, 1, dtype="float32", quality="VHQ")
+        for piece in pieces:
+            yield np.clip(stream.resample_chunk(piece), -1, 1)
+        yield np.clip(stream.resample_chunk(np.zeros(0, np.float32), last=True), -1, 1)
+
+
+def _forget_the_time(path: Path) -> None:
+    """A wav of floats notes when it was written, but the same wave should be the same file."""
+    with path.open("r+b") as stream:
+        if (peak := stream.read(256).find(b"PEAK")) >= 0:  # name, size, version, time: 4 bytes each
+            stream.seek(peak + 12)
+            stream.write(bytes(4))

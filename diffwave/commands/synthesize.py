@@ -10,15 +10,13 @@ from pathlib import Path
 from torch import Tensor
 from tqdm import tqdm
 
-from diffwave.audio import AUDIO_SUFFIXES, SUBTYPES, read_audio, write_audio
+from diffwave.audio import AUDIO_SUFFIXES, SUBTYPES, read_audio, subtype_of, write_audio
 from diffwave.commands.common import vocoder_of
 from diffwave.errors import InputError
-from diffwave.files import write_error
+from diffwave.files import find_files, write_error
 from diffwave.mel import check_mel
 from diffwave.mel.files import MEL_SUFFIXES, read_mel
 from diffwave.vocoder import Vocoder
-
-SUBTYPE_OF_BITS = {"16": "PCM_16", "24": "PCM_24", "float": "FLOAT"}
 
 
 def run(options: argparse.Namespace) -> int:
@@ -85,7 +83,7 @@ def _generate_to(
         chunk_frames=options.chunk,
         progress=bar.update if bar is not None else None,
     )
-    clipped = write_audio(target, wave, vocoder.sample_rate, SUBTYPE_OF_BITS[options.bits])
+    clipped = write_audio(target, wave, vocoder.sample_rate, subtype_of(target, options.bits))
     spent = time.perf_counter() - start
     if clipped:
         tqdm.write(f"{target}: {clipped} samples were clipped at full scale.", file=sys.stderr)
@@ -109,14 +107,8 @@ def _jobs(source: Path, target: Path) -> list[tuple[Path, Path]]:
         raise InputError(f"{source} is a folder, so the output {target} must be one too.")
     if not target.parent.is_dir():
         raise InputError(f"Cannot make the folder {target}: there is no {target.parent}.")
-    inputs = sorted(
-        p
-        for p in source.rglob("*")
-        # An output folder inside the input's holds the results of the last run.
-        if p.suffix.lower() in known
-        and p.is_file()
-        and (target == source or target not in p.parents)
-    )
+    # An output folder inside the input's holds the results of the last run.
+    inputs = [p for p in find_files(source, known) if target == source or target not in p.parents]
     if not inputs:
         raise InputError(f"There is no mel and no recording ({', '.join(known)}) in {source}.")
     jobs = [(p, target / p.relative_to(source).with_suffix(".wav")) for p in inputs]

@@ -17,6 +17,7 @@ from diffwave.data.config import DataConfig
 from diffwave.data.pairs import MelFolder, told_differences
 from diffwave.data.shards import VALIDATION, is_prepared, open_prepared
 from diffwave.errors import InputError
+from diffwave.files import find_files
 from diffwave.mel import MelConfig
 
 
@@ -86,7 +87,7 @@ def load_corpus(config: DataConfig, mel: MelConfig, shortest: int, progress: boo
 
 def audio_paths(folder: Path) -> list[Path]:
     """Every audio file below a folder, sorted; InputError if there is none."""
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+    paths = find_files(folder, AUDIO_SUFFIXES)
     if not paths:
         raise InputError(f"There is no audio ({', '.join(AUDIO_SUFFIXES)}) below {folder}.")
     return paths
