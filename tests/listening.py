@@ -41,12 +41,10 @@ def page_arguments(tmp_path: Path, **changes: Any) -> dict[str, Any]:
     rows = [
         (name, utterance, metric, value)
         for s, name in enumerate(SYSTEMS)
-        for utterance, pesq, loudness in zip(
-            list(systems[name]), (3.0 - s, 3.5 - s, math.nan), (-0.5 + s, math.nan, math.nan), strict=False
-        )
+        for i, utterance in enumerate(systems[name])
         for metric, value in (
-            ("seconds", 1.0), ("lag_ms", 0.0), ("extra_ms", 0.0), ("pesq", pesq),
-            ("loudness_db", loudness),
+            ("seconds", 1.0), ("lag_ms", 0.0), ("extra_ms", 0.0), ("pesq", (3.0 - s, 3.5 - s, math.nan)[i]),
+            ("loudness_db", (-0.5 + s, math.nan, math.nan)[i]),
         )
     ]  # fmt: skip
     arguments = {

@@ -108,17 +108,17 @@ def test_markdown_of_several_systems(several: Scores) -> None:
     assert "| 20 | < 0.001 | < 0.001 |" in report.to_markdown(made_up(many))
 
 
-@pytest.mark.parametrize("name", ["=cmd()", "+1", "-1", "@a", "\tx"])
-def test_names_cannot_act_in_a_spreadsheet_nor_break_a_table(name: str) -> None:
-    scores = made_up({"a\nb": {"pesq": [1.0]}, name: {"pesq": [2.0]}})
-    scores = Scores(scores.table.replace({"utterance": {"s0": name}}), notes={name: ["x\ny"]})
+def test_names_cannot_act_in_a_spreadsheet_nor_break_a_table() -> None:
+    scores = made_up({"a\nb": {"pesq": [1.0]}, "=c()": {"pesq": [2.0]}})
+    scores = Scores(scores.table.replace({"utterance": {"s0": "-d"}}), notes={"=c()": ["x\ny"]})
     rows = list(csv.DictReader(io.StringIO(report.to_csv(scores))))
-    assert [row["sentence"] for row in rows] == ["'" + name] * 2
-    assert rows[1]["system"] == "'" + name
+    assert [(row["system"], row["sentence"]) for row in rows] == [
+        (r"a\nb", "'-d"), ("'=c()", "'-d")
+    ]  # fmt: skip
     assert float(rows[0]["pesq"]) == 1.0
     lines = report.to_markdown(scores).splitlines()
-    assert sum("a b" in line for line in lines) == 3  # its column, its test, its utterance
-    assert any(line.endswith(": x y") for line in lines)
+    assert sum(r"a\\nb" in line for line in lines) == 3  # its column, its test, its utterance
+    assert r"- =c(): x\ny" in lines
 
 
 def test_save_by_suffix(tmp_path: Path, one: Scores) -> None:

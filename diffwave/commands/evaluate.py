@@ -19,11 +19,11 @@ from diffwave.eval.pairs import (
     audio_files,
     folder_pairs,
     listed,
-    readable,
     resynthesis_pairs,
     transcripts,
 )
 from diffwave.files import write_error
+from diffwave.text import printable
 from diffwave.vocoder import DEFAULT
 
 with needed_for("Scoring"):
@@ -106,7 +106,7 @@ def _checkpoint(options: argparse.Namespace, files: list[Path], folder: Path) ->
         return vocoder(mel, steps=steps, sampler=sampler, seed=options.seed, rounds=rounds)
 
     note = (
-        f"checkpoint {readable(options.checkpoint)}, {steps} steps of {sampler}, {rounds} "
+        f"checkpoint {printable(options.checkpoint)}, {steps} steps of {sampler}, {rounds} "
         f"mel-consistency iterations, seed {options.seed}"
     )
     return System(resynthesis_pairs(files, resynthesise, vocoder.sample_rate, folder), [note])
@@ -116,8 +116,8 @@ def _named(text: str) -> tuple[str, str]:
     """Name and place of "NAME=PLACE"; a place alone is named by the last part of its path."""
     name, equals, place = text.partition("=")
     if equals and name and place and os.sep not in name and not Path(text).exists():
-        return readable(name), place
-    return readable(Path(text).absolute().name), text
+        return printable(name), place
+    return printable(Path(text).absolute().name), text
 
 
 def _write_page(options: argparse.Namespace, scores: Scores) -> Path:
@@ -125,7 +125,7 @@ def _write_page(options: argparse.Namespace, scores: Scores) -> Path:
 
     return write_page(
         options.html,
-        f"{', '.join(scores.systems)} against {readable(Path(options.reference).absolute().name)}",
+        f"{', '.join(scores.systems)} against {printable(Path(options.reference).absolute().name)}",
         scores,
         [*report.all_notes(scores), report.METHOD, *scores.remarks()],
         transcripts(options.reference),

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from diffwave.audio import AUDIO_SUFFIXES, read_audio, write_audio
 from diffwave.errors import InputError
+from diffwave.files import find_files
+from diffwave.text import printable
 
 NAMED = 5  # utterances that a note lists by name
 
@@ -50,7 +52,7 @@ def resynthesis_pairs(
         if folder is not None:
             place = Path(folder) / f"{Path(file).stem}.wav"
             write_audio(place, generated, sample_rate)
-        name = readable(Path(file).stem)
+        name = printable(Path(file).stem)
         yield Pair(name, reference, generated, sample_rate, Path(file), place)
 
 
@@ -101,12 +103,11 @@ def audio_files(folder: str | os.PathLike[str], only: str = "*") -> dict[str, Pa
     if not Path(folder).is_dir():
         raise InputError(f"There is no folder {os.fspath(folder)}.")
     files: dict[str, Path] = {}
-    for file in sorted(Path(folder).iterdir()):
-        if file.suffix.lower() in AUDIO_SUFFIXES and not file.name.startswith("."):
-            name = readable(file.stem)
-            if name in files:
-                raise InputError(f"{file} and {files[name]} have the same name.")
-            files[name] = file
+    for file in find_files(Path(folder), AUDIO_SUFFIXES, deep=False):
+        name = printable(file.stem)
+        if name in files:
+            raise InputError(f"{file} and {files[name]} have the same name.")
+        files[name] = file
     if not files:
         raise InputError(f"{os.fspath(folder)} holds no audio ({', '.join(AUDIO_SUFFIXES)}).")
     chosen = {name: file for name, file in files.items() if fnmatch(file.name, only)}
@@ -129,11 +130,6 @@ def transcripts(folder: str | os.PathLike[str]) -> dict[str, str]:
         cells = [line.split("|") for line in lines]
         return {Path(first).stem: rest[-1] for first, *rest in cells if rest}
     return {}
-
-
-def readable(name: str) -> str:
-    """A file name as text that can be printed: bytes that are not UTF-8 become backslash codes."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def listed(names: list[str]) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from diffwave.eval.metrics import METRICS, library_version
 from diffwave.eval.scores import Scores
 from diffwave.eval.statistics import INTERVAL, Summary
 from diffwave.files import atomic_path
+from diffwave.text import csv_cell, markdown_cell, printable
 
 METHOD = (
     "Waves are aligned by cross-correlation (of spectrograms, then of waves within 1.5 ms; at "
@@ -86,11 +86,8 @@ def to_json(scores: Scores) -> str:
 
 
 def to_csv(scores: Scores) -> str:
-    """One row for each utterance of each system; an undefined value is an empty cell.
-
-    A name that a spreadsheet would take for a formula is preceded by an apostrophe.
-    """
-    table = scores.wide.rename(lambda name: re.sub(r"^(?=[=+\-@\t\r])", "'", name))
+    """One row for each utterance of each system; an undefined value is an empty cell."""
+    table = scores.wide.rename(csv_cell)
     if len(scores.systems) == 1:
         table = table.droplevel("system")
     text: str = table.rename_axis(index={"utterance": "sentence"}).to_csv(lineterminator="\n")
@@ -172,19 +169,13 @@ def all_notes(scores: Scores) -> list[str]:
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Lines of a Markdown table; line breaks and other control characters become spaces."""
-    lines = [
-        " | ".join(_one_line(cell).replace("|", "\\|") for cell in line) for line in [header, *rows]
-    ]
+    """Lines of a Markdown table."""
+    lines = [" | ".join(map(markdown_cell, line)) for line in [header, *rows]]
     return [f"| {lines[0]} |", "|" + "---|" * len(header), *(f"| {line} |" for line in lines[1:])]
 
 
 def _bullets(statements: Sequence[str]) -> list[str]:
-    return [f"- {_one_line(text)}" for text in statements] + [""] * bool(statements)
-
-
-def _one_line(text: str) -> str:
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text)
+    return [f"- {printable(text)}" for text in statements] + [""] * bool(statements)
 
 
 def _rows(scores: Scores) -> list[dict[str, Any]]:
