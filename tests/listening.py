@@ -43,7 +43,8 @@ def page_arguments(tmp_path: Path, **changes: Any) -> dict[str, Any]:
         for s, name in enumerate(SYSTEMS)
         for i, utterance in enumerate(systems[name])
         for metric, value in (
-            ("seconds", 1.0), ("lag_ms", 0.0), ("extra_ms", 0.0), ("pesq", (3.0 - s, 3.5 - s, math.nan)[i]),
+            ("seconds", 1.0), ("lag_ms", 0.0), ("extra_ms", 0.0),
+            ("pesq", (3.0 - s, 3.5 - s, math.nan)[i]),
             ("loudness_db", (-0.5 + s, math.nan, math.nan)[i]),
         )
     ]  # fmt: skip

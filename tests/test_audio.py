@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from signals import RMS, speech_like
 from test_files import everything, files_limited_to, one_sentence, posix
 
-from diffwave import audio
-from diffwave.audio import SUBTYPES, read_audio, resample, subtype_of, write_audio
+from diffwave.audio import SUBTYPES, read, read_audio, resample, subtype_of, write_audio
 from diffwave.errors import InputError
 
 RATE = 22050
@@ -105,11 +104,11 @@ def test_what_is_too_long_is_refused(
     tmp_path: Path, speech: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_audio(tmp_path / "a.wav", speech, RATE)
-    monkeypatch.setattr(audio, "MAX_SAMPLES", RATE)
+    monkeypatch.setattr(read, "MAX_SAMPLES", RATE)
     read_audio(tmp_path / "a.wav")
     with pytest.raises(InputError, match=r"Cannot read .*a.wav: Too many samples at 48000 Hz"):
         read_audio(tmp_path / "a.wav", 48000)
-    monkeypatch.setattr(audio, "MAX_SAMPLES", RATE - 1)
+    monkeypatch.setattr(read, "MAX_SAMPLES", RATE - 1)
     with pytest.raises(InputError, match="too long for the memory"):
         read_audio(tmp_path / "a.wav")
 

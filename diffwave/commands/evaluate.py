@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import errno
 import os
 import tempfile
 from pathlib import Path
@@ -11,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 from tqdm import tqdm
 
-from diffwave.commands.common import vocoder_of
+from diffwave.commands.common import described, generation, vocoder_of
 from diffwave.errors import InputError
 from diffwave.eval.libraries import needed_for
 from diffwave.eval.metrics import choose_metrics
@@ -22,7 +20,7 @@ from diffwave.eval.pairs import (
     resynthesis_pairs,
     transcripts,
 )
-from diffwave.files import write_error
+from diffwave.options import Evaluate
 from diffwave.text import printable
 from diffwave.vocoder import DEFAULT
 
@@ -32,11 +30,14 @@ with needed_for("Scoring"):
     from diffwave.eval.scoring import System, evaluate_systems
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: Evaluate) -> int:
     """Score folders of generated audio, or a checkpoint on the recordings' own mels, or both."""
-    _check_places(options)
-    metrics = [name for name in options.metrics.split(",") if name] or None
-    choose_metrics(metrics)  # a wrong name is reported before any work
+    if options.html:
+        from diffwave.listening.page import check_folder
+
+        check_folder(options.html)  # this and a wrong name are reported before any work
+    metrics = [name for name in (options.metrics or "").split(",") if name] or None
+    choose_metrics(metrics)
     with tempfile.TemporaryDirectory(prefix="diffwave-") as folder:
         systems, utterances = _systems(options, Path(folder))
         common_utterances(utterances)
@@ -47,35 +48,20 @@ def run(options: argparse.Namespace) -> int:
             report.save(scores, path)
         print(report.to_markdown(scores))
         if options.html:
-            print(f"Listening page: {_write_page(options, scores)}")
+            print(printable(f"Listening page: {_write_page(options.html, options, scores)}"))
     return 0
 
 
-def _check_places(options: argparse.Namespace) -> None:
-    """Report at the beginning what can be known to fail at the end."""
-    for path in options.save:
-        report.check_suffix(path)
-    for path in [*options.save, *([options.html] if options.html else [])]:
-        if not Path(path).absolute().parent.is_dir():
-            raise write_error(path, OSError(errno.ENOENT, ""))
-    if options.html:
-        from diffwave.listening.page import check_folder
-
-        check_folder(options.html)
-
-
-def _systems(
-    options: argparse.Namespace, folder: Path
-) -> tuple[dict[str, System], dict[str, list[str]]]:
+def _systems(options: Evaluate, folder: Path) -> tuple[dict[str, System], dict[str, list[str]]]:
     """The systems that the options name and their utterances; a checkpoint writes to `folder`."""
     systems: dict[str, System] = {}
     utterances: dict[str, list[str]] = {}
     places: dict[str, str] = {}
     folders = [_named(text) for text in options.generated]
-    checkpoint = None
+    checkpoints = []
     if options.checkpoint or not folders:
-        checkpoint, options.checkpoint = _named(options.checkpoint or DEFAULT)
-    for name, place in [*folders, *([(checkpoint, options.checkpoint)] if checkpoint else [])]:
+        checkpoints = [_named(options.checkpoint or DEFAULT)]
+    for name, place in [*folders, *checkpoints]:
         if name in places:
             raise InputError(
                 f"Two systems would be called {name!r}, {places[name]} and {place}: "
@@ -86,29 +72,20 @@ def _systems(
         pairs, utterances[name], missing = folder_pairs(options.reference, place, options.only)
         notes = [f"nothing was generated for {listed(missing)}"] if missing else []
         systems[name] = System(pairs, notes)
-    if checkpoint:
+    for name, options.checkpoint in checkpoints:
         files = audio_files(options.reference, options.only)
-        utterances[checkpoint] = list(files)
-        systems[checkpoint] = _checkpoint(options, list(files.values()), folder)
+        utterances[name] = list(files)
+        systems[name] = _checkpoint(options, list(files.values()), folder)
     return systems, utterances
 
 
-def _checkpoint(options: argparse.Namespace, files: list[Path], folder: Path) -> System:
+def _checkpoint(options: Evaluate, files: list[Path], folder: Path) -> System:
     vocoder = vocoder_of(options)
-    steps = options.steps or vocoder.config.sampling.steps
-    sampler = options.sampler or vocoder.config.sampling.sampler
-    rounds = options.rounds
-    if rounds is None:
-        rounds = vocoder.config.sampling.rounds_after(steps)
 
     def resynthesise(wave: Tensor) -> Tensor:
-        mel = vocoder.mel(wave)
-        return vocoder(mel, steps=steps, sampler=sampler, seed=options.seed, rounds=rounds)
+        return vocoder(vocoder.mel(wave), **generation(options))
 
-    note = (
-        f"checkpoint {printable(options.checkpoint)}, {steps} steps of {sampler}, {rounds} "
-        f"mel-consistency iterations, seed {options.seed}"
-    )
+    note = f"checkpoint {options.checkpoint}, {described(options, vocoder.model)}"
     return System(resynthesis_pairs(files, resynthesise, vocoder.sample_rate, folder), [note])
 
 
@@ -120,11 +97,11 @@ def _named(text: str) -> tuple[str, str]:
     return printable(Path(text).absolute().name), text
 
 
-def _write_page(options: argparse.Namespace, scores: Scores) -> Path:
+def _write_page(folder: str, options: Evaluate, scores: Scores) -> Path:
     from diffwave.listening.page import write_page  # scores alone need no pictures
 
     return write_page(
-        options.html,
+        folder,
         f"{', '.join(scores.systems)} against {printable(Path(options.reference).absolute().name)}",
         scores,
         [*report.all_notes(scores), report.METHOD, *scores.remarks()],

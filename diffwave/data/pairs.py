@@ -97,8 +97,8 @@ class MelFolder:
         )
 
 
-def told_differences(differences: list[int]) -> list[str]:
-    """A sentence on mels that were not as long as their recordings, if there are any."""
+def length_notes(differences: list[int]) -> list[str]:
+    """A note on mels that were not as long as their recordings, if there are any."""
     uneven = [difference for difference in differences if difference]
     if not uneven:
         return []

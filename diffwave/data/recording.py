@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,8 @@ SILENT_RMS = 1e-3  # -60 dB of full scale
 FLAT = 0.999  # share of the largest sample from which on others count as cut off
 
 
-class Remark(NamedTuple):
+@dataclass(frozen=True)
+class Remark:
     """Something to be told about a file: its kind, to be counted by, and a sentence."""
 
     kind: str

@@ -79,10 +79,6 @@ class CorpusReport:
     def save(self, folder: Path) -> None:
         """Write report.json and report.md."""
         data = dataclasses.asdict(self)
-        data["rejected"] = {file: remark._asdict() for file, remark in self.rejected.items()}
-        data["remarks"] = {
-            file: [remark._asdict() for remark in remarks] for file, remarks in self.remarks.items()
-        }
         (folder / "report.json").write_text(json.dumps(data, indent=1), encoding="utf-8")
         (folder / "report.md").write_text(self.to_markdown(), encoding="utf-8")
 
@@ -92,10 +88,7 @@ class CorpusReport:
         lines += [f"- {printable(line)}" for line in self.summary()]
         if self.rejected:
             lines += ["", "## Rejected", ""]
-            lines += [
-                f"- {remark.kind}: {printable(remark.sentence)}"
-                for remark in self.rejected.values()
-            ]
+            lines += [f"- {it.kind}: {printable(it.sentence)}" for it in self.rejected.values()]
         by_kind: dict[str, list[str]] = {}
         for remarks in self.remarks.values():
             for remark in remarks:

@@ -105,7 +105,9 @@ def _npy(rng: random.Random) -> bytes:
 def _npz(rng: random.Random) -> bytes:
     stream = io.BytesIO()
     keys = ["mel", *NAMES, "\x1b[2J", ""]
-    arrays = {rng.choice(keys).encode("utf-8", "replace").decode(): _array(rng) for _ in range(2)}
+    arrays: dict[str, Any] = {
+        rng.choice(keys).encode("utf-8", "replace").decode(): _array(rng) for _ in range(2)
+    }
     rng.choice([np.savez, np.savez_compressed])(stream, **arrays)
     return stream.getvalue()
 

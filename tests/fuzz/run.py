@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
 import hashlib
 import json
 import os
@@ -27,12 +28,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import psutil
 import soundfile
 
 from . import ROOT
 from .inputs import KINDS
 
-PATIENCE = 20.0  # seconds
+PATIENCE = 20.0  # seconds of processor time, so that a busy machine makes nothing fail
+LONGEST = 6  # times as long on the clock, for what waits instead of working
 REAL_EVERY = 400  # inputs of a kind, one of which is also given to a real command
 NEW_WORKER_EVERY = 2000
 ENVIRONMENT = os.environ | {
@@ -68,13 +71,20 @@ class Worker:
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
         os.close(theirs)
-        self.left, self.fresh = NEW_WORKER_EVERY, True
+        self.left = NEW_WORKER_EVERY
 
     def stop(self) -> None:
         """End the process."""
         self.process.kill()
         self.process.wait()
         os.close(self.answers)
+
+    def _seconds(self) -> float:
+        """Processor time so far."""
+        with contextlib.suppress(psutil.Error):
+            times = psutil.Process(self.process.pid).cpu_times()
+            return float(times.user + times.system)
+        return 0.0
 
     def run(self, folder: Path, arguments: list[str]) -> Outcome:
         """Run one command line in a folder."""
@@ -85,18 +95,19 @@ class Worker:
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps([str(folder), arguments]) + "\n")
         self.process.stdin.flush()
-        deadline = time.monotonic() + PATIENCE + (40 if self.fresh else 0)  # of importing
-        self.fresh = False
-        answer = b""
+        start, spent, answer = time.monotonic(), self._seconds(), b""
         while not answer.endswith(b"\n"):
-            ready, _, _ = select.select([self.answers], [], [], max(0, deadline - time.monotonic()))
+            ready, _, _ = select.select([self.answers], [], [], 0.5)
             data = os.read(self.answers, 1 << 16) if ready else b""
-            if not data:
+            answer += data
+            hangs = (
+                self._seconds() - spent > PATIENCE or time.monotonic() - start > LONGEST * PATIENCE
+            )
+            if (ready and not data) or (not ready and hangs):
                 self.stop()
-                status = f"died of {self.process.returncode}" if ready else "hang"
+                status = "hang" if hangs else f"died of {self.process.returncode}"
                 self.start()
                 return Outcome(status)
-            answer += data
         return Outcome(*json.loads(answer))
 
 
@@ -105,7 +116,7 @@ def real_command(folder: Path, arguments: list[str]) -> Outcome:
     command = [sys.executable, "-m", "diffwave.cli", *arguments]
     try:
         done = subprocess.run(
-            command, cwd=folder, env=ENVIRONMENT, capture_output=True, timeout=2 * PATIENCE
+            command, cwd=folder, env=ENVIRONMENT, capture_output=True, timeout=LONGEST * PATIENCE
         )
     except subprocess.TimeoutExpired:
         return Outcome("hang")

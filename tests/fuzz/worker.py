@@ -28,6 +28,9 @@ def main(answers: int) -> None:
     except (ImportError, ValueError, OSError):
         pass
     from diffwave import cli
+    from diffwave.data import envelope
+
+    envelope.BATCHES = 2  # of `prepare`, which takes many seconds to fit it well
 
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         answer_all(cli.main, [output, errors], answers)
