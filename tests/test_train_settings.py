@@ -13,8 +13,8 @@ import pytest
 from diffwave.data.config import DataConfig, PrepareConfig
 from diffwave.errors import InputError
 from diffwave.mel import PRESETS
-from diffwave.schema import documented
 from diffwave.model import Sampling, SamplingConfig
+from diffwave.schema import documented
 from diffwave.spaces import EnergyPrior
 from diffwave.train.config import LossConfig, OptimConfig, RunConfig, TrainConfig
 from diffwave.train.settings import described_settings, read_config, save_settings
