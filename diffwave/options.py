@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from diffwave.commands.jobs import check_exists, check_folders_of, check_places
+from diffwave.commands.jobs import check_exists, check_folders_of, check_places, check_settings
 from diffwave.errors import InputError
 from diffwave.schema import AtLeastOne, Threads
 
@@ -137,6 +137,8 @@ class Evaluate(Generation):
     """Processes to score with."""
 
     def check(self) -> None:
+        if not Path(self.reference).is_dir():
+            raise InputError(f"There is no folder {self.reference}.")
         for path in self.save:
             if Path(path).suffix.lower() not in (".json", ".csv", ".md"):
                 raise InputError(f"Cannot write {path}: a report ends in .json, .csv or .md.")
@@ -170,6 +172,7 @@ class Prepare(Options):
             raise InputError("--verify takes the prepared folder alone.")
         if not self.verify and self.prepared is None:
             raise InputError("Where should the prepared corpus be written? Give a second folder.")
+        check_settings(self.config, self.set)
 
 
 @dataclass(kw_only=True)
@@ -185,6 +188,9 @@ class Train(Options):
     steps)."""
     help_settings: bool = False
     """Print every setting with its default and what it means."""
+
+    def check(self) -> None:
+        check_settings(self.config, self.set)
 
 
 @dataclass(kw_only=True)

@@ -133,7 +133,10 @@ def test_options_are_quick_to_load() -> None:
         "import sys, diffwave.cli as cli\n"
         "assert cli.main(['synthesize', 'missing.npy', 'a.wav']) == 2\n"
         "assert cli.main(['mel', 'missing.wav', 'a.npy']) == 2\n"
-        "assert cli.main(['evaluate', 'ref', '--save', 'a.pdf']) == 2\n"
+        "assert cli.main(['evaluate', 'tests', '--save', 'a.pdf']) == 2\n"
+        "assert cli.main(['evaluate', 'missing']) == 2\n"
+        "assert cli.main(['train', 'missing.yaml']) == 2\n"
+        "assert cli.main(['train', '--set', 'run.steps']) == 2\n"
         "assert cli.main(['prepare', 'audio']) == 2\n"
         "sys.exit(bool({'torch', 'numpy', 'soundfile'} & set(sys.modules)))"
     )

@@ -29,6 +29,18 @@ def check_folders_of(paths: Sequence[str | None]) -> None:
             raise write_error(path, OSError(errno.ENOENT, ""))
 
 
+def check_settings(paths: Sequence[str], overrides: Sequence[str]) -> None:
+    """Raise InputError unless every file of settings can be opened, and overrides have a value."""
+    for path in paths:
+        try:
+            open(path, "rb").close()
+        except OSError as error:
+            raise InputError(f"Cannot read {path}: {error.strerror}.") from None
+    for override in overrides:
+        if "=" not in override:
+            raise InputError(f"A setting is given as KEY=VALUE, not {override!r:.80}.")
+
+
 def check_places(source: Path | None, target: Path) -> None:
     """Raise InputError unless there is a source and a place for the target, and they differ.
 
