@@ -27,7 +27,7 @@ import soundfile
 import torch
 from safetensors.torch import load_file, save_file
 from signals import speech_like
-from tiny import HOP, random_model, restoring_config, speech_mel
+from tiny import HOP, enhancing_config, random_model, speech_mel
 
 from diffwave.checkpoint import save_checkpoint
 from diffwave.mel import MelSpectrogram, preset
@@ -569,7 +569,7 @@ def test_help() -> None:
 
 
 def test_restoring_can_be_left_out(tmp_path: Path) -> None:
-    model = random_model(restoring_config())
+    model = random_model(enhancing_config())
     save_checkpoint(model, tmp_path / "model", half=False)
     np.save(tmp_path / "a.npy", MEL)
     options = ("--checkpoint", tmp_path / "model", "--device", "cpu", "--steps", "1")

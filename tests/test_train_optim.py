@@ -26,9 +26,9 @@ def test_weight_decay_is_for_matrices() -> None:
 def test_what_is_frozen_is_not_optimized() -> None:
     model = DiffusionModel(TrainConfig().model_config())
     model.network.requires_grad_(False)
-    assert model.restorer is not None
+    assert model.enhancer is not None
     found = {id(p) for g in make_optimizer(model, OptimConfig()).param_groups for p in g["params"]}
-    assert found == {id(p) for p in model.restorer.parameters()}
+    assert found == {id(p) for p in model.enhancer.parameters()}
 
 
 @given(st.integers(0, 1000), st.floats(0, 1), st.integers(0, 200), st.floats(0, 1))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from small_run import Configure
-from tiny import random_model, restoring_config
+from tiny import enhancing_config, random_model
 
 from diffwave.checkpoint import load_checkpoint, save_checkpoint
 from diffwave.data.envelope import envelope_path, save_envelope
@@ -53,7 +53,7 @@ def test_the_envelope_is_fitted_or_taken_from_a_prepared_corpus(
 ) -> None:
     config = configure()
     parts = parts_of(config)
-    space = parts.trained.model.representation
+    space = parts.trained.model.space
     assert not space.state_dict()["envelope_weight"].any()
     initialise(parts, config)
     assert space.state_dict()["envelope_weight"].any()
@@ -66,7 +66,7 @@ def test_the_envelope_is_fitted_or_taken_from_a_prepared_corpus(
     again = parts_of(config)
     config.data.folder = str(prepared)
     initialise(again, config)
-    for name, tensor in again.trained.model.representation.state_dict().items():
+    for name, tensor in again.trained.model.space.state_dict().items():
         assert torch.equal(tensor, fitted[name])
 
 
@@ -84,8 +84,8 @@ def test_what_no_loss_trains_is_frozen(
 ) -> None:
     trained = parts_of(configure(**weights)).trained
     assert {p.requires_grad for p in trained.model.network.parameters()} == {network}
-    assert trained.model.restorer is not None
-    assert {p.requires_grad for p in trained.model.restorer.parameters()} == {restorer}
+    assert trained.model.enhancer is not None
+    assert {p.requires_grad for p in trained.model.enhancer.parameters()} == {restorer}
     optimized = {id(p) for group in trained.optimizer.param_groups for p in group["params"]}
     assert optimized == {id(p) for p in trained.model.learned() if p.requires_grad}
     assert len(trained.ema.average) == len(trained.model.learned())
@@ -103,14 +103,14 @@ def test_a_checkpoint_without_a_restorer_begins_one(
     config = configure(run__init=tiny_checkpoint)
     parts = parts_of(config)
     model = parts.trained.model
-    assert model.restorer is not None
-    before = {name: t.clone() for name, t in model.restorer.state_dict().items()}
+    assert model.enhancer is not None
+    before = {name: t.clone() for name, t in model.enhancer.state_dict().items()}
     caplog.set_level(logging.INFO)
     initialise(parts, config)
     assert f"{tiny_checkpoint} has no mel restorer; its training starts here" in caplog.text
     for name, tensor in load_checkpoint(tiny_checkpoint).state_dict().items():
         assert torch.equal(model.state_dict()[name], tensor), name
-    for name, tensor in model.restorer.state_dict().items():
+    for name, tensor in model.enhancer.state_dict().items():
         assert torch.equal(tensor, before[name])
     wider = configure(run__init=tiny_checkpoint, spectral__channels=24)
     with pytest.raises(InputError, match=r"has network\.channels = 16, .* mean 24"):
@@ -120,7 +120,7 @@ def test_a_checkpoint_without_a_restorer_begins_one(
 def test_a_checkpoints_restorer_is_taken_or_refused(
     configure: Configure, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    given = random_model(restoring_config())
+    given = random_model(enhancing_config())
     save_checkpoint(given, tmp_path / "given", half=False)
     config = configure(run__init=tmp_path / "given")
     parts = parts_of(config)

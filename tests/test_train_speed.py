@@ -33,7 +33,7 @@ def test_products_forward_and_backward_are_counted_per_example() -> None:
 
 def test_a_network_costs_more_than_two_multiplications_a_weight_and_frame() -> None:
     model = random_model(spectral_config()).requires_grad_(True)
-    length = model.representation.context(24)
+    length = model.space.context(24)
     batch = Batch(
         torch.randn(1, length),
         torch.randn(1, 2, length),

@@ -61,7 +61,7 @@ def test_the_restorers_gradient_does_not_slow_the_network_down(
 def test_a_network_that_no_loss_trains_is_left_alone(configure: Configure) -> None:
     stepper = make(configure(loss__denoising=0))
     before = weights(stepper)
-    restorer = stepper.trained.model.restorer
+    restorer = stepper.trained.model.enhancer
     assert restorer is not None and not restorer.output.bias.any()
     measured = stepper.step(1e-3)
     assert measured.finite and measured.gradient_norm > 0
