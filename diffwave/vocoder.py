@@ -27,6 +27,10 @@ DEFAULT = "ljspeech-22k"
 """The bundled checkpoint that is used unless another is named."""
 
 
+MOST_SEED = 1 << 256
+"""Largest seed; the noise depends on its last 64 bits."""
+
+
 class Vocoder:
     """A trained diffusion vocoder: log-mel in, samples out.
 
@@ -219,7 +223,7 @@ class Vocoder:
             self.model,
             check_mel(array, self.config.mel),
             self.model.sampling(steps, sampler, n_iter),
-            seed=integer("The seed", seed, -(1 << 63), (1 << 64) - 1),
+            seed=integer("The seed", seed, -MOST_SEED, MOST_SEED),
             enhance=bool(enhance),
             chunk_frames=integer("The number of frames in a chunk", chunk_frames, 1, 1 << 40),
             callback=callback,

@@ -28,7 +28,7 @@ import soundfile
 import torch
 from safetensors.torch import load_file, save_file
 from signals import speech_like
-from tiny import HOP, random_model, restoring_config, speech_mel
+from tiny import HOP, enhancing_config, random_model, speech_mel
 
 from diffwave.checkpoint import save_checkpoint
 from diffwave.mel import MelSpectrogram, preset
@@ -575,7 +575,7 @@ def test_help() -> None:
 
 
 def test_the_enhancer_can_be_left_out(tmp_path: Path) -> None:
-    model = random_model(restoring_config())
+    model = random_model(enhancing_config())
     save_checkpoint(model, tmp_path / "model", half=False)
     np.save(tmp_path / "a.npy", MEL)
     options = ("--checkpoint", tmp_path / "model", "--device", "cpu", "--steps", "1")
@@ -584,7 +584,7 @@ def test_the_enhancer_can_be_left_out(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = soundfile.read(tmp_path / "a.wav", dtype="float32")[0]
     plain, restored = (
-        Vocoder(model, "cpu")(MEL, steps=1, restore=restore).numpy() for restore in (False, True)
+        Vocoder(model, "cpu")(MEL, steps=1, enhance=enhance).numpy() for enhance in (False, True)
     )
     np.testing.assert_allclose(found, plain, rtol=0, atol=1e-5)
     assert np.abs(restored - plain).max() > 1e-3

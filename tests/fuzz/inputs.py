@@ -20,9 +20,10 @@ from safetensors.torch import save
 from signals import speech_like
 from tiny import random_model, spectral_config, speech_mel, waveform_config
 
-from diffwave.arguments import ARGUMENTS
 from diffwave.audio import AUDIO_SUFFIXES
 from diffwave.checkpoint import save_checkpoint
+from diffwave.options import COMMANDS
+from diffwave.parser import add_options
 
 from . import ROOT
 from .mutate import NAMES, mutated_bytes, mutated_tree, nasty_value
@@ -306,9 +307,9 @@ def _options() -> dict[str, list[str]]:
     import argparse
 
     found = {}
-    for command, add in ARGUMENTS.items():
+    for command, options in COMMANDS.items():
         parser = argparse.ArgumentParser(add_help=False)
-        add(parser)
+        add_options(parser, options)
         found[command] = sorted(parser._option_string_actions)
     return found
 
@@ -355,7 +356,7 @@ def command_case(rng: random.Random, folder: Path) -> Arguments:
         options = _options().get(command, ["--help"])
         option = rng.choice(options) if options else "--help"
         # Training is for other tests: here its data are always missing.
-        if option in ("--steps", "--rounds", "--html", "--jobs") and rng.random() < 0.8:
+        if option in ("--steps", "--n-iter", "--html", "--jobs") and rng.random() < 0.8:
             continue
         value = rng.choice(values)
         words += [option] if rng.random() < 0.2 else [option, value]
