@@ -180,6 +180,7 @@ def test_folders_with_an_equals_sign_are_folders(
     assert "| metric | better | lr=0.1 | wavs |" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_command_with_several_processes(places: Path) -> None:
     command = [sys.executable, "-m", "diffwave.cli", "evaluate", "ref", "a=one/wavs", "b=two/wavs"]
     done = subprocess.run(

@@ -109,6 +109,7 @@ def test_every_system_has_its_scores_and_its_files() -> None:
     assert scores.generated == {"a": {}, "b": {"two": Path("g.wav")}}
 
 
+@pytest.mark.slow
 def test_processes_give_the_same_scores_in_the_same_order() -> None:
     pairs = [pair(f"s{seed}", seed, 0.8) for seed in range(5)]
     alone = evaluate_pairs(iter(pairs), OURS)
@@ -118,12 +119,14 @@ def test_processes_give_the_same_scores_in_the_same_order() -> None:
     pd.testing.assert_frame_equal(shared.table, alone.table)
 
 
+@pytest.mark.slow
 def test_a_bad_wave_stops_the_processes() -> None:
     bad = Pair("bad", torch.zeros(0), torch.zeros(10), RATE)
     with pytest.raises(InputError, match="Cannot score bad"):
         evaluate_pairs([pair(), bad], OURS, jobs=2)
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_is_told() -> None:
     def pairs() -> Iterator[Pair]:
         yield pair()

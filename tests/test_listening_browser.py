@@ -167,9 +167,10 @@ def test_sorting(browser: Browser) -> None:
         assert browser.texts(f"{table} tbody td:nth-child(2)") == values
     assert browser.texts(f"{table} tbody td:last-child")[2] == "no audio"
     browser.all(f"{table} td button")[-1].click()  # the second system's of the last utterance
+    browser.until(lambda: browser.chosen() == [NASTY])
     browser.until_ready()
     assert browser.driver.current_url.endswith("#listen")
-    assert browser.chosen() == [NASTY] and browser.js("return listen.utterance") == 2
+    assert browser.js("return listen.utterance") == 2
 
 
 def test_one_switch_of_the_level_for_all_views(browser: Browser) -> None:
