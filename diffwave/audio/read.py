@@ -16,6 +16,8 @@ from torch import Tensor
 from diffwave.audio.formats import BLOCK, RATES, encoded_name
 from diffwave.errors import InputError
 
+LOUDEST = 1e10
+"""Full scale is 1, or 2^31 where somebody stored integers as floats; squares must be finite."""
 MAX_SAMPLES = 1 << 29
 """Samples of a file, before and after resampling: 2 GiB, or 3 hours at 48 kHz."""
 
@@ -81,6 +83,8 @@ def read_whole(path: str | os.PathLike[str]) -> Audio:
         raise InputError(f"Cannot read {name}: it holds no samples, or is cut short.")
     if not np.isfinite(samples).all():
         raise InputError(f"Cannot read {name}: it holds values that are not finite numbers.")
+    if np.abs(samples).max() > LOUDEST:
+        raise InputError(f"Cannot read {name}: it holds values beyond {LOUDEST:g}.")
     return Audio(torch.from_numpy(samples), rate, channels)
 
 

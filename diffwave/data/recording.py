@@ -14,6 +14,7 @@ from diffwave.data.data import sixteen_bit
 from diffwave.data.pairs import MelFolder
 from diffwave.data.pauses import frame_powers, pieces, speech_rms
 from diffwave.errors import InputError
+from diffwave.text import printable
 
 SILENT_RMS = 1e-3  # -60 dB of full scale
 FLAT = 0.999  # share of the largest sample from which on others count as cut off
@@ -21,10 +22,13 @@ FLAT = 0.999  # share of the largest sample from which on others count as cut of
 
 @dataclass(frozen=True)
 class Remark:
-    """Something to be told about a file: its kind, to be counted by, and a sentence."""
+    """Something to report of a file: its kind, to be counted by, and a sentence."""
 
     kind: str
     sentence: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sentence", printable(self.sentence))  # it quotes file names
 
 
 @dataclass
