@@ -64,7 +64,7 @@ class Forward(soundfile.SoundFile):
         """Say no, so that soundfile leaves the position alone."""
         return False
 
-    def blocks_of(self, size: int = 1 << 16) -> Iterator[NDArray[np.float32]]:
+    def blocks_of(self, size: int = BLOCK) -> Iterator[NDArray[np.float32]]:
         """Blocks [<= size, channels] until the end, wherever the header says that it is."""
         while len(block := self.read(size, dtype="float32", always_2d=True)):
             yield block

@@ -237,6 +237,8 @@ def fuzz(
                 for failure in tallies[kind].failures[before:]:
                     print(failure.encode("ascii", "backslashreplace").decode(), flush=True)
             number += 1
+    except KeyboardInterrupt:
+        print("stopped")
     finally:
         worker.stop()
     return tallies
