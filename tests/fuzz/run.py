@@ -116,7 +116,12 @@ def real_command(folder: Path, arguments: list[str]) -> Outcome:
     command = [sys.executable, "-m", "diffwave.cli", *arguments]
     try:
         done = subprocess.run(
-            command, cwd=folder, env=ENVIRONMENT, capture_output=True, timeout=LONGEST * PATIENCE
+            command,
+            cwd=folder,
+            env=ENVIRONMENT,
+            capture_output=True,
+            timeout=LONGEST * PATIENCE,
+            stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired:
         return Outcome("hang")
