@@ -177,7 +177,7 @@ def test_a_subfolder_that_cannot_be_made(
         ("missing", "out", "no file or folder"),
         ("missing.npy", "out.wav", "no file or folder"),
         ("mels/notes.txt", "out.wav", "neither a mel nor a recording"),
-        ("mels/a.npy", "out.mp3", "must end in .wav, .flac"),
+        ("mels/a.npy", "out.txt", "must end in .wav, .flac"),
         ("mels/a.npy", "out", "must end in"),
         ("mels/a.npy", "mels", "must end in"),
         ("mels/a.npy", "missing/out.wav", "no folder"),

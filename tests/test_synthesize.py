@@ -273,7 +273,7 @@ SINGLE: dict[str, tuple[str, tuple[str, ...]]] = {
     "recording": ("{bad}/cutwav.wav {out}", ("cutwav.wav", "cut short")),
     "missing": ("{tmp}/missing.npy {out}", ("no file or folder", "missing.npy")),
     "suffix": ("{tmp}/mel.txt {out}", ("mel.txt", ".npy, .npz, .pt, .safetensors")),
-    "output suffix": ("{mel} {tmp}/out.mp3", ("out.mp3", ".wav, .flac")),
+    "output suffix": ("{mel} {tmp}/out.txt", ("out.txt", ".wav, .flac")),
     "output folder missing": ("{mel} {tmp}/no/out.wav", ("Cannot write", "no folder")),
     "output below a file": ("{mel} {out}/out.wav", ("Cannot write", "no folder")),
     "output is a folder": ("{mel} {tmp}/folder.wav", ("not a regular file",)),

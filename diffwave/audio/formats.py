@@ -81,19 +81,14 @@ def format_of(name: str) -> Format:
 def subtype_of(path: str | os.PathLike[str], bits: str) -> str:
     """The subtype for a file of that name whose samples have "16" or "24" bits, or are "float".
 
-    Vorbis, Opus and MP3 store no samples: "16" stands for what such a file holds.
+    Vorbis, Opus and MP3 store no samples: "16" stands for what such a file holds. `write_audio`
+    refuses what a file of that suffix cannot hold.
 
     Raises:
-        InputError: unknown suffix, or a file of it cannot hold such samples.
+        InputError: unknown suffix.
     """
-    name = os.fspath(path)
-    known = format_of(name)
-    if bits == "16":
-        return known.subtypes[0]
-    if SUBTYPE_OF_BITS[bits] not in known.subtypes:
-        samples = "float samples" if bits == "float" else f"{bits}-bit samples"
-        raise InputError(f"Cannot write {name}: a {Path(name).suffix} file holds no {samples}.")
-    return SUBTYPE_OF_BITS[bits]
+    known = format_of(os.fspath(path))
+    return known.subtypes[0] if bits == "16" else SUBTYPE_OF_BITS[bits]
 
 
 def encoded_name(name: str) -> str | bytes:
