@@ -251,7 +251,7 @@ def fuzz(
 
 def table(tallies: dict[str, Tally]) -> str:
     """Counts by kind."""
-    lines = ["| kind | inputs | refused | as a real command | slowest, s | failures |",
+    lines = ["| kind | inputs | refused | as a real command | slowest, s on the clock | failures |",
              "|---|---|---|---|---|---|"]  # fmt: skip
     for kind, tally in tallies.items():
         lines.append(
