@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import soundfile
+from numpy.typing import NDArray
 
 from diffwave.errors import InputError
 
@@ -50,6 +53,23 @@ all memory."""
 BLOCK = 1 << 16  # libsndfile crashes when it is given minutes of Ogg Vorbis in one call
 
 
+class Forward(soundfile.SoundFile):
+    """A sound file that is read from its start to its end.
+
+    soundfile seeks to where it is after every read of a file in which it can; in an MP3, whose
+    frames lean on those before, that costs samples, and libmpg123 complains on standard error.
+    """
+
+    def seekable(self) -> bool:
+        """Say no, so that soundfile leaves the position alone."""
+        return False
+
+    def blocks_of(self, size: int = BLOCK) -> Iterator[NDArray[np.float32]]:
+        """Blocks [<= size, channels] until the end, wherever the header says that it is."""
+        while len(block := self.read(size, dtype="float32", always_2d=True)):
+            yield block
+
+
 def format_of(name: str) -> Format:
     """How a file of that name is written; InputError if it is not."""
     known = FORMATS.get(Path(name).suffix.lower())
@@ -61,19 +81,14 @@ def format_of(name: str) -> Format:
 def subtype_of(path: str | os.PathLike[str], bits: str) -> str:
     """The subtype for a file of that name whose samples have "16" or "24" bits, or are "float".
 
-    Vorbis, Opus and MP3 store no samples: "16" stands for what such a file holds.
+    Vorbis, Opus and MP3 store no samples: "16" stands for what such a file holds. `write_audio`
+    refuses what a file of that suffix cannot hold.
 
     Raises:
-        InputError: unknown suffix, or a file of it cannot hold such samples.
+        InputError: unknown suffix.
     """
-    name = os.fspath(path)
-    known = format_of(name)
-    if bits == "16":
-        return known.subtypes[0]
-    if SUBTYPE_OF_BITS[bits] not in known.subtypes:
-        samples = "float samples" if bits == "float" else f"{bits}-bit samples"
-        raise InputError(f"Cannot write {name}: a {Path(name).suffix} file holds no {samples}.")
-    return SUBTYPE_OF_BITS[bits]
+    known = format_of(os.fspath(path))
+    return known.subtypes[0] if bits == "16" else SUBTYPE_OF_BITS[bits]
 
 
 def encoded_name(name: str) -> str | bytes:
