@@ -145,8 +145,9 @@ class DiffusionModel(nn.Module):
         """
         if self.enhancer is None:
             raise InputError("The model has no mel enhancer.")
-        change, gate = self.enhancer(self.config.normalise(mel))
-        opening = self.config.normalise.scale * torch.sigmoid(gate)
+        normalise = self.enhancer.config.normalise or self.config.normalise
+        change, gate = self.enhancer(normalise(mel))
+        opening = normalise.scale * torch.sigmoid(gate)
         return mel + opening[:, None] * change, gate
 
     def sampling(

@@ -116,7 +116,10 @@ def test_the_first_format_is_read() -> None:
     assert config.space == WaveformConfig(256, EnergyPrior(0.1, 0.5))
     assert config.normalise == NormaliseConfig(0, 1)
     other = FIRST_FORMAT["restorer"] | {"mel_mean": 0.0}  # type: ignore[operator]
-    for changes in ({"space": None}, {"prior": prior}, {"network": waveform}, {"restorer": other}):
+    config = ModelConfig.from_dict(FIRST_FORMAT | {"restorer": other})
+    assert config.enhancer == MelEnhancerConfig(channels=12, normalise=NormaliseConfig(0.0, 2.0))
+    assert ModelConfig.from_dict(as_json(config)) == config
+    for changes in ({"space": None}, {"prior": prior}, {"network": waveform}):
         with pytest.raises(InputError):
             ModelConfig.from_dict(FIRST_FORMAT | changes)
 

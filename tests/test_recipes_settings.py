@@ -72,10 +72,9 @@ def test_every_rate_trains_and_speaks(rate: str, trained: Path) -> None:
     vocoder = speaks(trained, paths, *small)
     assert vocoder.sample_rate == RATES[rate]
     space = vocoder.config.space
-    assert space is not None
-    assert space.n_fft == (2048 if RATES[rate] > 40000 else 1024)
+    assert space.context(1) == (2048 if RATES[rate] > 40000 else 1024)
     # Settings of the voice that the rate does not change stay.
-    assert vocoder.config.sampling.angles["4"] == [1.0, 0.8, 0.6, 0.3]
+    assert vocoder.config.sampling.preset(4).levels == (1.0, 0.8, 0.6, 0.3)
 
 
 @pytest.mark.parametrize("rate", ["16k", "48k"])
@@ -126,7 +125,7 @@ def test_diffwave_is_the_papers(size: str, channels: int, steps: int) -> None:
     assert (config.optim.batch_size, config.optim.lr, config.optim.last_lr) == (16, 2e-4, 1)
     assert config.data.crop_frames * 256 == 15872
     # The listed angles are the published fast schedule.
-    angles = torch.tensor(model.sampling.angles["6"], dtype=torch.float64)
+    angles = torch.tensor(model.sampling.preset(6).levels, dtype=torch.float64)
     roots = torch.cos(angles * torch.pi / 2)
     fast = alpha_bars(NAMED[f"diffwave-{size}-fast"]).sqrt().flip(0)
     torch.testing.assert_close(roots, fast, rtol=0, atol=1e-6)
@@ -137,7 +136,7 @@ def test_the_parts_of_a_voice_are_of_one_model() -> None:
                       for part in ("spectral", "unrolled", "restorer"))  # fmt: skip
     for other in others:
         assert first.model_config().network == other.model_config().network
-        assert first.model_config().restorer == other.model_config().restorer is not None
+        assert first.model_config().enhancer == other.model_config().enhancer is not None
         assert first.data.validation == other.data.validation
 
 

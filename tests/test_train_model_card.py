@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tiny import random_model, spectral_config, waveform_config
 
+from diffwave.chain.sampling import Sampling
 from diffwave.errors import InputError
 from diffwave.model import DiffusionModel, SamplingConfig
 from diffwave.train.model_card import Part, model_card
@@ -61,15 +62,18 @@ def test_a_waveform_network_is_called_so() -> None:
     ("sampling", "told"),
     [
         (SamplingConfig(1), "1 step of ddim"),
-        (SamplingConfig(2, angles={"4": [1, 0.8, 0.6, 0.3]}), "2 steps of ddim"),
-        (SamplingConfig(2, angles={"2": [1, 0.55]}), "2 steps of ddim at the angles 1, 0.55"),
+        (SamplingConfig(2, presets=(Sampling(4, levels=(1, 0.8, 0.6, 0.3)),)), "2 steps of ddim"),
         (
-            SamplingConfig(3, "ancestral", mel_rounds=1),
-            "3 steps of ancestral, then 1 round of agreement with the mel",
+            SamplingConfig(2, presets=(Sampling(2, levels=(1, 0.55)),)),
+            "2 steps of ddim at the noise levels 1, 0.55",
         ),
         (
-            SamplingConfig(1, angles={"1": [1]}, mel_rounds=6),
-            "1 step of ddim at the angle 1, then 6 rounds of agreement with the mel",
+            SamplingConfig(3, "ancestral", 1),
+            "3 steps of ancestral, then 1 mel-consistency iteration",
+        ),
+        (
+            SamplingConfig(1, presets=(Sampling(1, "ddim", (1,), 6),)),
+            "1 step of ddim at the noise level 1, then 6 mel-consistency iterations",
         ),
     ],
 )

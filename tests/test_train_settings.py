@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from diffwave.chain.sampling import Sampling
 from diffwave.errors import InputError
 from diffwave.mel import PRESETS
-from diffwave.spaces.spectral import EnergyPrior
+from diffwave.spaces import EnergyPrior, WaveformConfig
 from diffwave.train.config import TrainConfig
 from diffwave.train.settings import read_config
 
@@ -52,7 +53,7 @@ def test_yaml_sets_every_kind_of_value(yaml_file: Path) -> None:
     assert config.optim.lr == 1e-4  # which YAML itself takes for text
     assert config.loss.bin_weights == [(0.0, 1.0), (4000.0, 0.5)]
     assert config.spectral.dilations == (1, 3)
-    assert config.sampling.angles == {"2": [1.0, 0.5]}
+    assert config.sampling.preset(2).levels == (1.0, 0.5)
     assert config.run == TrainConfig().run  # a section that is empty
     assert config.data.crop_frames == TrainConfig().data.crop_frames
 
@@ -95,8 +96,8 @@ def test_overrides_change_the_file(yaml_file: Path) -> None:
         ("data.validation={a: b}", r"data\.validation must be a list"),
         ("spectral.dilations=[1, a]", r"spectral\.dilations .* wrong type, \[1, 'a'\]"),
         ("loss.bin_weights=[1, 2]", r"loss\.bin_weights .* wrong type"),
-        ("sampling.angles=[1]", r"sampling\.angles must be a mapping"),
-        ("sampling.angles={4: 3}", r"sampling\.angles .* wrong type"),
+        ("sampling.angles=[1]", r"sampling\.angles .* must be mappings"),
+        ("sampling.angles={4: 3}", r"sampling are wrong"),
         ("run.folder=[a", "not valid YAML"),
     ],
 )
@@ -238,13 +239,12 @@ def test_later_files_change_earlier_ones(yaml_file: Path, tmp_path: Path) -> Non
     assert config.data.prepare.level == "keep"
     assert (config.data.folder, config.data.validation) == ("others", ["a*", "b*"])
     assert (config.optim.lr, config.optim.batch_size) == (1e-4, 3)
-    assert config.sampling.angles == {"3": [1.0, 0.6, 0.2]}
+    assert config.sampling.presets == (Sampling(3, levels=(1.0, 0.6, 0.2)),)
     assert read_config([]) == TrainConfig()
 
 
 def test_a_prior_is_of_the_waveform_network_alone() -> None:
-    assert TrainConfig(network="waveform").model_config().prior is None
-    prior = read_config(None, ["network=waveform", "prior.floor=0.1"]).model_config().prior
-    assert prior == EnergyPrior(floor=0.1)
+    space = read_config(None, ["network=waveform", "prior.floor=0.1"]).model_config().space
+    assert space == WaveformConfig(256, EnergyPrior(floor=0.1))
     with pytest.raises(InputError, match="for a chain on samples"):
         read_config(None, ["prior.floor=0.1"]).model_config()

@@ -60,9 +60,8 @@ def test_the_envelope_is_fitted_or_taken_from_a_prepared_corpus(
     fitted = {name: tensor.clone() for name, tensor in space.state_dict().items()}
     prepared = tmp_path / "prepared"
     envelope_path(prepared).parent.mkdir(parents=True)
-    mel = parts.trained.model.config.mel
-    save_envelope(envelope_path(prepared), space, mel)  # type: ignore[arg-type]
-    monkeypatch.setattr(setup, "fitted_representation", None)  # is not called
+    save_envelope(envelope_path(prepared), space)
+    monkeypatch.setattr(setup, "fitted_space", None)  # is not called
     again = parts_of(config)
     config.data.folder = str(prepared)
     initialise(again, config)
@@ -107,7 +106,7 @@ def test_a_checkpoint_without_a_restorer_begins_one(
     before = {name: t.clone() for name, t in model.enhancer.state_dict().items()}
     caplog.set_level(logging.INFO)
     initialise(parts, config)
-    assert f"{tiny_checkpoint} has no mel restorer; its training starts here" in caplog.text
+    assert f"{tiny_checkpoint} has no mel enhancer; its training starts here" in caplog.text
     for name, tensor in load_checkpoint(tiny_checkpoint).state_dict().items():
         assert torch.equal(model.state_dict()[name], tensor), name
     for name, tensor in model.enhancer.state_dict().items():
@@ -126,10 +125,10 @@ def test_a_checkpoints_restorer_is_taken_or_refused(
     parts = parts_of(config)
     caplog.set_level(logging.INFO)
     initialise(parts, config)
-    assert "no mel restorer" not in caplog.text
+    assert "no mel enhancer" not in caplog.text
     for name, tensor in given.state_dict().items():
         assert torch.equal(parts.trained.model.state_dict()[name], tensor), name
     for change in ({"restorer__channels": 12}, {"restorer__layers": 0}):
         config = configure(run__init=tmp_path / "given", **change)
-        with pytest.raises(InputError, match=r"given has restorer\.\w+ = "):
+        with pytest.raises(InputError, match=r"given has enhancer\S* = "):
             initialise(parts_of(config), config)

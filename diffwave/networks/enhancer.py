@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffwave.bounds import integer
-from diffwave.mel.normalise import frame_triples
+from diffwave.mel.normalise import NormaliseConfig, frame_triples
 from diffwave.networks.layers import MOST_CHANNELS, MOST_LAYERS, check_dilations, three_taps
 
 
@@ -32,6 +32,8 @@ class MelEnhancerConfig:
     """Residual blocks; a training configuration with 0 means no enhancer."""
     dilations: tuple[int, ...] = (1, 2, 4)
     """Dilations in frames, repeated over the blocks."""
+    normalise: NormaliseConfig | None = None
+    """Of its mel, where that is not the network's, as in some early checkpoints."""
 
     def __post_init__(self) -> None:
         integer("The mel enhancer's n_mels", self.n_mels, 1, MOST_CHANNELS)

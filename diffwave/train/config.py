@@ -217,6 +217,9 @@ class TrainConfig:
     """Sizes of the waveform network; n_mels and hop_length follow from the mel preset."""
     restorer: MelEnhancerConfig = field(default_factory=MelEnhancerConfig)
     """Sizes of the mel enhancer of the spectral network; 0 layers: none."""
+    normalise: NormaliseConfig = field(default_factory=NormaliseConfig)
+    """How the mel is brought to the unit of the spectral network and of the mel enhancer: mean and
+    scale are those of natural logarithms, and are translated into the preset's units."""
     prior: EnergyPrior = field(default_factory=EnergyPrior)
     """Of the waveform network's chain; PriorGrad's has the floor 0.1."""
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
@@ -267,6 +270,6 @@ class TrainConfig:
             space,
             self.diffusion,
             self.sampling,
-            NormaliseConfig.of(mel),
+            self.normalise.of(mel),
             enhancer if enhancer.layers else None,
         )

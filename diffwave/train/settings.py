@@ -14,6 +14,7 @@ import dacite
 from diffwave.chain.sampling import SamplingConfig
 from diffwave.errors import InputError
 from diffwave.files import atomic_path
+from diffwave.migrate import current_settings
 from diffwave.train.config import TrainConfig
 
 SETTINGS_FILE = "settings.yaml"
@@ -42,6 +43,7 @@ def read_config(paths: str | Sequence[str] | None, overrides: Sequence[str] = ()
         if keys[0] == "mel" and len(keys) > 1 and isinstance(settings.get("mel"), str):
             settings["mel"] = {"preset": settings["mel"]}
         _assign(settings, keys, _parse(value, repr(override)))
+    settings = current_settings(settings)
     sampling = SamplingConfig.from_dict(settings.pop("sampling", None) or {})
     _check_keys(TrainConfig(), settings, "")
     settings["sampling"] = sampling
