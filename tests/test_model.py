@@ -157,7 +157,7 @@ def test_weights_of_the_first_format_are_taken() -> None:
         (("network", "layers"), 10**12, "at most"),
         (("network", "dilations"), ["a"], "dilations"),
         (("network", "dilations"), 3, "not iterable"),
-        (("network", "channels"), 1 << 16, "parameters"),
+        (("network", "channels"), 1 << 16, "weights"),
         (("space", "n_fft"), "1024", "n_fft"),
         (("space", "floor"), 0, "floor"),
         (("space",), [1], "space"),

@@ -12,6 +12,7 @@ from signals import speech_like
 from diffwave.chain.schedule import NAMED, alpha_bars
 from diffwave.checkpoint import load_config
 from diffwave.data import envelope
+from diffwave.spaces import EnergyPrior, WaveformConfig
 from diffwave.train.config import TrainConfig
 from diffwave.train.settings import read_config
 from diffwave.train.trainer import train
@@ -110,9 +111,9 @@ def test_the_default_rate_changes_nothing() -> None:
 def test_diffwave_trains_and_speaks(size: str, options: tuple[str, ...], trained: Path) -> None:
     paths = files(*(f"waveform/{name}" for name in (size, *options)))
     vocoder = speaks(trained, paths, "data.crop_frames=8")
-    prior = vocoder.config.prior
-    assert (prior.floor if prior else None) == (0.1 if "prior" in options else None)
-    last = vocoder.model.levels(6)[0]
+    floor = 0.1 if "prior" in options else 1.0
+    assert vocoder.config.space == WaveformConfig(256, EnergyPrior(floor))
+    last = vocoder.model.denoiser.levels(vocoder.model.sampling(6))[0]
     assert (float(last) == 0) == ("zero-terminal-snr" in options)
 
 

@@ -577,8 +577,8 @@ def test_restoring_can_be_left_out(tmp_path: Path) -> None:
     done = run(tmp_path / "a.npy", tmp_path / "a.wav", *options)
     assert done.returncode == 0, done.stderr
     found = soundfile.read(tmp_path / "a.wav", dtype="float32")[0]
-    plain, restored = (
-        Vocoder(model, "cpu")(MEL, steps=1, restore=restore).numpy() for restore in (False, True)
+    plain, enhanced = (
+        Vocoder(model, "cpu")(MEL, steps=1, enhance=enhance).numpy() for enhance in (False, True)
     )
     np.testing.assert_allclose(found, plain, rtol=0, atol=1e-5)
-    assert np.abs(restored - plain).max() > 1e-3
+    assert np.abs(enhanced - plain).max() > 1e-3

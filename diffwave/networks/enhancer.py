@@ -17,7 +17,13 @@ from torch.nn import functional as F
 
 from diffwave.bounds import integer
 from diffwave.mel.normalise import NormaliseConfig, frame_triples
-from diffwave.networks.layers import MOST_CHANNELS, MOST_LAYERS, check_dilations, three_taps
+from diffwave.networks.layers import (
+    MOST_CHANNELS,
+    MOST_LAYERS,
+    check_dilations,
+    check_weights,
+    three_taps,
+)
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,8 @@ class MelEnhancerConfig:
         integer("The mel enhancer's channels", self.channels, 1, MOST_CHANNELS)
         integer("The mel enhancer's layers", self.layers, 0, MOST_LAYERS)
         check_dilations("mel enhancer", self.dilations)
+        inner = 4 * self.n_mels + 8 * self.channels * self.layers
+        check_weights("mel enhancer", self.channels * inner)
 
 
 class MelEnhancer(nn.Module):
