@@ -5,7 +5,7 @@
 `denoise(x, alpha_bar) -> x_0` is the network's estimate of the clean state; `x` is the state at the
 first level; `levels` are the alpha_bar to visit, noisiest first (strictly increasing, below 1);
 `noise(i)` draws the unit noise of step i, for the samplers that add any; `callback(i, alpha_bar, x,
-x_0)` is called at every step. The estimate at the last level is returned: it is the mean of the last
+x_0)` is called at every step. The estimate at the last level is returned: the mean of the last
 posterior, whose alpha_bar is 1 (and adds no noise there). S levels cost S network calls.
 """
 
