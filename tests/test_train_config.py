@@ -6,6 +6,7 @@ import dataclasses
 import math
 
 import pytest
+import torch
 
 from diffwave.mel import PRESETS
 from diffwave.spaces import SpectralConfig, WaveformConfig

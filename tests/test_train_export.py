@@ -76,7 +76,7 @@ def test_the_averaged_weights_are_exported(run: Path, tmp_path: Path) -> None:
 def test_precision_is_as_asked(run: Path, tmp_path: Path, half: bool) -> None:
     export_run(run, tmp_path / "out", half=half)
     tensors = load_file(tmp_path / "out" / "model.safetensors")
-    kinds = {tensor.dtype for name, tensor in tensors.items() if name.startswith("network.")}
+    kinds = {tensor.dtype for name, tensor in tensors.items() if name.startswith("denoiser.")}
     assert kinds == {torch.float16 if half else torch.float32}
     card = (tmp_path / "out" / "README.md").read_text()
     assert f"stored in {'half' if half else 'single'} precision" in card
