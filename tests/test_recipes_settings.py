@@ -12,7 +12,6 @@ from signals import speech_like
 from diffwave.chain.schedule import NAMED, alpha_bars
 from diffwave.checkpoint import load_config
 from diffwave.data import envelope
-from diffwave.spaces import EnergyPrior, WaveformConfig
 from diffwave.train.config import TrainConfig
 from diffwave.train.loop import train
 from diffwave.train.settings import read_config

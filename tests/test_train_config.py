@@ -6,7 +6,6 @@ import dataclasses
 import math
 
 import pytest
-import torch
 
 from diffwave.mel import PRESETS
 from diffwave.spaces import SpectralConfig, WaveformConfig

@@ -9,7 +9,6 @@ import pytest
 import yaml
 from tiny import random_model, spectral_config, waveform_config
 
-from diffwave.chain.sampling import Sampling
 from diffwave.errors import InputError
 from diffwave.model import DiffusionModel, SamplingConfig
 from diffwave.train.model_card import About, Stage, model_card
