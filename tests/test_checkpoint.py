@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import random_model, restoring_config, spectral_config, speech_mel, waveform_config
+from tiny import enhancing_config, random_model, spectral_config, speech_mel, waveform_config
 
 from diffwave.checkpoint import (
     CONFIG_FILE,
@@ -38,7 +38,7 @@ def everything(folder: Path) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("config", [spectral_config(), restoring_config(), waveform_config()])
+@pytest.mark.parametrize("config", [spectral_config(), enhancing_config(), waveform_config()])
 def test_whole_precision_comes_back_bit_for_bit(tmp_path: Path, config: ModelConfig) -> None:
     model = random_model(config)
     save_checkpoint(model, tmp_path / "c", half=False)
@@ -51,7 +51,7 @@ def test_whole_precision_comes_back_bit_for_bit(tmp_path: Path, config: ModelCon
     assert not any(parameter.requires_grad for parameter in loaded.parameters())
 
 
-@pytest.mark.parametrize("config", [spectral_config(), restoring_config(), waveform_config()])
+@pytest.mark.parametrize("config", [spectral_config(), enhancing_config(), waveform_config()])
 def test_half_precision_is_half_the_size_and_close(tmp_path: Path, config: ModelConfig) -> None:
     model = random_model(config)
     save_checkpoint(model, tmp_path / "half")
@@ -68,16 +68,16 @@ def test_half_precision_is_half_the_size_and_close(tmp_path: Path, config: Model
 def test_the_envelope_stays_in_float32(tmp_path: Path) -> None:
     model = random_model(spectral_config())
     awkward = 1 + 2**-20  # which half precision rounds to 1
-    model.representation.envelope_bias.fill_(awkward)
-    model.representation.envelope_weight.fill_(1e-9)  # and this to 0
+    model.space.envelope_bias.fill_(awkward)
+    model.space.envelope_weight.fill_(1e-9)  # and this to 0
     save_checkpoint(model, tmp_path / "c")
     stored = load_file(tmp_path / "c" / WEIGHTS_FILE)
     kept = {name for name, tensor in stored.items() if tensor.dtype == torch.float32}
-    assert kept == {"representation.envelope_weight", "representation.envelope_bias"}
+    assert kept == {"space.envelope_weight", "space.envelope_bias"}
     assert all(t.dtype == torch.float16 for name, t in stored.items() if name not in kept)
-    representation = load_checkpoint(tmp_path / "c").representation
-    assert torch.equal(representation.envelope_bias, model.representation.envelope_bias)
-    assert torch.equal(representation.envelope_weight, model.representation.envelope_weight)
+    space = load_checkpoint(tmp_path / "c").space
+    assert torch.equal(space.envelope_bias, model.space.envelope_bias)
+    assert torch.equal(space.envelope_weight, model.space.envelope_weight)
 
 
 def test_what_follows_from_the_configuration_is_not_stored(checkpoint: Path) -> None:
@@ -103,14 +103,15 @@ def test_a_loaded_model_sounds_the_same(tmp_path: Path) -> None:
     x = torch.randn(1, mel.shape[-1], 2, 512, generator=torch.Generator().manual_seed(0))
     alpha_bar = torch.tensor(0.3, dtype=torch.float64)
     loaded = load_checkpoint(tmp_path / "c")
-    assert torch.equal(loaded.denoiser(mel)(x, alpha_bar), model.denoiser(mel)(x, alpha_bar))
+    waves = [m.denoiser(x, alpha_bar, m.denoiser.condition(mel)) for m in (loaded, model)]
+    assert torch.equal(*waves)
 
 
 def test_configuration_is_readable_json(checkpoint: Path) -> None:
     text = (checkpoint / CONFIG_FILE).read_text(encoding="utf-8")
     assert text.endswith("}\n")
     assert '\n  "mel": {\n' in text
-    assert json.loads(text)["format"] == 1
+    assert json.loads(text)["format"] == 2
     assert load_config(checkpoint) == spectral_config()
 
 
@@ -198,16 +199,24 @@ def rewrite(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], Non
     return lambda folder: (folder / name).write_bytes(change((folder / name).read_bytes())) and None
 
 
-BIAS = "network.filter.bias"
+BIAS = "denoiser.network.filter.bias"
 DAMAGES: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "no config": (lambda f: (f / CONFIG_FILE).unlink(), ("has no config.json",)),
     "no weights": (lambda f: (f / WEIGHTS_FILE).unlink(), ("has no model.safetensors",)),
     "config cut": (rewrite(CONFIG_FILE, lambda b: b[:-30]), ("not valid JSON", "damaged")),
     "config empty": (rewrite(CONFIG_FILE, lambda b: b""), ("not valid JSON",)),
+    "config nested": (
+        rewrite(CONFIG_FILE, lambda b: b'{"a":' * 100_000),
+        ("not valid JSON",),
+    ),
+    "config endless": (change_json(lambda d: d["network"].update(layers=10**12)), ("at most",)),
     "config binary": (rewrite(CONFIG_FILE, lambda b: b"\xff\xfe\x00"), ("not valid JSON",)),
-    "config a list": (rewrite(CONFIG_FILE, lambda b: b"[1]"), ("format 1",)),
-    "config of another package": (rewrite(CONFIG_FILE, lambda b: b'{"model": 1}'), ("format 1",)),
-    "config of the future": (change_json(lambda d: d.update(format=2)), ("format 1",)),
+    "config a list": (rewrite(CONFIG_FILE, lambda b: b"[1]"), ("format 1 to 2",)),
+    "config of another package": (
+        rewrite(CONFIG_FILE, lambda b: b'{"model": 1}'),
+        ("format 1 to 2",),
+    ),
+    "config of the future": (change_json(lambda d: d.update(format=3)), ("format 1 to 2",)),
     "config a folder": (
         lambda f: ((f / CONFIG_FILE).unlink(), (f / CONFIG_FILE).mkdir()),
         ("Cannot read", "config.json"),
@@ -225,7 +234,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "weight missing": (change_weights(lambda w: w.pop(BIAS)), (f"lacks the weight {BIAS}",)),
     "weight too many": (
         change_weights(lambda w: w.update(extra=torch.ones(1))),
-        ("holds a weight extra",),
+        ("holds a weight 'extra'",),
     ),
     "weight of another shape": (
         change_weights(lambda w: w.update({BIAS: torch.ones(3)})),
@@ -233,7 +242,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     ),
     "configuration of another size": (
         change_json(lambda d: d["network"].update(channels=8)),
-        ("network.blocks.0.modulate.bias", "[48]", "needs [24]"),
+        ("denoiser.network.blocks.0.modulate.bias", "[48]", "needs [24]"),
     ),
     "NaN": (change_weights(lambda w: w[BIAS].fill_(float("nan"))), (BIAS, "not finite")),
     "infinity": (change_weights(lambda w: w[BIAS][:1].fill_(float("inf"))), (BIAS, "not finite")),

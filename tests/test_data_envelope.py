@@ -11,19 +11,20 @@ import torch
 from signals import speech_like
 from torch import Tensor
 
-from diffwave.data.envelope import (
-    POWER_FLOOR,
-    RIDGE,
-    fit_envelope,
-    load_envelope,
-    save_envelope,
-)
+from diffwave.data.envelope import load_envelope, save_envelope
 from diffwave.errors import InputError
 from diffwave.mel import PRESETS, MelSpectrogram
-from diffwave.spaces.spectral import SpectralConfig, SpectralRepresentation, envelope_features
+from diffwave.mel.normalise import frame_triples
+from diffwave.spaces.envelope import POWER_FLOOR, RIDGE
+from diffwave.spaces.spectral import SpectralConfig, SpectralSpace
 
 SMALL = SpectralConfig(n_fft=32, hop_length=8, pad_left=12, n_mels=1, floor=1e-8)
 Example = tuple[Tensor, Tensor]
+
+
+def made(config: SpectralConfig, mel: str = "hifigan") -> SpectralSpace:
+    convention = dataclasses.replace(PRESETS[mel], n_mels=config.n_mels)
+    return SpectralSpace(config, MelSpectrogram(convention))
 
 
 def randn(*shape: int, seed: int = 0) -> Tensor:
@@ -32,23 +33,23 @@ def randn(*shape: int, seed: int = 0) -> Tensor:
 
 def noise_of_gains(gains: list[float], frames: int = 400) -> list[Example]:
     """White noise of constant gain, whose one mel band is the gain's logarithm."""
-    length = SpectralRepresentation(SMALL).context(frames)
+    length = made(SMALL).context(frames)
     return [
         (gain * randn(1, length, seed=seed), torch.full((1, 1, frames), math.log(gain)))
         for seed, gain in enumerate(gains)
     ]
 
 
-def fit(examples: list[Example], config: SpectralConfig = SMALL) -> SpectralRepresentation:
-    representation = SpectralRepresentation(config)
-    fit_envelope(representation, examples)
-    return representation
+def fit(examples: list[Example], config: SpectralConfig = SMALL) -> SpectralSpace:
+    space = made(config)
+    space.fit(examples)
+    return space
 
 
-def power_of_bins(representation: SpectralRepresentation, examples: list[Example]) -> Tensor:
+def power_of_bins(space: SpectralSpace, examples: list[Example]) -> Tensor:
     """E|Y|^2, [K]."""
     ratios = [
-        representation.stft(wave).square().sum(2) / representation.log_variance(mel).exp()
+        space.analyse(wave).square().sum(2) / space.log_variance(mel).exp()
         for wave, mel in examples
     ]
     return torch.cat([ratio.flatten(0, 1) for ratio in ratios]).mean(0)
@@ -59,31 +60,31 @@ def speech(config: SpectralConfig, seeds: range) -> list[Example]:
     frontend = MelSpectrogram(mel_config)
     waves = [torch.from_numpy(speech_like(1.5, mel_config.sample_rate, s))[None] for s in seeds]
     frames = (waves[0].shape[1] - config.n_fft) // config.hop_length + 1
-    waves = [wave[:, : SpectralRepresentation(config).context(frames)] for wave in waves]
+    waves = [wave[:, : made(config).context(frames)] for wave in waves]
     return [(wave, frontend(wave, pad=False)) for wave in waves]
 
 
 def test_gain_of_noise_is_recovered() -> None:
     """log E|X|^2 = 2 log(gain): the weights on the three frames sum to 2, the bias is 0."""
-    representation = fit(noise_of_gains([0.01, 0.1, 0.3, 1.0]))
-    weight = representation.envelope_weight.sum(1)
+    space = fit(noise_of_gains([0.01, 0.1, 0.3, 1.0]))
+    weight = space.envelope_weight.sum(1)
     torch.testing.assert_close(weight, torch.full((16,), 2.0), rtol=0, atol=0.15)
     for gain in (0.03, 0.5):
         mel = torch.full((1, 1, 3), math.log(gain))
         expected = torch.full((1, 3, 16), 2 * math.log(gain))
-        torch.testing.assert_close(representation.log_variance(mel), expected, rtol=0, atol=0.35)
+        torch.testing.assert_close(space.log_variance(mel), expected, rtol=0, atol=0.35)
 
 
 def test_colour_of_noise_is_recovered() -> None:
     """A filter that the mel says nothing of ends up in the bias, bin by bin."""
     frames = 3000
-    length = SpectralRepresentation(SMALL).context(frames)
+    length = made(SMALL).context(frames)
     white = randn(1, length + 1)
     wave = white[:, 1:] - 0.8 * white[:, :-1]
-    representation = fit([(wave, randn(1, 1, frames, seed=1))])
+    space = fit([(wave, randn(1, 1, frames, seed=1))])
     omega = 2 * math.pi * torch.arange(16) / 32
     response = (1 - 0.8 * torch.exp(-1j * omega)).abs().square().log()
-    found = representation.log_variance(torch.zeros(1, 1, 1))[0, 0]
+    found = space.log_variance(torch.zeros(1, 1, 1))[0, 0]
     # bins beside DC are lifted by the window's side lobes
     torch.testing.assert_close(found[2:], response[2:], rtol=0, atol=0.15)
 
@@ -99,29 +100,27 @@ def test_floor_and_calibration_live_together() -> None:
     """Pauses below the floor pull the mean down; only they may."""
     config = SpectralConfig(n_fft=1024, n_mels=20, floor=1e-4)
     examples = speech(config, range(3))
-    representation = fit(examples, config)
-    power = power_of_bins(representation, examples)
+    space = fit(examples, config)
+    power = power_of_bins(space, examples)
     assert 0.7 < float(power.min()) <= float(power.max()) < 1.4
     for _, mel in examples:
-        assert float(representation.log_variance(mel).min()) >= 2 * math.log(1e-4) - 1e-4
+        assert float(space.log_variance(mel).min()) >= 2 * math.log(1e-4) - 1e-4
 
 
 def test_weights_are_those_of_ridge_regression() -> None:
     """Augmented rows sqrt(ridge) e_i -> 0 for every feature but the constant one."""
     examples = [(randn(1, 32 + 8 * 19, seed=s), randn(1, 1, 20, seed=s + 9)) for s in range(3)]
-    representation = fit(examples)
-    features = torch.cat([envelope_features(mel)[0] for _, mel in examples]).double()
-    spectra = torch.cat([representation.stft(wave)[0] for wave, _ in examples]).double()
+    space = fit(examples)
+    features = torch.cat([frame_triples(mel)[0] for _, mel in examples]).double()
+    spectra = torch.cat([space.analyse(wave)[0] for wave, _ in examples]).double()
     rows = torch.cat((features, torch.ones(60, 1).double()), dim=1)
     penalty = math.sqrt(RIDGE) * torch.eye(4).double()[:3]
     targets = (spectra.square().sum(1) + POWER_FLOOR).log()
     targets = torch.cat((targets, torch.zeros(3, 16).double()))
     expected = torch.linalg.lstsq(torch.cat((rows, penalty)), targets).solution
-    torch.testing.assert_close(
-        representation.envelope_weight.double(), expected[:3].T, rtol=1e-4, atol=1e-5
-    )
+    torch.testing.assert_close(space.envelope_weight.double(), expected[:3].T, rtol=1e-4, atol=1e-5)
     # calibration only lifts the bias: the mean of a logarithm lies below the logarithm of the mean
-    assert bool((representation.envelope_bias.double() > expected[3]).all())
+    assert bool((space.envelope_bias.double() > expected[3]).all())
 
 
 def test_a_louder_corpus_moves_the_bias_alone() -> None:
@@ -148,24 +147,24 @@ def test_digital_silence_is_survived() -> None:
     """A bin or a corpus without energy ends at the floor, and nothing is infinite."""
     config = dataclasses.replace(SMALL, floor=1e-4)
     frames = 50
-    silence = torch.zeros(1, SpectralRepresentation(config).context(frames))
+    silence = torch.zeros(1, made(config).context(frames))
     mel = torch.full((1, 1, frames), math.log(1e-5))
-    representation = fit([(silence, mel)], config)
-    assert bool(representation.envelope_weight.isfinite().all())
-    assert bool(representation.envelope_bias.isfinite().all())
+    space = fit([(silence, mel)], config)
+    assert bool(space.envelope_weight.isfinite().all())
+    assert bool(space.envelope_bias.isfinite().all())
     floor = torch.full((1, frames, 16), 2 * math.log(1e-4))
-    torch.testing.assert_close(representation.log_variance(mel), floor)
-    assert torch.equal(representation.encode(silence, mel), torch.zeros(1, frames, 2, 16))
+    torch.testing.assert_close(space.log_variance(mel), floor)
+    assert torch.equal(space.encode(silence, mel), torch.zeros(1, frames, 2, 16))
     mixed = fit([(silence, mel), *noise_of_gains([0.3, 1.0], frames)], config)
     assert bool(mixed.envelope_bias.isfinite().all())
 
 
 def test_an_iterator_is_enough() -> None:
     examples = noise_of_gains([0.1, 1.0], frames=50)
-    representation = SpectralRepresentation(SMALL)
-    fit_envelope(representation, iter(examples))
-    assert torch.equal(representation.envelope_bias, fit(examples).envelope_bias)
-    assert not representation.envelope_bias.requires_grad
+    space = made(SMALL)
+    space.fit(iter(examples))
+    assert torch.equal(space.envelope_bias, fit(examples).envelope_bias)
+    assert not space.envelope_bias.requires_grad
 
 
 def test_nothing_to_fit_to_is_an_error() -> None:
@@ -174,17 +173,15 @@ def test_nothing_to_fit_to_is_an_error() -> None:
 
 
 def test_an_envelope_is_stored_with_what_it_is_for(tmp_path: Path) -> None:
-    path, mel = tmp_path / "envelope.safetensors", PRESETS["hifigan"]
-    assert load_envelope(path, SMALL, mel) is None
-    representation = fit(noise_of_gains([0.1, 0.5]))
-    save_envelope(path, representation, mel)
-    state = load_envelope(path, SMALL, mel)
-    assert state is not None
-    assert state.keys() == representation.state_dict().keys()
-    for name, value in representation.state_dict().items():
-        assert torch.equal(state[name], value)
-    assert load_envelope(path, dataclasses.replace(SMALL, floor=1e-4), mel) is None
-    assert load_envelope(path, SMALL, PRESETS["espnet"]) is None
+    path, empty = tmp_path / "envelope.safetensors", made(SMALL)
+    assert not load_envelope(path, empty)
+    space = fit(noise_of_gains([0.1, 0.5]))
+    save_envelope(path, space)
+    assert not load_envelope(path, made(dataclasses.replace(SMALL, floor=1e-4)))
+    assert not load_envelope(path, made(SMALL, "espnet"))
+    assert load_envelope(path, empty)
+    for name, value in space.state_dict().items():
+        assert torch.equal(empty.state_dict()[name], value)
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(InputError, match=r"Cannot read .*envelope\.safetensors: it is damaged"):
-        load_envelope(path, SMALL, mel)
+        load_envelope(path, empty)

@@ -181,15 +181,15 @@ def test_inputs_that_do_not_fit() -> None:
         (x_t, t[0], mel),
         (x_t, t[:2], mel),
         (x_t, t),
-        (x_t, t, None, []),
-        (x_t, t, mel, cond),
+        (x_t, t, None, None, []),
+        (x_t, t, mel, None, cond),
         (x_t, t, mel[0]),
         (x_t, t, mel[:, :4]),
         (x_t, t, mel.mT),
         (x_t, t, mel[:2]),
         (x_t, t, mel[:, :, 1:]),
         (x_t[:, 1:], t, mel),
-        (x_t[:, 1:], t, None, cond),
+        (x_t[:, 1:], t, None, None, cond),
     ]:
         with pytest.raises(InputError):
             net(*args)

@@ -92,15 +92,15 @@ def test_the_runs_are_trained_one_from_the_other(
     # The envelope is fitted once, and handed on.
     first, second, third = (Vocoder.from_pretrained(exp / part / "export", "cpu").model
                             for part in ("spectral", "unrolled", "restorer"))  # fmt: skip
-    envelope = first.representation.envelope_bias
-    assert envelope.equal(third.representation.envelope_bias)
+    envelope = first.space.envelope_bias
+    assert envelope.equal(third.space.envelope_bias)
     assert float(envelope.abs().max()) > 0
     # The last run trains the restorer, and it alone.
     assert third.network.state_dict().keys() == second.network.state_dict().keys()
     for name, tensor in second.network.state_dict().items():
         assert tensor.equal(third.network.state_dict()[name])
     assert not first.network.filter.weight.equal(third.network.filter.weight)
-    one, other = (model.restorer.output.weight for model in (second, third))
+    one, other = (model.enhancer.output.weight for model in (second, third))
     assert not one.equal(other)
 
 
@@ -186,7 +186,7 @@ def test_your_voice_starts_from_the_bundled_one(recordings: Path, tmp_path: Path
     assert headings(result) == STAGES[:3]
     tuned = Vocoder.from_pretrained(tmp_path / "runs/wavs/tuned/export", "cpu").model
     bundled = Vocoder.from_pretrained(device="cpu").model
-    assert tuned.representation.envelope_bias.equal(bundled.representation.envelope_bias)
+    assert tuned.space.envelope_bias.equal(bundled.space.envelope_bias)
     change = tuned.network.filter.weight - bundled.network.filter.weight  # type: ignore[union-attr]
     assert 0 < float(change.abs().max()) < 0.01  # moved on from there, by one step
     assert (tmp_path / "runs/wavs/prepared/report.md").is_file()

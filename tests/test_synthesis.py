@@ -9,10 +9,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import HOP, random_model, restoring_config, speech_mel, waveform_config
+from tiny import HOP, enhancing_config, random_model, speech_mel, waveform_config
 
-from diffwave.chain.samplers import ddim
-from diffwave.spaces.spectral import EnergyPrior
+from diffwave.chain.sampling import Sampling
+from diffwave.spaces import EnergyPrior, WaveformConfig
 from diffwave.synthesis import chunks, generate, reach
 from diffwave.vocoder import Vocoder
 
@@ -48,7 +48,7 @@ def test_chunks_change_nothing(
     chosen = vocoder if kind == "spectral" else waveform_vocoder
     steps = 3 if kind == "spectral" else 6
     # Otherwise every chunk would see the whole mel, and nothing would be tested.
-    assert 2 * reach(chosen.model, steps) + chunk_frames < FRAMES
+    assert 2 * reach(chosen.model, Sampling(steps)) + chunk_frames < FRAMES
     whole = chosen(MEL, steps=steps, sampler=sampler, chunk_frames=FRAMES)
     pieces = list(chosen.stream(MEL, steps=steps, sampler=sampler, chunk_frames=chunk_frames))
     assert len(pieces) == -(-FRAMES // chunk_frames)
@@ -57,7 +57,9 @@ def test_chunks_change_nothing(
 
 
 def test_chunks_change_nothing_under_an_energy_prior() -> None:
-    config = dataclasses.replace(waveform_config(), prior=EnergyPrior(floor=0.1))
+    config = dataclasses.replace(
+        waveform_config(), space=WaveformConfig(HOP, EnergyPrior(floor=0.1))
+    )
     chosen = Vocoder(random_model(config), "cpu")
     whole = chosen(MEL, steps=3, chunk_frames=FRAMES)
     assert difference(chosen(MEL, steps=3, chunk_frames=20), whole) < 1e-4
@@ -77,33 +79,32 @@ def test_any_length_in_any_chunks(
     assert difference(in_chunks, whole) < 1e-4
 
 
-@pytest.mark.parametrize("rounds", [1, 4])
-def test_chunks_change_nothing_after_rounds_of_agreement(vocoder: Vocoder, rounds: int) -> None:
-    assert 2 * reach(vocoder.model, 1, rounds) + 20 < FRAMES
-    whole = vocoder(MEL, steps=1, rounds=rounds, chunk_frames=FRAMES)
-    in_chunks = vocoder(MEL, steps=1, rounds=rounds, chunk_frames=20)
+@pytest.mark.parametrize("n_iter", [1, 4])
+def test_chunks_change_nothing_after_iterations(vocoder: Vocoder, n_iter: int) -> None:
+    assert 2 * reach(vocoder.model, Sampling(1, n_iter=n_iter)) + 20 < FRAMES
+    whole = vocoder(MEL, steps=1, n_iter=n_iter, chunk_frames=FRAMES)
+    in_chunks = vocoder(MEL, steps=1, n_iter=n_iter, chunk_frames=20)
     assert difference(in_chunks, whole) < 1e-4
-    assert difference(whole, vocoder(MEL, steps=1, rounds=0)) > 1e-2
+    assert difference(whole, vocoder(MEL, steps=1, n_iter=0)) > 1e-2
 
 
-def test_chunks_change_nothing_of_a_restored_mel() -> None:
-    chosen = Vocoder(random_model(restoring_config()), "cpu")
-    assert 2 * reach(chosen.model, 1) + 20 < FRAMES
+def test_chunks_change_nothing_of_an_enhanced_mel() -> None:
+    chosen = Vocoder(random_model(enhancing_config()), "cpu")
+    assert 2 * reach(chosen.model, Sampling(1)) + 20 < FRAMES
     whole = chosen(MEL, steps=1, chunk_frames=FRAMES)
     assert difference(chosen(MEL, steps=1, chunk_frames=20), whole) < 1e-4
-    assert difference(whole, chosen(MEL, steps=1, restore=False)) > 1e-2
-    restored = chosen.model.restored(MEL[None])[0]
-    assert difference(whole, chosen(restored, steps=1, restore=False)) < 1e-4
+    assert difference(whole, chosen(MEL, steps=1, enhance=False)) > 1e-2
+    enhanced = chosen.model.enhance(MEL[None])[0]
+    assert difference(whole, chosen(enhanced, steps=1, enhance=False)) < 1e-4
 
 
-@pytest.mark.parametrize("rounds", [0, 3])
-def test_reach_grows_by_the_restorers(vocoder: Vocoder, rounds: int) -> None:
-    model = random_model(restoring_config())
-    plain = reach(vocoder.model, 2, rounds)
-    assert model.restorer is not None and model.restorer.receptive_field == 2
-    assert reach(model, 2, rounds) == plain + 2
-    assert reach(model, 2, rounds, restore=False) == plain
-    assert reach(vocoder.model, 2, rounds, restore=True) == plain
+@pytest.mark.parametrize("n_iter", [0, 3])
+def test_reach_grows_by_the_enhancers(vocoder: Vocoder, n_iter: int) -> None:
+    model, sampling = random_model(enhancing_config()), Sampling(2, n_iter=n_iter)
+    plain = reach(vocoder.model, sampling)
+    assert model.enhancer is not None and model.enhancer.receptive_field == 2
+    assert reach(model, sampling) == plain + 2
+    assert reach(model, sampling, enhance=False) == plain
 
 
 @pytest.mark.parametrize("kind", ["spectral", "waveform"])
@@ -111,7 +112,7 @@ def test_reach_is_enough_and_needed(vocoder: Vocoder, waveform_vocoder: Vocoder,
     """A change of the mel beyond `reach` is not heard, and one within it is."""
     chosen = vocoder if kind == "spectral" else waveform_vocoder
     steps = 3
-    distance = reach(chosen.model, steps)
+    distance = reach(chosen.model, Sampling(steps))
     first, last = 60, 61  # the frames that we listen to
     stretch = slice(first * HOP, last * HOP)
     before = chosen(MEL, steps=steps)[stretch]
@@ -157,8 +158,7 @@ def test_progress_and_callback_hear_of_every_chunk(vocoder: Vocoder) -> None:
 
 def test_pieces_are_float32_without_gradient(vocoder: Vocoder) -> None:
     mel = MEL[None].clone().requires_grad_()
-    levels = vocoder.model.levels(2)
-    (piece,) = generate(vocoder.model, mel, levels, ddim, seed=0)
+    (piece,) = generate(vocoder.model, mel, Sampling(2))
     assert piece.dtype == torch.float32
     assert not piece.requires_grad
     assert piece.shape == (1, FRAMES * HOP)

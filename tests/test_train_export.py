@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from tiny import random_model, restoring_config, speech_mel
+from tiny import enhancing_config, random_model, speech_mel
 from torch.amp.grad_scaler import GradScaler
 
 from diffwave import cli
@@ -39,7 +39,7 @@ SCORES: dict[str, Any] = {
 def make_run(folder: Path, steps: int = 7, seed: int = 0, init: str = "") -> Path:
     """A run folder whose newest state has averaged weights that differ from the last ones."""
     folder.mkdir()
-    model = random_model(restoring_config(), seed).requires_grad_(True)
+    model = random_model(enhancing_config(), seed).requires_grad_(True)
     config = TrainConfig()
     average = averaged(model, 0.5)
     with torch.no_grad():
@@ -64,11 +64,11 @@ def test_the_averaged_weights_are_exported(run: Path, tmp_path: Path) -> None:
     progress = export_run(run, tmp_path / "out", half=False)
     assert (progress.step, progress.minutes) == (7, 1.5)
     model = load_checkpoint(tmp_path / "out")
-    last = random_model(restoring_config())
+    last = random_model(enhancing_config())
     for name, parameter in last.named_parameters():
         torch.testing.assert_close(model.get_parameter(name), parameter + 0.25)
-    for name, buffer in last.representation.named_buffers():
-        assert torch.equal(model.representation.get_buffer(name), buffer)
+    for name, buffer in last.space.named_buffers():
+        assert torch.equal(model.space.get_buffer(name), buffer)
     assert model.config == last.config
 
 
@@ -100,7 +100,7 @@ def test_the_newest_sound_state_is_taken(run: Path, tmp_path: Path) -> None:
 def test_the_best_weights_may_be_taken(run: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no best weights: it was not validated yet"):
         export_run(run, tmp_path / "out", best=True)
-    best = random_model(restoring_config(), seed=5)
+    best = random_model(enhancing_config(), seed=5)
     save_checkpoint(best, run / "best", half=False)
     state = torch.load(saved_states(run)[0], weights_only=True)
     torch.save(state | {"best": 2.25, "best_by": "pesq"}, saved_states(run)[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -14,13 +15,16 @@ from torch import Tensor
 
 from diffwave.chain import schedule
 from diffwave.chain.gaussian import eps_from_v, q_sample, v_of, x0_from_v
+from diffwave.data.crops import Batch
+from diffwave.denoiser import Denoiser
 from diffwave.errors import InputError
 from diffwave.mel import preset
 from diffwave.model import DiffusionModel, ModelConfig
 from diffwave.train import losses
 from diffwave.train.config import LossConfig
-from diffwave.train.losses import DenoisingLoss, UnrolledLoss, mel_of_crop
+from diffwave.train.losses import DenoisingLoss, UnrolledLoss, mel_of
 
+Fake = Callable[[Tensor, Tensor, Tensor], Tensor]
 FRAMES = 24
 spectral = random_model(spectral_config())
 waveform = random_model(waveform_config())
@@ -31,33 +35,55 @@ def randn(*shape: int, seed: int = 0) -> Tensor:
 
 
 def crops(model: DiffusionModel, batch: int = 2, frames: int = FRAMES) -> tuple[Tensor, Tensor]:
-    length = model.representation.context(frames)
+    length = model.space.context(frames)
     wave = torch.from_numpy(speech_like(3.0))[: batch * length].view(batch, length)
     return wave, randn(batch, length, seed=5)
 
 
+def denoiser_of(model: DiffusionModel, network: Fake | None = None) -> Denoiser:
+    """The model's, or one whose network is replaced."""
+    if network is None:
+        return model.denoiser
+    config = model.config
+    call = lambda x, t, mel, prior: network(x, t, mel)  # noqa: E731
+    return Denoiser(model.network, config.diffusion, config.normalise, call)
+
+
+def batch_of(wave: Tensor, white: Tensor, place: float = 0.5, mel: Tensor | None = None) -> Batch:
+    """Every example at the same place; white noise [B, L], or [B, 2, L]."""
+    white = white if white.ndim == 3 else torch.stack((white, white), 1)
+    places = torch.full((len(wave),), place, dtype=torch.float64)
+    return Batch(wave, white, places, place, torch.full((len(wave), 5), 0.4), mel)
+
+
+def value_of(
+    loss: losses.Loss, model: DiffusionModel, given: Batch, network: Fake | None = None
+) -> Tensor:
+    value: Tensor = loss(model, denoiser_of(model, network), given)
+    return value
+
+
 def state_of(model: DiffusionModel, wave: Tensor, white: Tensor) -> tuple[Tensor, Tensor]:
-    mel = mel_of_crop(model, wave)
-    return model.representation.encode(wave, mel), model.representation.noise(white)
+    mel = model.space.mel_of_crop(wave)
+    return model.space.encode(wave, mel), model.space.noise(white)
 
 
 @pytest.mark.parametrize("model", [spectral, waveform])
 def test_denoising_is_zero_for_the_oracle(model: DiffusionModel) -> None:
     wave, white = crops(model)
-    loss = DenoisingLoss(model, LossConfig())
-    alpha_bar = loss.levels(torch.tensor([0.3, 0.9]))
+    loss, given = DenoisingLoss(model, LossConfig()), batch_of(wave, white, 0.3)
+    alpha_bar = model.denoiser.levels_at(given.place)
     x_0, eps = state_of(model, wave, white)
     level = alpha_bar.view(-1, *[1] * (x_0.ndim - 1))
 
-    def oracle(x_t: Tensor, t: Tensor, mel: Tensor | None) -> Tensor:
+    def oracle(x_t: Tensor, t: Tensor, mel: Tensor) -> Tensor:
         torch.testing.assert_close(x_t, q_sample(x_0, level, eps))
-        torch.testing.assert_close(t, model.network_time(alpha_bar))
-        assert mel is not None
-        assert mel.shape == (2, 80, FRAMES)
+        torch.testing.assert_close(t, model.denoiser.time(alpha_bar))
+        torch.testing.assert_close(mel, model.config.normalise(model.space.mel_of_crop(wave)))
         return v_of(x_0, eps, level) if model is spectral else eps
 
-    assert torch.equal(loss(oracle, wave, white, alpha_bar), torch.zeros(2))
-    wrong = loss(lambda x, t, mel: oracle(x, t, mel) + 1, wave, white, alpha_bar)
+    assert torch.equal(value_of(loss, model, given, oracle), torch.zeros(2))
+    wrong = value_of(loss, model, given, lambda x, t, mel: oracle(x, t, mel) + 1)
     torch.testing.assert_close(wrong, torch.full((2,), 2.0 if model is spectral else 1.0))
 
 
@@ -67,12 +93,14 @@ def error_in(bins: slice, frames: slice = slice(None), **settings: object) -> fl
     wave, white = crops(spectral, 1)
     x_0, eps = state_of(spectral, wave, white)
 
-    def nearly(x_t: Tensor, t: Tensor, mel: Tensor | None) -> Tensor:
+    level = spectral.denoiser.levels_at(torch.tensor([0.5]))
+
+    def nearly(x_t: Tensor, t: Tensor, mel: Tensor) -> Tensor:
         off = torch.zeros_like(x_t)
         off[:, frames, 0, bins] = 1
-        return v_of(x_0, eps, torch.tensor(0.5)) + off
+        return v_of(x_0, eps, level) + off
 
-    return float(loss(nearly, wave, white, torch.tensor([0.5])))
+    return float(value_of(loss, spectral, batch_of(wave, white), nearly))
 
 
 def test_denoising_weighs_frequencies() -> None:
@@ -97,16 +125,16 @@ def test_levels_follow_their_places(uniform: list[float]) -> None:
     """Example i of B hears an angle, or a step, in the i-th of B equal stretches."""
     size = len(uniform)
     place = (torch.arange(size) + torch.tensor(uniform, dtype=torch.float64)) / size
-    found = DenoisingLoss(spectral, LossConfig()).levels(place)
+    found = spectral.denoiser.levels_at(place)
     assert found.dtype == torch.float64
     angles = schedule.angle(found)
     for i, u in enumerate(angles.tolist()):
         assert i / size - 1e-6 <= u <= (i + 1) / size + 1e-6 or u == pytest.approx(1e-3)
         assert u > 9e-4  # clean speech itself is nothing to predict from
-    steps = DenoisingLoss(waveform, LossConfig()).levels(place)
-    assert waveform.trained_levels is not None
+    steps = waveform.denoiser.levels_at(place)
+    assert waveform.denoiser.trained_levels is not None
     for i, level in enumerate(steps):
-        t = int((waveform.trained_levels == level).nonzero())
+        t = int((waveform.denoiser.trained_levels == level).nonzero())
         assert int(50 * i / size) <= t <= 50 * (i + 1) / size
 
 
@@ -114,7 +142,7 @@ def test_gradient_of_denoising_reaches_the_network() -> None:
     model = random_model(spectral_config()).requires_grad_(True)
     wave, white = crops(model)
     loss = DenoisingLoss(model, LossConfig())
-    loss(model.network, wave, white, loss.levels(torch.rand(2))).mean().backward()
+    value_of(loss, model, batch_of(wave, white)).mean().backward()
     for name, parameter in model.network.named_parameters():
         assert parameter.grad is not None, name
         assert bool(torch.isfinite(parameter.grad).all()), name
@@ -125,12 +153,11 @@ def test_gradient_of_denoising_reaches_the_network() -> None:
 def test_mel_of_a_crop_has_its_frames(name: str) -> None:
     """A centred convention makes one frame more of a wave without context than there are hops."""
     mel = preset(name)
-    config = dataclasses.replace(waveform_config(), mel=mel)
-    model = DiffusionModel(config)
+    model = DiffusionModel(dataclasses.replace(waveform_config(), mel=mel))
     wave, white = crops(model, 1)
-    assert mel_of_crop(model, wave).shape == (1, 80, FRAMES)
+    assert model.space.mel_of_crop(wave).shape == (1, 80, FRAMES)
     loss = DenoisingLoss(model, LossConfig())
-    assert loss(model.network, wave, white, loss.levels(torch.rand(1))).shape == (1,)
+    assert value_of(loss, model, batch_of(wave, white)).shape == (1,)
 
 
 def test_an_unconditional_network_hears_no_mel() -> None:
@@ -139,7 +166,7 @@ def test_an_unconditional_network_hears_no_mel() -> None:
     model = DiffusionModel(dataclasses.replace(config, network=network))
     wave, white = crops(model)
     loss = DenoisingLoss(model, LossConfig())
-    value = loss(model.network, wave, white, loss.levels(torch.rand(2)))
+    value = value_of(loss, model, batch_of(wave, white))
     torch.testing.assert_close(value, white.square().mean(1))  # it starts by predicting 0
 
 
@@ -155,18 +182,18 @@ def unrolled_with(generate: str, repulsion: float, seed: int, batch: int = 24) -
     sample of the right distribution. The others are too quiet, or all one and the same sample.
     """
     model = flat_model()
-    length = model.representation.context(12)
+    length = model.space.context(12)
     wave = 0.1 * randn(batch, length, seed=2 * seed)
     white = randn(batch, length, seed=2 * seed + 1)
-    fixed = model.representation.noise(randn(1, length, seed=12345))
+    fixed = model.space.noise(randn(1, length, seed=12345))
 
-    def network(x_t: Tensor, t: Tensor, mel: Tensor | None) -> Tensor:
+    def network(x_t: Tensor, t: Tensor, mel: Tensor) -> Tensor:
         x_0 = {"right": x_t, "quiet": 0.5 * x_t, "collapsed": fixed.expand_as(x_t)}[generate]
         return -x_0  # v at pure noise
 
     config = dataclasses.replace(UNROLLED, repulsion=repulsion)
     loss = UnrolledLoss(model, config)
-    return float(loss(network, wave, two(white), loss.levels(0.5)).mean())
+    return float(value_of(loss, model, batch_of(wave, two(white)), network).mean())
 
 
 def two(white: Tensor) -> Tensor:
@@ -176,8 +203,8 @@ def two(white: Tensor) -> Tensor:
 
 def flat_model() -> DiffusionModel:
     model = random_model(spectral_config())
-    model.representation.envelope_weight.zero_()
-    model.representation.envelope_bias.fill_(2 * torch.tensor(0.1).log().item())
+    model.space.envelope_weight.zero_()
+    model.space.envelope_bias.fill_(2 * torch.tensor(0.1).log().item())
     return model
 
 
@@ -199,16 +226,15 @@ def test_collapse_costs_only_where_samples_repel() -> None:
 def test_unrolled_is_zero_for_the_recording_itself() -> None:
     model = flat_model()
     wave, white = crops(model)
-    x_0 = model.representation.encode(wave, mel_of_crop(model, wave))
+    x_0 = model.space.encode(wave, model.space.mel_of_crop(wave))
 
-    def network(x_t: Tensor, t: Tensor, mel: Tensor | None) -> Tensor:
-        assert mel is not None
+    def network(x_t: Tensor, t: Tensor, mel: Tensor) -> Tensor:
         assert len(x_t) == len(t) == len(mel) == 4
         return -x_0.repeat(2, 1, 1, 1)
 
     config = LossConfig(unrolled_angles=[1.0], unrolled_jitter=0.0)
     loss = UnrolledLoss(model, config)
-    assert float(loss(network, wave, two(white), loss.levels(0.0)).max()) < 0.05
+    assert float(value_of(loss, model, batch_of(wave, two(white)), network).max()) < 0.05
 
 
 def test_unrolled_walks_the_whole_chain_with_gradients() -> None:
@@ -216,16 +242,16 @@ def test_unrolled_walks_the_whole_chain_with_gradients() -> None:
     wave, white = crops(model)
     heard: list[tuple[Tensor, Tensor, Tensor]] = []
 
-    def network(x_t: Tensor, t: Tensor, mel: Tensor | None) -> Tensor:
+    def network(x_t: Tensor, t: Tensor, mel: Tensor) -> Tensor:
         v = model.network(x_t, t, mel)
         heard.append((x_t.detach(), t, v.detach()))
         return v  # type: ignore[no-any-return]
 
     loss = UnrolledLoss(model, LossConfig(unrolled_angles=[1.0, 0.6, 0.3]))
-    value = loss(network, wave, two(white), loss.levels(0.5))
+    value = value_of(loss, model, batch_of(wave, two(white)), network)
     assert value.shape == (2,)
     assert [float(t[0]) for _, t, _ in heard] == pytest.approx([1.0, 0.6, 0.3])
-    noise = model.representation.noise(torch.cat((white, white.flip(0))))
+    noise = model.space.noise(torch.cat((white, white.flip(0))))
     assert torch.equal(heard[0][0], noise)
     levels = loss.levels(0.5)
     for (x, _, v), (after, _, _), level, lower in zip(
@@ -253,7 +279,7 @@ def test_crops_too_short_for_its_spectra_are_refused() -> None:
     wave, white = crops(spectral, frames=20)
     loss = UnrolledLoss(spectral, LossConfig())
     with pytest.raises(InputError, match=r"data\.crop_frames"):
-        loss(spectral.network, wave, two(white), loss.levels(0.5))
+        value_of(loss, spectral, batch_of(wave, two(white)))
 
 
 def test_waveform_network_can_be_unrolled_too() -> None:
@@ -261,7 +287,7 @@ def test_waveform_network_can_be_unrolled_too() -> None:
     model = random_model(config).requires_grad_(True)
     wave, white = crops(model)
     loss = UnrolledLoss(model, LossConfig(unrolled_angles=[0.6, 0.3], unrolled_jitter=0.05))
-    value = loss(model.network, wave, two(white), loss.levels(0.2))
+    value = value_of(loss, model, batch_of(wave, two(white), 0.2))
     value.mean().backward()
     assert bool(torch.isfinite(value).all())
 
@@ -271,41 +297,33 @@ def test_levels_may_stay_on_the_cpu(config: ModelConfig, monkeypatch: pytest.Mon
     """PyTorch's device without data stands in for a graphics card."""
     model = random_model(config)
     wave, white = crops(model)
-    mel = mel_of_crop(model, wave).to("meta")  # the frontend's autocast does not know the device
-    monkeypatch.setattr(losses, "mel_of_crop", lambda model, wave: mel)
+    mel = mel_of(model, wave, None).to("meta")  # the frontend's autocast does not know the device
+    monkeypatch.setattr(losses, "mel_of", lambda *_: mel)
     model.to("meta")
-    wave, white = wave.to("meta"), white.to("meta")
-    denoising = DenoisingLoss(model, LossConfig())
-    value = denoising(model.network, wave, white, denoising.levels(torch.rand(2)))
-    assert (value.device.type, value.dtype, value.shape) == ("meta", torch.float32, (2,))
+    given = batch_of(wave, white).to(torch.device("meta"))
     angles = LossConfig(unrolled_angles=[0.6, 0.4], unrolled_jitter=0.05)
-    unrolled = UnrolledLoss(model, angles)
-    value = unrolled(model.network, wave, two(white), unrolled.levels(0.5))
-    assert (value.device.type, value.dtype, value.shape) == ("meta", torch.float32, (2,))
+    for loss in DenoisingLoss(model, LossConfig()), UnrolledLoss(model, angles):
+        value = value_of(loss, model, given)
+        assert (value.device.type, value.dtype, value.shape) == ("meta", torch.float32, (2,))
 
 
-@pytest.mark.parametrize("kind", ["denoising", "unrolled"])
-def test_a_mel_that_is_given_is_heard(kind: str) -> None:
-    """That of the wave makes no difference; another one reaches the network as it is."""
+@pytest.mark.parametrize("kind", [DenoisingLoss, UnrolledLoss])
+def test_a_mel_that_is_given_is_the_condition(kind: type[losses.Loss]) -> None:
+    """That of the wave makes no difference; another one reaches the network, normalised."""
     wave, white = crops(spectral)
-    mel = mel_of_crop(spectral, wave)
-    heard: list[Tensor] = []
+    mel, loss = spectral.space.mel_of_crop(wave), kind(spectral, LossConfig())
+    seen: list[Tensor] = []
 
-    def network(x_t: Tensor, t: Tensor, mel: Tensor | None) -> Tensor:
-        assert mel is not None
-        heard.append(mel)
+    def network(x_t: Tensor, t: Tensor, mel: Tensor) -> Tensor:
+        seen.append(mel)
         return torch.zeros_like(x_t)
 
     def value(mel: Tensor | None) -> Tensor:
-        if kind == "denoising":
-            denoising = DenoisingLoss(spectral, LossConfig())
-            return denoising(network, wave, white, denoising.levels(torch.rand(2) * 0 + 0.5), mel)
-        unrolled = UnrolledLoss(spectral, LossConfig())
-        return unrolled(network, wave, two(white), unrolled.levels(0.5), mel)
+        return value_of(loss, spectral, batch_of(wave, two(white), mel=mel), network)
 
     assert torch.equal(value(None), value(mel))
     assert not torch.equal(value(None), value(mel + 0.5))
-    assert torch.equal(heard[-1][:2], mel + 0.5)
+    assert torch.equal(seen[-1][:2], spectral.config.normalise(mel + 0.5))
 
 
 def test_losses_of_an_example_do_not_depend_on_the_others() -> None:
@@ -313,8 +331,8 @@ def test_losses_of_an_example_do_not_depend_on_the_others() -> None:
     wave, white = crops(spectral, 3)
     noises = torch.stack((white, 0.5 * white.flip(0)), 1)
     unrolled = UnrolledLoss(spectral, LossConfig())
-    levels = unrolled.levels(0.3)
-    whole = unrolled(spectral.network, wave, noises, levels)
+    whole = value_of(unrolled, spectral, batch_of(wave, noises, 0.3))
     for i in range(3):
-        alone = unrolled(spectral.network, wave[i : i + 1], noises[i : i + 1], levels)
-        torch.testing.assert_close(alone[0], whole[i], rtol=1e-4, atol=1e-5)
+        alone = batch_of(wave[i : i + 1], noises[i : i + 1], 0.3)
+        found = value_of(unrolled, spectral, alone)
+        torch.testing.assert_close(found[0], whole[i], rtol=1e-4, atol=1e-5)

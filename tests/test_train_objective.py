@@ -9,36 +9,57 @@ from collections.abc import Callable
 import pytest
 import torch
 from signals import speech_like
-from tiny import random_model, restoring_config, spectral_config
+from tiny import enhancing_config, random_model, spectral_config
 
 from diffwave.data.crops import Batch
+from diffwave.denoiser import Denoiser
+from diffwave.errors import InputError
+from diffwave.model import DiffusionModel
 from diffwave.networks.spectral import SpectralNet
-from diffwave.spaces.spectral import SpectralRepresentation
+from diffwave.spaces import SpectralSpace
 from diffwave.train.config import LossConfig
-from diffwave.train.losses import DenoisingLoss, UnrolledLoss
-from diffwave.train.objective import Objective
-from diffwave.train.restoration import RestorationLoss
+from diffwave.train.losses import DenoisingLoss, Loss, UnrolledLoss
+from diffwave.train.objective import LOSSES, Objective
+from diffwave.train.restoration import EnhancementLoss
 
 model = random_model(spectral_config())
 
 
 def batch(size: int = 2) -> Batch:
-    length = model.representation.context(24)
+    length = model.space.context(24)
     wave = torch.from_numpy(speech_like(3.0))[: size * length].view(size, length)
     white = torch.randn((size, 2, length), generator=torch.Generator().manual_seed(0))
     return Batch(wave, white, (torch.arange(size) + 0.5) / size, 0.3, torch.full((size, 5), 0.4))
 
 
 def test_losses_are_weighted_and_added() -> None:
-    config = LossConfig(denoising=0.7, unrolled=0.2)
-    given = batch()
-    denoising, unrolled = DenoisingLoss(model, config), UnrolledLoss(model, config)
-    first = denoising(model.network, given.wave, given.white[:, 0], denoising.levels(given.place))
-    second = unrolled(model.network, given.wave, given.white, unrolled.levels(0.3))
+    config, given = LossConfig(denoising=0.7, unrolled=0.2), batch()
+    first = DenoisingLoss(model, config)(model, model.denoiser, given)
+    second = UnrolledLoss(model, config)(model, model.denoiser, given)
     expected = 0.7 * first.mean() + 0.2 * second.mean()
     torch.testing.assert_close(Objective(model, config)(given), expected)
     alone = Objective(model, LossConfig(denoising=0.0, unrolled=1.0))(given)
     torch.testing.assert_close(alone, second.mean())
+
+
+class Teacher(Loss):
+    """A loss with a network of its own, which nobody trains."""
+
+    def __init__(self, model: DiffusionModel, config: LossConfig) -> None:
+        super().__init__(model, config)
+        self.teacher = torch.nn.Linear(1, 1).requires_grad_(False)
+
+    def forward(self, model: DiffusionModel, denoiser: Denoiser, batch: Batch) -> torch.Tensor:
+        assert denoiser.network is model.network
+        return self.teacher(batch.wave[:, :1])[:, 0] * 0 + 3
+
+
+def test_a_new_loss_is_a_class_and_its_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(LOSSES, "teacher", Teacher)
+    config = LossConfig(weights={"teacher": 0.5}, denoising=0.0)
+    assert float(Objective(model, config)(batch())) == 1.5
+    with pytest.raises(InputError, match="no loss named 'techer'; there are enhancement, den"):
+        Objective(model, LossConfig(weights={"techer": 1.0}))
 
 
 def test_only_the_network_is_trained() -> None:
@@ -46,44 +67,45 @@ def test_only_the_network_is_trained() -> None:
     assert [id(p) for p in parameters] == [id(p) for p in model.network.parameters()]
 
 
-def test_restoration_is_added_and_trains_the_restorer_alone() -> None:
-    restoring = random_model(restoring_config()).requires_grad_(True)
+def test_enhancement_is_added_and_trains_the_enhancer_alone() -> None:
+    enhancing = random_model(enhancing_config()).requires_grad_(True)
     given, config = batch(), LossConfig(restoration=0.5)
-    learned = [id(p) for p in Objective(restoring, config).parameters()]
-    assert learned == [id(p) for p in restoring.learned()]
-    without = Objective(restoring, LossConfig(restoration=0.0))(given)
-    alone = RestorationLoss(restoring, config)(given.wave, given.white[:, 0], given.draws).mean()
-    torch.testing.assert_close(Objective(restoring, config)(given), without + 0.5 * alone)
+    learned = [id(p) for p in Objective(enhancing, config).parameters()]
+    assert learned == [id(p) for p in enhancing.learned()]
+    without = Objective(enhancing, LossConfig(restoration=0.0))(given)
+    alone = EnhancementLoss(enhancing, config)(enhancing, enhancing.denoiser, given).mean()
+    torch.testing.assert_close(Objective(enhancing, config)(given), without + 0.5 * alone)
     without.backward()
-    assert restoring.restorer is not None
-    assert all(p.grad is None for p in restoring.restorer.parameters())
-    restoring.zero_grad()
-    Objective(restoring, LossConfig(denoising=0.0))(given).backward()
-    assert all(p.grad is None for p in restoring.network.parameters())
-    assert all(p.grad is not None for p in restoring.restorer.parameters())
+    assert enhancing.enhancer is not None
+    assert all(p.grad is None for p in enhancing.enhancer.parameters())
+    enhancing.zero_grad()
+    Objective(enhancing, LossConfig(denoising=0.0))(given).backward()
+    assert all(p.grad is None for p in enhancing.network.parameters())
+    assert all(p.grad is not None for p in enhancing.enhancer.parameters())
 
 
-def test_a_predicted_mel_reaches_the_network_restored(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The restorer hears it as it is."""
-    restoring = random_model(restoring_config()).requires_grad_(True)
+def test_a_predicted_mel_reaches_the_network_enhanced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The enhancer is given it as it is."""
+    enhancing = random_model(enhancing_config()).requires_grad_(True)
     given = batch()
-    mel = restoring.mel(given.wave, pad=False) - 1.0
-    objective = Objective(restoring, LossConfig(restoration=1.0))
+    mel = enhancing.mel(given.wave, pad=False) - 1.0
+    objective = Objective(enhancing, LossConfig(restoration=1.0))
     heard = []
     forward = SpectralNet.forward
 
-    def listen(self: object, x: torch.Tensor, t: torch.Tensor, mel: torch.Tensor) -> torch.Tensor:
-        heard.append(mel)
-        return forward(self, x, t, mel)  # type: ignore[arg-type]
+    def listen(self: object, x: torch.Tensor, t: torch.Tensor, *given: object) -> torch.Tensor:
+        heard.append(given[0])
+        return forward(self, x, t, *given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(SpectralNet, "forward", listen)
     objective(dataclasses.replace(given, mel=mel)).backward()
     (found,) = heard
-    assert torch.equal(found, restoring.restored(mel))
+    assert torch.equal(found, enhancing.config.normalise(enhancing.enhance(mel)))
     assert not found.requires_grad
     heard.clear()
     objective(given)
-    assert torch.equal(heard[0], restoring.mel(given.wave, pad=False))  # a recording's as it is
+    own = enhancing.config.normalise(enhancing.mel(given.wave, pad=False))
+    assert torch.equal(heard[0], own)  # a recording's as it is
 
 
 @pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
@@ -91,7 +113,7 @@ def test_only_the_network_computes_in_half_precision(
     precision: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outside, inside = [], []
-    encode, forward = SpectralRepresentation.encode, SpectralNet.forward
+    encode, forward = SpectralSpace.encode, SpectralNet.forward
 
     def note(self: object, *inputs: torch.Tensor) -> torch.Tensor:
         outside.append(torch.is_autocast_enabled("cpu"))
@@ -101,7 +123,7 @@ def test_only_the_network_computes_in_half_precision(
         inside.append(torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None)
         return forward(self, *inputs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(SpectralRepresentation, "encode", note)
+    monkeypatch.setattr(SpectralSpace, "encode", note)
     monkeypatch.setattr(SpectralNet, "forward", listen)
     exact = Objective(model, LossConfig())(batch())
     less = Objective(model, LossConfig(), precision)(batch())

@@ -1,4 +1,4 @@
-"""What the mel restorer learns from, and what it is told of it."""
+"""What the mel enhancer learns from, and what counts as its error."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 from signals import speech_like
-from tiny import random_model, restoring_config, spectral_config
+from tiny import enhancing_config, random_model, spectral_config
 from torch import Tensor
 
+from diffwave.errors import InputError
 from diffwave.mel import preset
 from diffwave.model import DiffusionModel
-from diffwave.networks.enhancer import MelRestorerConfig
+from diffwave.networks import MelEnhancerConfig
+from diffwave.spaces import SpectralConfig
 from diffwave.train.config import LossConfig
-from diffwave.train.losses import mel_of_crop
-from diffwave.train.restoration import REACH, RestorationLoss, smoothed
+from diffwave.train.restoration import REACH, EnhancementLoss, smoothed
 
 FRAMES = 24
 SURE = 50.0
@@ -33,28 +34,26 @@ def randn(*shape: int, seed: int = 0) -> Tensor:
 
 
 def model_of(name: str = "hifigan") -> DiffusionModel:
-    mel, config = preset(name), restoring_config()
-    assert config.space is not None
-    space = dataclasses.replace(config.space, pad_left=mel.pad_left)
-    return random_model(dataclasses.replace(config, mel=mel, space=space))
+    mel, config = preset(name), enhancing_config()
+    return random_model(dataclasses.replace(config, mel=mel, space=SpectralConfig.of(mel)))
 
 
 def examples(model: DiffusionModel, size: int = 3) -> tuple[Tensor, Tensor, Tensor]:
     """Waves, noise and draws."""
-    length = model.representation.context(FRAMES)
+    length = model.space.context(FRAMES)
     wave = torch.from_numpy(speech_like(size * length / 22050 + 0.1))[: size * length]
     draws = torch.rand((size, 5), generator=torch.Generator().manual_seed(1))
     return wave.view(size, length), randn(size, length), draws
 
 
 class Listener:
-    """Stands in for `restore`: notes what it heard and answers as told."""
+    """Stands in for the enhancer: notes the mel that it is given, and answers as it should."""
 
     def __init__(self, answer: Callable[[Tensor], tuple[Tensor, Tensor]]) -> None:
-        self.answer, self.heard = answer, torch.empty(0)
+        self.answer, self.given = answer, torch.empty(0)
 
     def __call__(self, mel: Tensor) -> tuple[Tensor, Tensor]:
-        self.heard = mel
+        self.given = mel
         return self.answer(mel)
 
 
@@ -64,7 +63,7 @@ def listen(
     answer: Callable[[Tensor], tuple[Tensor, Tensor]] = lambda mel: (mel, mel[:, 0]),
 ) -> Listener:
     listener = Listener(answer)
-    monkeypatch.setattr(model.restorer, "restore", listener)
+    monkeypatch.setattr(model, "enhance_gated", listener)
     return listener
 
 
@@ -120,17 +119,17 @@ def test_weights_sum_to_one(frames: float, bands: float, value: float) -> None:
     torch.testing.assert_close(blurred, blurred.flip(1, 2), rtol=1e-4, atol=1e-6)
 
 
-# --- what the restorer hears -----------------------------------------------------------------
+# --- what the enhancer is given -----------------------------------------------------------------
 
 
 def test_recordings_pass_and_the_others_are_blurred(monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_of()
     wave, white, draws = examples(model)
     listener = listen(model, monkeypatch)
-    mel = mel_of_crop(model, wave)
+    mel = model.space.mel_of_crop(wave)
     draws[:, 0] = torch.tensor([0.1, 0.9, 0.5])
-    RestorationLoss(model, LossConfig(restoration_share=0.5))(wave, white, draws)
-    same = [torch.equal(one, other) for one, other in zip(listener.heard, mel, strict=True)]
+    EnhancementLoss(model, LossConfig(restoration_share=0.5)).of(model, wave, white, draws)
+    same = [torch.equal(one, other) for one, other in zip(listener.given, mel, strict=True)]
     assert same == [False, True, True]
 
 
@@ -139,16 +138,16 @@ def test_a_share_of_none_or_all(share: float, monkeypatch: pytest.MonkeyPatch) -
     model = model_of()
     wave, white, draws = examples(model)
     draws[0, 0], draws[1, 0] = 0.0, 1 - 2**-24  # the ends of what is drawn
-    listener = listen(model, monkeypatch, lambda mel: (mel_of_crop(model, wave), gates))
+    listener = listen(model, monkeypatch, lambda mel: (model.space.mel_of_crop(wave), gates))
     gates = torch.full((3, FRAMES), SURE if share else -SURE)
     config = LossConfig(restoration_share=share)
-    loss = RestorationLoss(model, config)(wave, white, draws)
-    same = [torch.equal(a, b) for a, b in zip(listener.heard, mel_of_crop(model, wave))]  # noqa: B905
+    loss = EnhancementLoss(model, config).of(model, wave, white, draws)
+    same = [torch.equal(a, b) for a, b in zip(listener.given, model.space.mel_of_crop(wave))]  # noqa: B905
     assert same == [not share] * 3
-    # A perfect restorer pays nothing but the constant under the roots.
+    # A perfect enhancer pays nothing but the constant under the roots.
     torch.testing.assert_close(loss, torch.full((3,), 1.5e-3), rtol=1e-3, atol=1e-5)
     gates = -gates
-    loss = RestorationLoss(model, config)(wave, white, draws)
+    loss = EnhancementLoss(model, config).of(model, wave, white, draws)
     torch.testing.assert_close(loss, torch.full((3,), SURE + 1.5e-3), rtol=1e-3, atol=1e-5)
 
 
@@ -164,10 +163,10 @@ def test_a_third_is_blurred_over_time_a_third_over_bands(
     draws[:, 0], draws[:, 1] = 0, where
     listener = listen(model, monkeypatch)
     config = LossConfig(restoration_share=1.0, restoration_blur=1.2, restoration_noise=0.0)
-    RestorationLoss(model, config)(wave, white, draws)
-    mel = mel_of_crop(model, wave)
+    EnhancementLoss(model, config).of(model, wave, white, draws)
+    mel = model.space.mel_of_crop(wave)
     expected = smoothed(mel, 1.2 * draws[:, 2] * over_time, 1.2 * draws[:, 3] * over_bands)
-    torch.testing.assert_close(listener.heard, expected)
+    torch.testing.assert_close(listener.given, expected)
 
 
 @pytest.mark.parametrize("name", ["hifigan", "espnet"])
@@ -177,8 +176,8 @@ def test_noise_is_in_nepers(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     draws[:, 0], draws[:, 4] = 0, torch.tensor([0.0, 0.5, 1.0])
     listener = listen(model, monkeypatch)
     config = LossConfig(restoration_share=1.0, restoration_blur=0.0, restoration_noise=0.2)
-    RestorationLoss(model, config)(wave, white, draws)
-    added = (listener.heard - mel_of_crop(model, wave)) / model.mel.slope
+    EnhancementLoss(model, config).of(model, wave, white, draws)
+    added = (listener.given - model.space.mel_of_crop(wave)) / model.mel.slope
     torch.testing.assert_close(
         added.std((1, 2)), torch.tensor([0.0, 0.1, 0.2]), rtol=0.05, atol=1e-5
     )
@@ -189,10 +188,12 @@ def test_predicted_mels_are_heard_in_place_of_blurred_ones(monkeypatch: pytest.M
     wave, white, draws = examples(model)
     draws[:, 0] = torch.tensor([0.1, 0.9, 0.2])
     listener = listen(model, monkeypatch)
-    mel = mel_of_crop(model, wave)
+    mel = model.space.mel_of_crop(wave)
     predicted = mel + randn(*mel.shape)
-    RestorationLoss(model, LossConfig(restoration_share=0.5))(wave, white, draws, predicted)
-    assert torch.equal(listener.heard, torch.stack((predicted[0], mel[1], predicted[2])))
+    EnhancementLoss(model, LossConfig(restoration_share=0.5)).of(
+        model, wave, white, draws, predicted
+    )
+    assert torch.equal(listener.given, torch.stack((predicted[0], mel[1], predicted[2])))
 
 
 # --- what it is told -------------------------------------------------------------------------
@@ -203,9 +204,9 @@ def test_an_error_counts_in_nepers(name: str, monkeypatch: pytest.MonkeyPatch) -
     """One neper in each of 80 bands is sqrt(80), in natural and in decimal logarithms."""
     model = model_of(name)
     wave, white, draws = examples(model)
-    mel, gates = mel_of_crop(model, wave), torch.full((3, FRAMES), -SURE)
+    mel, gates = model.space.mel_of_crop(wave), torch.full((3, FRAMES), -SURE)
     listen(model, monkeypatch, lambda _: (mel + model.mel.slope, gates))
-    loss = RestorationLoss(model, LossConfig(restoration_share=0.0))(wave, white, draws)
+    loss = EnhancementLoss(model, LossConfig(restoration_share=0.0)).of(model, wave, white, draws)
     expected = math.sqrt(80) + 0.5e-3  # and frames that do not change
     torch.testing.assert_close(loss, torch.full((3,), expected), rtol=1e-4, atol=0)
 
@@ -213,36 +214,36 @@ def test_an_error_counts_in_nepers(name: str, monkeypatch: pytest.MonkeyPatch) -
 def test_the_change_from_frame_to_frame_counts_half(monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_of()
     wave, white, draws = examples(model)
-    mel, gates = mel_of_crop(model, wave), torch.full((3, FRAMES), -SURE)
+    mel, gates = model.space.mel_of_crop(wave), torch.full((3, FRAMES), -SURE)
     sign = (-1.0) ** torch.arange(FRAMES)
     listen(model, monkeypatch, lambda _: (mel + sign, gates))
-    loss = RestorationLoss(model, LossConfig(restoration_share=0.0))(wave, white, draws)
+    loss = EnhancementLoss(model, LossConfig(restoration_share=0.0)).of(model, wave, white, draws)
     torch.testing.assert_close(loss, torch.full((3,), 2 * math.sqrt(80)), rtol=1e-4, atol=0)
 
 
 def test_frames_whose_context_is_cut_off_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_of()
     wave, white, draws = examples(model)
-    mel, gates = mel_of_crop(model, wave), torch.full((3, FRAMES), -SURE)
+    mel, gates = model.space.mel_of_crop(wave), torch.full((3, FRAMES), -SURE)
     edges = torch.ones(FRAMES)
     edges[5:-5] = 0
     listen(model, monkeypatch, lambda _: (mel + edges, gates + 2 * SURE * edges))
-    few = RestorationLoss(model, LossConfig(restoration_share=0.0, edge_frames=4))
-    enough = RestorationLoss(model, LossConfig(restoration_share=0.0, edge_frames=5))
-    assert bool((few(wave, white, draws) > 1).all())
-    assert bool((enough(wave, white, draws) < 0.01).all())
+    few = EnhancementLoss(model, LossConfig(restoration_share=0.0, edge_frames=4))
+    enough = EnhancementLoss(model, LossConfig(restoration_share=0.0, edge_frames=5))
+    assert bool((few.of(model, wave, white, draws) > 1).all())
+    assert bool((enough.of(model, wave, white, draws) < 0.01).all())
 
 
-def test_gradients_reach_the_restorer_alone() -> None:
+def test_gradients_reach_the_enhancer_alone() -> None:
     model = model_of().requires_grad_(True)
     wave, white, draws = examples(model)
-    RestorationLoss(model, LossConfig())(wave, white, draws).mean().backward()
-    assert model.restorer is not None
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.restorer.parameters())
+    EnhancementLoss(model, LossConfig()).of(model, wave, white, draws).mean().backward()
+    assert model.enhancer is not None
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.enhancer.parameters())
     assert all(p.grad is None for p in model.network.parameters())
 
 
-def test_a_restorer_that_leaves_recordings_alone_has_finite_gradients(
+def test_an_enhancer_that_leaves_recordings_alone_has_finite_gradients(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """At no error at all the length has no gradient of its own."""
@@ -250,36 +251,38 @@ def test_a_restorer_that_leaves_recordings_alone_has_finite_gradients(
     wave, white, draws = examples(model)
     change = torch.zeros(3, 80, FRAMES, requires_grad=True)
     listen(model, monkeypatch, lambda mel: (mel + change, change[:, 0]))
-    RestorationLoss(model, LossConfig(restoration_share=0.0))(wave, white, draws).sum().backward()
+    EnhancementLoss(model, LossConfig(restoration_share=0.0)).of(
+        model, wave, white, draws
+    ).sum().backward()
     assert change.grad is not None and bool(change.grad.isfinite().all())
 
 
-def test_a_model_without_a_restorer_is_refused() -> None:
+def test_a_model_without_an_enhancer_is_refused() -> None:
     model = random_model(spectral_config())
-    with pytest.raises(ValueError, match="no mel restorer"):
-        RestorationLoss(model, LossConfig())(*examples(model))
+    with pytest.raises(InputError, match="no mel enhancer"):
+        EnhancementLoss(model, LossConfig()).of(model, *examples(model))
 
 
 def test_it_learns() -> None:
     """To tell blurred mels from recordings', and to sharpen them."""
     torch.manual_seed(0)
-    sizes = MelRestorerConfig(channels=32, layers=2)
-    model = DiffusionModel(dataclasses.replace(restoring_config(), restorer=sizes))
-    assert model.restorer is not None
-    loss = RestorationLoss(model, LossConfig(restoration_noise=0.0))
+    sizes = MelEnhancerConfig(channels=32, layers=2)
+    model = DiffusionModel(dataclasses.replace(enhancing_config(), enhancer=sizes))
+    assert model.enhancer is not None
+    loss = EnhancementLoss(model, LossConfig(restoration_noise=0.0))
     wave, white, draws = examples(model, 6)
     draws[:, 0] = torch.linspace(0, 0.99, 6)
     draws[:, 1:4] = torch.tensor([0.5, 0.9, 0.9])
-    optimizer = torch.optim.AdamW(model.restorer.parameters(), lr=5e-3)
+    optimizer = torch.optim.AdamW(model.enhancer.parameters(), lr=5e-3)
     losses = []
     for _ in range(60):
-        value = loss(wave, white, draws).mean()
+        value = loss.of(model, wave, white, draws).mean()
         value.backward()
         optimizer.step()
         optimizer.zero_grad()
         losses.append(float(value.detach()))
     assert losses[-1] < 0.7 * losses[0]
-    mel, blur = mel_of_crop(model, wave), torch.full((6,), 1.6 * 0.9)
+    mel, blur = model.space.mel_of_crop(wave), torch.full((6,), 1.6 * 0.9)
     with torch.no_grad():
-        told, sure = (model.restorer.restore(m)[1] for m in (mel, smoothed(mel, blur, blur)))
+        told, sure = (model.enhance_gated(m)[1] for m in (mel, smoothed(mel, blur, blur)))
     assert float((sure - told).mean()) > 0.5

@@ -14,7 +14,7 @@ import torch
 from filelock import SoftFileLease
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import random_model, restoring_config, spectral_config, waveform_config
+from tiny import enhancing_config, random_model, spectral_config, waveform_config
 from torch import nn
 
 from diffwave.errors import InputError
@@ -91,7 +91,7 @@ def test_average_follows_its_formula(values: list[float], decay: float) -> None:
     assert float(average.module.weight.detach()) == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize("config", [waveform_config(), restoring_config()])
+@pytest.mark.parametrize("config", [waveform_config(), enhancing_config()])
 def test_a_state_comes_back_bit_for_bit(tmp_path: Path, config: ModelConfig) -> None:
     saved, loaded = parts(0, 3, config), parts(1, 0, config)
     assert save(tmp_path, 7, saved).name == "step-00000007.pt"
@@ -280,8 +280,8 @@ def test_what_weights_mean_is_compared(tmp_path: Path) -> None:
         check_same_model(wider, ours, "It")
     assert preset("hifigan") == ours.mel
     with pytest.raises(InputError, match=r"It has restorer = None, .* mean .*|restorer\.n_mels"):
-        check_same_model(ours, restoring_config(), "It")
+        check_same_model(ours, enhancing_config(), "It")
     with pytest.raises(InputError, match=r"restorer"):
-        check_same_model(restoring_config(), ours, "It")
+        check_same_model(enhancing_config(), ours, "It")
     before = {key: value for key, value in ours.to_dict().items() if key != "restorer"}
     check_same_model(before, ours, "It")  # of versions that had no restorer

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from signals import speech_like
-from tiny import random_model, restoring_config, spectral_config, waveform_config
+from tiny import enhancing_config, random_model, spectral_config, waveform_config
 from torch import Tensor
 
 from diffwave.data.data import Clip
@@ -85,7 +85,7 @@ def test_losses_are_fixed_numbers(config: object) -> None:
 
 def test_losses_are_taken_of_the_end_of_a_clip(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(validation, "CROP_FRAMES", 20)
-    length = spectral.representation.context(20)
+    length = spectral.space.context(20)
     long = clip(0.7)
     end = Clip("end", long.samples[-length:])
     values, _ = judge([long])
@@ -107,7 +107,7 @@ def test_noise_levels_are_told_apart() -> None:
     with torch.no_grad():
         model.network.filter.weight.zero_()
         model.network.filter.bias.zero_()
-        model.representation.envelope_bias.add_(20)
+        model.space.envelope_bias.add_(20)
     values, _ = judge([clip(0.6)], model)
     levels = [values[f"loss_level_{i}"] for i in range(LEVELS)]
     expected = [math.cos(math.pi / 2 * (i + 0.5) / LEVELS) ** 2 for i in range(LEVELS)]
@@ -115,7 +115,7 @@ def test_noise_levels_are_told_apart() -> None:
 
 
 def test_a_restorer_is_judged_by_smoothed_mels() -> None:
-    model = random_model(restoring_config())
+    model = random_model(enhancing_config())
     clips = [clip(0.6), clip(0.5, 1)]
     both, _ = judge(clips, model)
     assert both == judge(clips, model)[0]
@@ -128,8 +128,8 @@ def test_a_restorer_is_judged_by_smoothed_mels() -> None:
     assert without.keys() == both.keys() - {"loss_restoration"}
     # Where nothing is blurred, a closed gate leaves only what the gate is wrong by.
     with torch.no_grad():
-        model.restorer.output.weight.zero_()  # type: ignore[union-attr]
-        model.restorer.output.bias.fill_(-3.0)  # type: ignore[union-attr]
+        model.enhancer.output.weight.zero_()  # type: ignore[union-attr]
+        model.enhancer.output.bias.fill_(-3.0)  # type: ignore[union-attr]
     still = LossConfig(denoising=0.0, restoration_blur=0.0, restoration_noise=0.0)
     gate, change = 1 / (1 + math.exp(3)), -3.0 * 2.5
     error = abs(gate * change) * math.sqrt(80)

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 from signals import speech_like
-from tiny import HOP, random_model, restoring_config, spectral_config, speech_mel
+from tiny import HOP, enhancing_config, random_model, spectral_config, speech_mel
 
 import diffwave
+from diffwave.chain.schedule import uniform_angles
 from diffwave.errors import InputError
 from diffwave.mel import MelSpectrogram, preset
 from diffwave.model import DiffusionModel
@@ -89,21 +90,21 @@ def test_defaults_are_the_checkpoints(vocoder: Vocoder, waveform_vocoder: Vocode
     assert not torch.equal(vocoder(MEL), vocoder(MEL, sampler="ancestral"))
 
 
-def test_without_restoring_it_is_a_vocoder_without_a_restorer() -> None:
-    restoring = Vocoder(random_model(restoring_config()), "cpu")
+def test_without_enhancing_it_is_a_vocoder_without_an_enhancer() -> None:
+    enhancing = Vocoder(random_model(enhancing_config()), "cpu")
     plain = DiffusionModel(spectral_config())
-    plain.load_state_dict(restoring.model.state_dict(), strict=False)
-    wave = restoring(MEL)
-    assert torch.equal(restoring(MEL, restore=False), Vocoder(plain, "cpu")(MEL, restore=True))
-    assert not torch.equal(restoring(MEL, restore=False), wave)
-    assert torch.equal(restoring(MEL, restore=True), wave)
-    assert torch.equal(torch.cat(list(restoring.stream(MEL, restore=True))), wave)
+    plain.load_state_dict(enhancing.model.state_dict(), strict=False)
+    wave = enhancing(MEL)
+    assert torch.equal(enhancing(MEL, enhance=False), Vocoder(plain, "cpu")(MEL, enhance=True))
+    assert not torch.equal(enhancing(MEL, enhance=False), wave)
+    assert torch.equal(enhancing(MEL, enhance=True), wave)
+    assert torch.equal(torch.cat(list(enhancing.stream(MEL, enhance=True))), wave)
 
 
 def test_callback_hears_of_every_step(vocoder: Vocoder) -> None:
     heard: list[tuple[int, float]] = []
     vocoder(MEL, steps=3, callback=lambda step, bar, x, x_0: heard.append((step, float(bar))))
-    assert heard == [(i, float(bar)) for i, bar in enumerate(vocoder.model.levels(3))]
+    assert heard == [(i, float(bar)) for i, bar in enumerate(uniform_angles(3))]
 
 
 def test_its_mel_is_the_frontends(vocoder: Vocoder) -> None:
@@ -119,7 +120,9 @@ def test_its_mel_is_the_frontends(vocoder: Vocoder) -> None:
     assert vocoder(mel).shape == (mel.shape[-1] * HOP,)
 
 
-@pytest.mark.parametrize("wave", [np.zeros(100), np.zeros((1, 1, 5000)), np.zeros(5000, np.int16)])
+@pytest.mark.parametrize(
+    "wave", [np.zeros(100), np.zeros((1, 1, 5000)), np.zeros(5000, np.int16), [[0.0], []], "a.wav"]
+)
 def test_a_wave_that_is_none(vocoder: Vocoder, wave: Any) -> None:
     with pytest.raises(InputError):
         vocoder.mel(wave)
@@ -146,6 +149,7 @@ def test_what_it_is(vocoder: Vocoder) -> None:
         (MEL.int(), "floating point"),
         (MEL.numpy().astype(object), "floating point"),
         (MEL.tolist()[0], "shape"),
+        ([[1.0, 2.0], [3.0]], "must be an array"),
         ("mel.npy", "floating point"),
         (None, "floating point"),
     ],
@@ -159,10 +163,15 @@ def test_a_mel_that_is_none_is_told_before_any_work(vocoder: Vocoder, mel: Any, 
     ("options", "words"),
     [
         ({"steps": 0}, "steps must be at least 1, not 0"),
-        ({"steps": -1}, "not -1"),
+        ({"steps": 10**9}, "steps must be at most"),
+        ({"steps": "2"}, "steps must be an integer, not '2'"),
+        ({"steps": True}, "integer"),
         ({"sampler": "euler"}, "'euler'; there are ancestral, ddim, dpm-solver++"),
-        ({"chunk_frames": 0}, "at least 1 frame, not 0"),
-        ({"rounds": -1}, "0 or more, not -1"),
+        ({"chunk_frames": 0}, "at least 1, not 0"),
+        ({"n_iter": -1}, "at least 0, not -1"),
+        ({"n_iter": 2.5}, "integer, not 2.5"),
+        ({"seed": None}, "seed must be an integer, not None"),
+        ({"seed": 10**400}, "seed must be at most"),
     ],
 )
 def test_options_that_make_no_sense(vocoder: Vocoder, options: Any, words: str) -> None:
@@ -171,10 +180,56 @@ def test_options_that_make_no_sense(vocoder: Vocoder, options: Any, words: str) 
     assert words in str(error.value)
 
 
-def test_rounds_need_the_spectral_space(waveform_vocoder: Vocoder) -> None:
+def test_iterations_need_the_spectral_space(waveform_vocoder: Vocoder) -> None:
     with pytest.raises(InputError, match="not a chain on samples"):
-        waveform_vocoder.stream(MEL, rounds=2)
-    waveform_vocoder.stream(MEL, rounds=0)
+        waveform_vocoder.stream(MEL, n_iter=2)
+    waveform_vocoder.stream(MEL, n_iter=0)
+
+
+def test_former_names_are_taken_with_a_warning() -> None:
+    enhancing = Vocoder(random_model(enhancing_config()), "cpu")
+    with pytest.warns(DeprecationWarning, match="rounds is now called n_iter"):
+        old = enhancing(MEL, rounds=2)
+    assert torch.equal(old, enhancing(MEL, n_iter=2))
+    with pytest.warns(DeprecationWarning, match="restore is now called enhance"):
+        old = enhancing(MEL, restore=False)
+    assert torch.equal(old, enhancing(MEL, enhance=False))
+    with pytest.raises(TypeError, match="iterations"):
+        enhancing(MEL, iterations=2)
+
+
+def test_it_moves_and_is_saved_as_models_are(vocoder: Vocoder, tmp_path: Path) -> None:
+    assert vocoder.to("cpu").eval() is vocoder
+    with pytest.raises(InputError, match="no device"):
+        vocoder.to("nonsense")
+    vocoder.save_pretrained(tmp_path / "mine")
+    again = Vocoder.from_pretrained(tmp_path / "mine", "cpu")
+    assert torch.equal(again(MEL), vocoder(MEL))
+
+
+def test_it_is_uploaded_whole(vocoder: Vocoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    sent: list[Any] = []
+
+    class Api:
+        def __init__(self, token: str | None) -> None:
+            sent.append(token)
+
+        def create_repo(self, name: str, private: bool, exist_ok: bool) -> None:
+            if name == "somebody/else":
+                raise RuntimeError("403")
+            sent.append((name, private, exist_ok))
+
+        def upload_folder(self, repo_id: str, folder_path: Path) -> str:
+            sent.append(Vocoder.from_pretrained(folder_path, "cpu")(MEL))
+            return f"https://hub/{repo_id}"
+
+    monkeypatch.setattr(hub, "HfApi", Api)
+    assert vocoder.push_to_hub("me/voice", private=True, token="t") == "https://hub/me/voice"
+    assert sent[:2] == ["t", ("me/voice", True, True)]
+    assert torch.equal(sent[2], vocoder(MEL))
+    with pytest.raises(InputError, match="did not take 'somebody/else'"):
+        vocoder.push_to_hub("somebody/else")
 
 
 def test_the_default_is_bundled() -> None:

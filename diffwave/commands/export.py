@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from diffwave.files import read_json
+from diffwave.options import Export
 from diffwave.train.settings import missing_package
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: Export) -> int:
     """Write the checkpoint folder; returns the exit status.
 
     Raises:

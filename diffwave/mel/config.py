@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from diffwave.bounds import integer, shown
 from diffwave.errors import InputError
 
 # What the natural logarithm is multiplied by. Decibels are 20 log10, because mels are amplitudes.
@@ -55,17 +56,14 @@ class MelConfig:
             if getattr(self, name) not in allowed:
                 raise InputError(
                     f"Mel setting {name} must be one of {', '.join(map(repr, allowed))}, "
-                    f"not {getattr(self, name)!r}."
+                    f"not {shown(getattr(self, name))}."
                 )
         self._check_stft()
         self._check_scaling()
 
     def _check_stft(self) -> None:
-        for name in ("sample_rate", "n_fft", "hop_length", "win_length", "n_mels"):
-            if getattr(self, name) < 1:
-                raise InputError(
-                    f"Mel setting {name} must be at least 1, not {getattr(self, name)}."
-                )
+        for name, most in _MOST.items():
+            integer(f"Mel setting {name}", getattr(self, name), 1, most)
         for name in ("hop_length", "win_length"):
             if getattr(self, name) > self.n_fft:
                 raise InputError(
@@ -76,6 +74,13 @@ class MelConfig:
             raise InputError(
                 f"Mel settings must satisfy 0 <= fmin < fmax <= sample_rate / 2, but fmin is "
                 f"{self.fmin:g}, fmax {self.fmax:g} and sample_rate / 2 {self.sample_rate / 2:g}."
+            )
+        if math.ceil(self.fmax * self.n_fft / self.sample_rate) - 1 <= math.floor(
+            self.fmin * self.n_fft / self.sample_rate
+        ):
+            raise InputError(
+                f"No frequency of a transform of {self.n_fft} samples lies in a mel band between "
+                f"fmin {self.fmin:g} and fmax {self.fmax:g}."
             )
 
     def _check_scaling(self) -> None:
@@ -148,6 +153,15 @@ class MelConfig:
 
 
 _TYPES: dict[str, str] = {field.name: str(field.type) for field in dataclasses.fields(MelConfig)}
+_LARGEST = 1e30
+"""Beyond it arithmetic overflows."""
+_MOST = {
+    "sample_rate": 1 << 20,
+    "n_fft": 1 << 16,
+    "hop_length": 1 << 16,
+    "win_length": 1 << 16,
+    "n_mels": 1 << 12,
+}
 _CHOICES: dict[str, tuple[str | None, ...]] = {
     "mel_scale": ("slaney", "htk"),
     "mel_norm": ("slaney", None),
@@ -161,7 +175,7 @@ def _typed(name: str, value: Any, hint: str) -> Any:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if value is None and kind != hint:
         return None
-    if kind == "float" and number and math.isfinite(value):
+    if kind == "float" and number and abs(value) < _LARGEST:
         return float(value)
     if kind == "int" and number and isinstance(value, int):
         return value
@@ -172,7 +186,7 @@ def _typed(name: str, value: Any, hint: str) -> Any:
     wanted = {"float": "a finite number", "int": "an integer", "bool": "true or false"}
     wanted |= {"str": "a string"}
     raise InputError(
-        f"Mel setting {name} must be {wanted.get(kind, 'a list of numbers')}, not {value!r}."
+        f"Mel setting {name} must be {wanted.get(kind, 'a list of numbers')}, not {shown(value)}."
     )
 
 

@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from diffwave.checkpoint import load_checkpoint
 from diffwave.data.crops import Batch, Crops, Framing
 from diffwave.data.data import load_corpus
-from diffwave.data.envelope import envelope_path, fitted_representation, load_envelope
+from diffwave.data.envelope import envelope_path, fitted_space, load_envelope
 from diffwave.device import faster_precision
 from diffwave.errors import InputError
 from diffwave.model import DiffusionModel
@@ -123,20 +123,16 @@ class Learner:
         ours = model.config
         if self.processes.is_main and init:
             theirs = load_checkpoint(find_checkpoint(init))
-            if theirs.restorer is None and model.restorer is not None:
-                log.info("%s has no mel restorer; its training starts here", init)
-                ours = dataclasses.replace(ours, restorer=None)
+            if theirs.enhancer is None and model.enhancer is not None:
+                log.info("%s has no mel enhancer; its training starts here", init)
+                ours = dataclasses.replace(ours, enhancer=None)
             check_same_model(theirs.config, ours, f"The checkpoint {init}")
-            whole = ours.restorer == model.config.restorer
+            whole = ours.enhancer == model.config.enhancer
             model.load_state_dict(theirs.state_dict(), strict=whole)
-        elif self.processes.is_main and ours.space is not None:
-            stored = load_envelope(
-                envelope_path(Path(self.config.data.folder)), ours.space, ours.mel
-            )
-            if stored is None:
-                fitted = fitted_representation(ours.space, ours.mel, self.crops)
-                stored = fitted.state_dict()
-            model.representation.load_state_dict(stored)
+        elif self.processes.is_main and model.space.needs_fit:
+            stored = load_envelope(envelope_path(Path(self.config.data.folder)), model.space)
+            if not stored:
+                model.space.load_state_dict(fitted_space(ours, self.crops).state_dict())
         self.processes.broadcast(model)
         self.averaged_model.load_state_dict(model.state_dict())
 
@@ -179,7 +175,7 @@ class Learner:
             lap("backward")
 
         scaler.unscale_(optimizer)
-        # Network and restorer apart: neither's surprises are to slow the other down.
+        # Network and enhancer apart: neither's surprises are to slow the other down.
         norms = [
             nn.utils.clip_grad_norm_(part.parameters(), clip)
             for part in trained.model.learners()
@@ -226,9 +222,10 @@ class Learner:
 
 def _freeze_untrained(model: DiffusionModel, config: LossConfig) -> None:
     """Take what no loss trains out of training; processes would wait for its gradients."""
-    model.network.requires_grad_(bool(config.denoising or config.unrolled))
-    if model.restorer is not None:
-        model.restorer.requires_grad_(bool(config.restoration))
+    others = any(config.weights.values())
+    model.network.requires_grad_(bool(config.denoising or config.unrolled or others))
+    if model.enhancer is not None:
+        model.enhancer.requires_grad_(bool(config.enhancement))
     if not any(parameter.requires_grad for parameter in model.learned()):
         raise InputError("The losses with a weight above 0 train nothing of this model.")
 

@@ -63,12 +63,11 @@ def model_card(
     """
     config = model.config
     count = sum(p.numel() for p in model.learned())
-    kind = "waveform" if config.space is None else "spectral"
     rows = [
         (
             "network",
-            f"`{kind}`, {count / 1e6:.2f}M parameters, stored in "
-            f"{'half' if half else 'single'} precision",
+            f"`{config.network.kind}`, {count / 1e6:.2f}M "
+            f"parameters, stored in {'half' if half else 'single'} precision",
         ),
         ("mels", _mels(config)),
         ("speaker", about.speaker),
@@ -140,14 +139,13 @@ def _before_and_after(values: Mapping[str, tuple[float, float]]) -> str:
 
 
 def _sampling(sampling: SamplingConfig) -> str:
-    plural = "s" if sampling.steps != 1 else ""
-    text = f"{sampling.steps} step{plural} of {sampling.sampler}"
-    angles = sampling.angles.get(str(sampling.steps))
-    if angles is not None:
-        text += f" at the noise level{plural} {', '.join(f'{u:g}' for u in angles)}"
-    iterations = sampling.rounds_after(sampling.steps)
-    if iterations:
-        text += f", then {iterations} mel-consistency iteration{'s'[: iterations != 1]}"
+    preset = sampling.preset()
+    plural = "s" if preset.steps != 1 else ""
+    text = f"{preset.steps} step{plural} of {preset.solver}"
+    if preset.levels:
+        text += f" at the noise level{plural} {', '.join(f'{u:g}' for u in preset.levels)}"
+    if preset.n_iter:
+        text += f", then {preset.n_iter} mel-consistency iteration{'s'[: preset.n_iter != 1]}"
     return text
 
 
