@@ -70,7 +70,7 @@ def test_two_processes_and_parts_learn_as_one_does_from_the_whole_batch(
 
 
 @pytest.mark.slow
-def test_two_processes_train_the_restorer_alone(
+def test_two_processes_train_the_enhancer_alone(
     clips: Path, configure: Configure, tmp_path: Path, tiny_checkpoint: Path
 ) -> None:
     """Of the frozen network no process waits for gradients."""
