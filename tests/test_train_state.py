@@ -269,7 +269,7 @@ def test_another_model_is_refused(tmp_path: Path) -> None:
 def test_what_weights_mean_is_compared(tmp_path: Path) -> None:
     ours = spectral_config()
     replace = dataclasses.replace
-    named = replace(ours, mel=replace(ours.mel, name="mine"), sampling=SamplingConfig(9))
+    named = replace(ours, mel=replace(ours.mel, name="mine"), sampling=SamplingConfig(default=9))
     check_same_model(named, ours, "It")
     check_same_model(named.to_dict(), ours, "It")
     louder = replace(ours, mel=replace(ours.mel, gain=2.0))
@@ -284,4 +284,4 @@ def test_what_weights_mean_is_compared(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"enhancer"):
         check_same_model(enhancing_config(), ours, "It")
     before = {key: value for key, value in ours.to_dict().items() if key != "enhancer"}
-    check_same_model(before, ours, "It")  # of versions that had no mel enhancer
+    check_same_model(before, ours, "It")  # of versions that had no enhancer
