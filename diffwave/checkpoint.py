@@ -10,14 +10,17 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from diffwave.bounds import shown
 from diffwave.errors import InputError
 from diffwave.files import atomic_folder
+from diffwave.migrate import current_state
 from diffwave.model import DiffusionModel, ModelConfig
 
-FORMAT = 1
+FORMAT = 2
+"""That is written; every earlier one is read (:mod:`diffwave.migrate`)."""
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
-KEPT_IN_FLOAT32 = ("representation.",)
+KEPT_IN_FLOAT32 = ("space.",)
 """The envelope spans more than half precision does, and is small."""
 
 
@@ -60,10 +63,10 @@ def load_config(folder: str | os.PathLike[str]) -> ModelConfig:
         raise InputError(f"{folder} is not a checkpoint: it has no {CONFIG_FILE}.") from None
     except OSError as error:
         raise InputError(f"Cannot read {path}: {error.strerror}.") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InputError(f"{path} is not valid JSON; the checkpoint is damaged.") from None
-    if not isinstance(data, dict) or data.pop("format", None) != FORMAT:
-        raise InputError(f"{path} is not a configuration of format {FORMAT} of this package.")
+    if not isinstance(data, dict) or data.pop("format", None) not in range(1, FORMAT + 1):
+        raise InputError(f"{path} is not a configuration of format 1 to {FORMAT} of this package.")
     try:
         return ModelConfig.from_dict(data)
     except InputError as error:
@@ -82,15 +85,18 @@ def load_checkpoint(folder: str | os.PathLike[str]) -> DiffusionModel:
     if not path.is_file():
         raise InputError(f"{folder} is not a checkpoint: it has no {WEIGHTS_FILE}.")
     try:
-        tensors = load_file(path)
+        tensors = current_state(load_file(path))
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is damaged or not a safetensors file ({error}).") from None
+        told = "".join(c for c in str(error) if c.isprintable())
+        raise InputError(f"{path} is damaged or not a safetensors file ({told}).") from None
     expected = model.state_dict()
     for name in sorted(expected.keys() | tensors.keys()):
         if name not in tensors:
             raise InputError(f"{path} lacks the weight {name}.")
         if name not in expected:
-            raise InputError(f"{path} holds a weight {name} that its configuration does not have.")
+            raise InputError(
+                f"{path} holds a weight {shown(name)} that its configuration does not have."
+            )
         if tensors[name].shape != expected[name].shape:
             raise InputError(
                 f"In {path} the weight {name} has the shape {list(tensors[name].shape)}, but the "

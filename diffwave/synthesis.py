@@ -9,6 +9,7 @@ floating-point rounding.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -16,9 +17,9 @@ import torch
 from torch import Tensor
 
 from diffwave.chain.noise import white_noise
-from diffwave.chain.samplers import Callback, Sampler
+from diffwave.chain.samplers import Callback, get_sampler
+from diffwave.chain.sampling import Sampling
 from diffwave.model import DiffusionModel
-from diffwave.networks.spectral import SpectralNet
 
 CHUNK_FRAMES = 1024
 """Frames generated at a time by default, about 12 s at 22.05 kHz and hop 256."""
@@ -34,21 +35,12 @@ class Chunk:
     keep_last: int
 
 
-def reach(model: DiffusionModel, steps: int, rounds: int = 0, restore: bool = True) -> int:
-    """Frames on each side of a frame that its samples depend on.
-
-    After `steps` network calls and `rounds` of agreement with the mel, restored or not.
-    """
-    restoring = model.restorer.receptive_field if restore and model.restorer else 0
-    hop = model.config.mel.hop_length
-    network = model.network
-    if isinstance(network, SpectralNet) and model.config.space is not None:
-        overlapping = -(-model.config.space.n_fft // hop)
-        # One more frame for the envelope's neighbours, and those overlapping in every inverse STFT.
-        generating = steps * network.receptive_field + 1 + (rounds + 1) * overlapping
-        return restoring + generating
-    # Two more frames for the mel upsampler of the waveform network.
-    return restoring + steps * -(-network.receptive_field // hop) + 2
+def reach(model: DiffusionModel, sampling: Sampling, enhance: bool = True) -> int:
+    """Frames on each side of a frame that its samples depend on, its mel enhanced or not."""
+    enhancing = model.enhancer.receptive_field if enhance and model.enhancer else 0
+    return enhancing + model.space.reach(
+        model.network.receptive_field, sampling.steps, sampling.n_iter
+    )
 
 
 def chunks(frames: int, chunk_frames: int, context: int) -> Iterator[Chunk]:
@@ -62,40 +54,34 @@ def chunks(frames: int, chunk_frames: int, context: int) -> Iterator[Chunk]:
 def generate(
     model: DiffusionModel,
     mel: Tensor,
-    levels: Tensor,
-    sampler: Sampler,
-    seed: int,
+    sampling: Sampling,
+    *,
+    seed: int = 0,
+    enhance: bool = True,
     chunk_frames: int = CHUNK_FRAMES,
     callback: Callback | None = None,
     progress: Callable[[int], object] | None = None,
-    rounds: int | None = None,
-    restore: bool = True,
 ) -> Iterator[Tensor]:
     """Generate the wave of a mel, one chunk after another.
 
     Args:
         model: on the device where it should run.
         mel: [B, n_mels, T], checked.
-        levels: alpha_bar to visit, [S] (`DiffusionModel.levels`).
-        sampler: one of `diffwave.chain.samplers`.
+        sampling: steps, solver, noise levels and iterations (`DiffusionModel.sampling`).
         seed: of the noise; every item of a batch gets the noise it would get alone.
+        enhance: give detail back to a smoothed mel first, if the model has a mel enhancer.
         chunk_frames: frames per chunk; memory grows with it, and with the context of every step.
-        callback: passed to the sampler; hears of every step of every chunk.
+        callback: passed to the sampler; called at every step of every chunk.
         progress: called with the number of frames finished after every chunk.
-        rounds: of agreement with the mel; the model's own when None.
-        restore: give detail back to a smoothed mel first, if the model has a restorer.
 
     Yields:
         float32 samples on the CPU, [B, chunk * hop_length]; together [B, T * hop_length].
     """
-    hop, device = model.config.mel.hop_length, next(model.parameters()).device
-    frames = mel.shape[-1]
-    rounds = model.config.sampling.rounds_after(len(levels)) if rounds is None else rounds
-    for chunk in chunks(frames, chunk_frames, reach(model, len(levels), rounds, restore)):
+    hop, device = model.space.hop_length, next(model.parameters()).device
+    for chunk in chunks(mel.shape[-1], chunk_frames, reach(model, sampling, enhance)):
         piece = mel[..., chunk.first : chunk.last].to(device)
-        wave = _generate_piece(
-            model, piece, chunk.first * hop, levels, sampler, seed, callback, rounds, restore
-        )
+        piece = model.enhance(piece) if enhance else piece
+        wave = _generate_piece(model, piece, chunk.first * hop, sampling, seed, callback)
         start = (chunk.keep_first - chunk.first) * hop
         yield wave[:, start : start + (chunk.keep_last - chunk.keep_first) * hop].cpu()
         if progress is not None:
@@ -106,25 +92,27 @@ def _generate_piece(
     model: DiffusionModel,
     mel: Tensor,
     position: int,
-    levels: Tensor,
-    sampler: Sampler,
+    sampling: Sampling,
     seed: int,
     callback: Callback | None,
-    rounds: int,
-    restore: bool,
 ) -> Tensor:
-    if restore:
-        mel = model.restored(mel)
-    representation = model.representation
-    length = representation.context(mel.shape[-1])
+    """Samples [B, T * hop_length] of a mel whose first frame is at sample `position`."""
+    space, denoiser = model.space, model.denoiser
+    length = space.context(mel.shape[-1])
 
     def noise(stream: int) -> Tensor:
-        white = white_noise(seed, stream, position - representation.pad_left, length)
-        state = representation.noise(white.to(mel.device)[None])
+        white = white_noise(seed, stream, position - space.pad_left, length)
+        state = space.noise(white.to(mel.device)[None])
         return state.expand(len(mel), *state.shape[1:])
 
+    prior = space.prior(mel)
+    denoise = functools.partial(denoiser, cond=denoiser.condition(mel, prior))
     # Stream 0 is where the chain starts; step i of a sampler that adds noise draws stream i + 1.
-    state = sampler(
-        model.denoiser(mel), noise(0), levels, noise=lambda i: noise(i + 1), callback=callback
+    state = get_sampler(sampling.solver)(
+        denoise,
+        noise(0),
+        denoiser.levels(sampling),
+        noise=lambda i: noise(i + 1),
+        callback=callback,
     )
-    return model.decode(state, mel, rounds)
+    return space.decode(state, mel, sampling.n_iter, prior)

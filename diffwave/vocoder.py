@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from diffwave.chain.samplers import Callback, get_sampler
-from diffwave.checkpoint import CONFIG_FILE, load_checkpoint
+from diffwave.bounds import integer
+from diffwave.chain.samplers import Callback
+from diffwave.checkpoint import CONFIG_FILE, load_checkpoint, save_checkpoint
 from diffwave.device import choose_device
 from diffwave.errors import InputError
 from diffwave.mel import check_mel
@@ -31,8 +35,8 @@ class Vocoder:
     """
 
     def __init__(self, model: DiffusionModel, device: str = "auto") -> None:
-        self.device = choose_device(device)
-        self.model = model.eval().requires_grad_(False).to(self.device)
+        self.model = model.eval().requires_grad_(False)
+        self.to(device)
 
     @classmethod
     def from_pretrained(
@@ -50,6 +54,59 @@ class Vocoder:
         """
         return cls(load_checkpoint(find_checkpoint(name)), device)
 
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write a checkpoint folder that :meth:`from_pretrained` reads, whole or not at all.
+
+        Raises:
+            InputError: when it cannot be written; its parent must exist.
+        """
+        save_checkpoint(self.model, folder, half=False)
+
+    def push_to_hub(self, name: str, *, private: bool = False, token: str | None = None) -> str:
+        """Upload the checkpoint to the Hugging Face hub, into a new or an existing repository.
+
+        Args:
+            name: "owner/name".
+            private: whether a new repository is private.
+            token: of the hub; the one that was logged in with when None.
+
+        Returns:
+            the address of the commit.
+
+        Raises:
+            InputError: without the package huggingface_hub, or when the hub refuses.
+        """
+        try:
+            from huggingface_hub import HfApi
+        except ImportError:
+            raise InputError("To upload a checkpoint, install huggingface_hub.") from None
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary) / "checkpoint"
+            self.save_pretrained(folder)
+            try:
+                api = HfApi(token=token)
+                api.create_repo(name, private=private, exist_ok=True)
+                return str(api.upload_folder(repo_id=name, folder_path=folder))
+            except Exception as error:  # the hub's client raises many kinds
+                raise InputError(
+                    f"The Hugging Face hub did not take {name!r} ({type(error).__name__})."
+                ) from None
+
+    def to(self, device: str | torch.device) -> Vocoder:
+        """Move the model to a device ("auto", "cpu", "cuda", ..); returns itself, as a module does.
+
+        Raises:
+            InputError: for a device that is not there.
+        """
+        self.device = choose_device(str(device))
+        self.model.to(self.device)
+        return self
+
+    def eval(self) -> Vocoder:
+        """Itself: a vocoder is always ready for inference."""
+        self.model.eval()
+        return self
+
     @property
     def config(self) -> ModelConfig:
         """All settings of the checkpoint."""
@@ -65,18 +122,22 @@ class Vocoder:
         """Samples per mel frame."""
         return self.config.mel.hop_length
 
-    def mel(self, wave: Tensor | NDArray[np.floating]) -> Tensor:
+    def mel(self, wave: Tensor | ArrayLike) -> Tensor:
         """Mel-spectrogram that this vocoder understands, [L] -> [n_mels, T] or [B, L] -> [B, ..].
 
         Args:
-            wave: samples in -1 .. 1 at `sample_rate`.
+            wave: floating-point samples in -1 .. 1 at `sample_rate`.
 
         Raises:
-            InputError: for a wave that is too short or of another rank.
+            InputError: for a wave that is too short, of another rank or no array at all.
         """
-        # A copy: PyTorch takes no array that is reversed, and warns of one that is read-only.
-        samples = wave if isinstance(wave, Tensor) else torch.from_numpy(np.array(wave))
-        return self.model.mel(samples.to(self.device)).cpu()
+        if not isinstance(wave, Tensor):
+            # A copy: PyTorch takes no array that is reversed, and warns of one that is read-only.
+            array = np.array(_array("wave", wave))
+            if array.dtype.kind not in "fiu":
+                raise InputError(f"A wave must be floating point, not {array.dtype}.")
+            wave = torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
+        return self.model.mel(wave.to(self.device)).cpu()
 
     def __call__(
         self,
@@ -84,11 +145,12 @@ class Vocoder:
         *,
         steps: int | None = None,
         sampler: str | None = None,
+        n_iter: int | None = None,
         seed: int = 0,
-        rounds: int | None = None,
-        restore: bool = True,
+        enhance: bool = True,
         chunk_frames: int = CHUNK_FRAMES,
         callback: Callback | None = None,
+        **deprecated: Any,
     ) -> Tensor:
         """Speech for a mel-spectrogram.
 
@@ -97,30 +159,33 @@ class Vocoder:
             steps: network calls; more is slower and, up to a point, better. The checkpoint's own
                 default when None.
             sampler: a name in `diffwave.chain.samplers.SAMPLERS`; the checkpoint's own when None.
+            n_iter: mel-consistency (Griffin-Lim) iterations after the last step
+                (:mod:`diffwave.spaces.consistency`), each far cheaper than a step; the
+                checkpoint's own number for so many steps when None.
             seed: same seed, same wave, whatever the batch or the chunks.
-            rounds: of agreement with the mel after the last step (:mod:`diffwave.spaces`),
-                each far cheaper than a step; the checkpoint's own number when None.
-            restore: give detail back to a mel that was smoothed, as predicted ones are; the mel of
-                a recording passes as it is. Of checkpoints that have a restorer.
+            enhance: give detail back to a mel that was smoothed, as predicted ones are; the mel of
+                a recording passes as it is. Of checkpoints that have a mel enhancer.
             chunk_frames: frames generated at a time; bounds memory, does not change the result.
             callback: `callback(step, alpha_bar, x, x_0)`, for those who study the chain.
+            deprecated: the former names `rounds` of n_iter and `restore` of enhance.
 
         Returns:
             float32 samples on the CPU, [T * hop_length] or [B, T * hop_length].
 
         Raises:
-            InputError: for a mel that is not one of this convention, steps below 1, or rounds that
-                are negative or asked of a model on samples.
+            InputError: for a mel that is not one of this convention, and for options out of bounds
+                or of a wrong type, or iterations asked of a model on samples.
         """
         pieces = self.stream(
             mel,
             steps=steps,
             sampler=sampler,
+            n_iter=n_iter,
             seed=seed,
-            rounds=rounds,
-            restore=restore,
+            enhance=enhance,
             chunk_frames=chunk_frames,
             callback=callback,
+            **deprecated,
         )
         return torch.cat(list(pieces), dim=-1)
 
@@ -130,38 +195,44 @@ class Vocoder:
         *,
         steps: int | None = None,
         sampler: str | None = None,
+        n_iter: int | None = None,
         seed: int = 0,
-        rounds: int | None = None,
-        restore: bool = True,
+        enhance: bool = True,
         chunk_frames: int = CHUNK_FRAMES,
         callback: Callback | None = None,
         progress: Callable[[int], object] | None = None,
+        **deprecated: Any,
     ) -> Iterator[Tensor]:
-        """The same, yielded chunk by chunk as soon as each is ready; arguments as for a call."""
-        if chunk_frames < 1:
-            raise InputError(f"A chunk needs at least 1 frame, not {chunk_frames}.")
-        if rounds is not None and (rounds < 0 or (rounds and self.config.space is None)):
-            raise InputError(
-                f"Rounds of mel agreement are 0 or more, not {rounds}."
-                if rounds < 0
-                else "Rounds of mel agreement need a spectral space, not a chain on samples."
-            )
-        array = mel if isinstance(mel, Tensor) else np.asarray(mel)
-        batch = check_mel(array, self.config.mel)
-        sampling = self.config.sampling
+        """The same, yielded chunk by chunk as soon as each is ready.
+
+        Arguments as for a call; `progress` is called with the frames of every chunk.
+        """
+        for old, new in (("rounds", "n_iter"), ("restore", "enhance")):
+            if old in deprecated:
+                warnings.warn(f"{old} is now called {new}.", DeprecationWarning, stacklevel=2)
+        n_iter = deprecated.pop("rounds", n_iter)
+        enhance = deprecated.pop("restore", enhance)
+        if deprecated:
+            raise TypeError(f"A vocoder has no option {', '.join(deprecated)}.")
+        array = mel if isinstance(mel, Tensor) else _array("mel-spectrogram", mel)
         pieces = generate(
             self.model,
-            batch,
-            self.model.levels(sampling.steps if steps is None else steps),
-            get_sampler(sampler or sampling.sampler),
-            seed,
-            chunk_frames,
-            callback,
-            progress,
-            rounds,
-            restore,
+            check_mel(array, self.config.mel),
+            self.model.sampling(steps, sampler, n_iter),
+            seed=integer("The seed", seed, -(1 << 63), (1 << 64) - 1),
+            enhance=bool(enhance),
+            chunk_frames=integer("The number of frames in a chunk", chunk_frames, 1, 1 << 40),
+            callback=callback,
+            progress=progress,
         )
         return (piece[0] for piece in pieces) if array.ndim == 2 else pieces
+
+
+def _array(name: str, value: ArrayLike) -> NDArray[Any]:
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError, RuntimeError):  # rows of several lengths, say
+        raise InputError(f"A {name} must be an array, and this cannot be made one.") from None
 
 
 def bundled_folder() -> Path:

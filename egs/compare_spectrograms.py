@@ -35,7 +35,7 @@ vocoder = Vocoder.from_pretrained(options.checkpoint)
 rate = vocoder.sample_rate
 recording, _ = read_audio(options.recording, rate)
 mel = vocoder.mel(recording)
-steps = options.steps or vocoder.config.sampling.steps
+steps = options.steps or vocoder.config.sampling.default
 waves = {"recording": recording}
 if options.blur is None:
     waves[f"generated from its mel in {steps} steps"] = vocoder(mel, steps=steps)
@@ -43,7 +43,7 @@ else:
     deviation = torch.tensor([options.blur])
     mel = smoothed(mel[None], deviation, deviation)[0]
     waves[f"generated from its mel, blurred ({options.blur:g} x {options.blur:g})"] = vocoder(
-        mel, steps=steps, restore=False
+        mel, steps=steps, enhance=False
     )
     waves["generated from the blurred mel, restored"] = vocoder(mel, steps=steps)
 

@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import scores
 from bench_result import IDLE, made_up
 
 from diffwave.bench.plot import check_plot, save_plot
 from diffwave.bench.report import number, to_markdown
 from diffwave.bench.result import METHOD, Quality, Result, read_quality
 from diffwave.errors import InputError
+from diffwave.eval import report
 
 
 def test_json_and_back(tmp_path: Path) -> None:
@@ -58,6 +60,13 @@ def test_scores_of_a_report(score: object, tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     path.write_text(json.dumps({"metrics": {"pesq": score}}))
     assert read_quality(path, "a") == Quality("pesq", 3.0, 2.9, 3.1, 16, "r.json")
+
+
+def test_scores_of_a_report_as_it_is_written(tmp_path: Path) -> None:
+    report.save(scores.made_up({"ours": {"pesq": (3.0, 3.5)}}), tmp_path / "r.json")
+    quality = read_quality(tmp_path / "r.json", "anything")
+    assert (quality.mean, quality.n) == (3.25, 2)
+    assert quality.low is not None and 3.0 <= quality.low <= 3.25
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_again_verified_and_damaged(
         (["{audio}", "{out}", "--verify"], "--verify takes the prepared folder alone."),
         (["{audio}", "--verify"], "{audio} holds no prepared corpus."),
         (["{audio}", "{out}", "--set", "data.mel_folder={empty}"], "There is no mel (.npy, "),
-        (["{audio}", "{out}", "--jobs", "-1"], "must be at least 0, not -1"),
+        (["{audio}", "{out}", "--jobs", "-1"], "of at least 0, not '-1'"),
     ],
 )
 def test_bad_input_is_one_sentence(

@@ -33,7 +33,7 @@ Prepare = Callable[..., CorpusReport | None]
 
 @pytest.fixture
 def audio(tmp_path: Path) -> Path:
-    """Eight short sentences and one long recording."""
+    """Eight short utterances and one long recording."""
     folder = tmp_path / "audio"
     (folder / "deep").mkdir(parents=True)
     for i in range(8):

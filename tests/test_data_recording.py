@@ -14,7 +14,7 @@ from signals import speech_like
 from diffwave.data.config import PrepareConfig
 from diffwave.data.pairs import MelFolder
 from diffwave.data.pauses import frame_powers, speech_rms
-from diffwave.data.recording import Recording, clipped_share, take
+from diffwave.data.recording import Recording, Remark, clipped_share, take
 from diffwave.mel import MelSpectrogram, preset
 
 RATE = 22050
@@ -87,7 +87,7 @@ def test_channels_are_averaged_and_told(tmp_path: Path) -> None:
     recording = taken(tmp_path, stereo, **KEEP)
     np.testing.assert_allclose(recording.clips[0] / 32768, SPEECH / 2, atol=1e-4)
     (remark,) = recording.remarks
-    assert remark == ("more than one channel", "a.wav has 2 channels; their mean is taken.")
+    assert remark == Remark("more than one channel", "a.wav has 2 channels; their mean is taken.")
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_pieces_that_are_too_short_are_left_out_and_counted(tmp_path: Path) -> N
     wave = np.concatenate((speech_like(2.5), silence, SPEECH[3000:8000], silence, speech_like(2.5)))
     recording = taken(tmp_path, wave, piece_seconds=(1.0, 4.0), shortest_seconds=1.0)
     assert len(recording.clips) == 2
-    assert recording.remarks == [("pieces too short", "1 of 3 pieces of a.wav are left out.")]
+    assert recording.remarks == [Remark("pieces too short", "1 of 3 pieces of a.wav are left out.")]
 
 
 def test_silence_around_too_little_speech(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ import errno
 import os
 import signal
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -15,7 +17,7 @@ import soundfile
 
 from diffwave import files
 from diffwave.errors import InputError
-from diffwave.files import atomic_folder, atomic_path, remove_leftovers
+from diffwave.files import atomic_folder, atomic_path, find_files, remove_leftovers
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX permissions and limits")
 
@@ -67,14 +69,14 @@ def test_replaces_a_file_only_at_the_end(tmp_path: Path) -> None:
     assert everything(tmp_path) == {"a.txt": b"new"}
 
 
-def test_temporary_is_hidden_beside_unique_and_of_the_same_suffix(tmp_path: Path) -> None:
+def test_temporary_is_hidden_beside_unique_and_no_audio(tmp_path: Path) -> None:
     target = tmp_path / "a.b.flac"
     with atomic_path(target) as one, atomic_path(target) as two:
         assert one != two
         for temporary in (one, two):
             assert temporary.parent == tmp_path.resolve()
             assert temporary.name.startswith(".")
-            assert temporary.suffix == ".flac"
+            assert temporary.suffix == ".tmp"
 
 
 @pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt, SystemExit])
@@ -89,6 +91,47 @@ def test_failure_keeps_the_old_file(tmp_path: Path, failure: type[BaseException]
     with pytest.raises(failure):
         fail()
     assert everything(tmp_path) == {"a.txt": b"old"}
+
+
+@posix
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("write", ["atomic_path", "atomic_folder"])
+def test_a_signal_that_ends_the_process_leaves_nothing(
+    tmp_path: Path, number: signal.Signals, write: str
+) -> None:
+    code = (
+        f"import os, signal, time; from diffwave.files import {write}\n"
+        f"with {write}('a.wav'): os.kill(os.getpid(), {int(number)}); time.sleep(9)"
+    )
+    process = subprocess.run([sys.executable, "-c", code], cwd=tmp_path)
+    assert process.returncode == 128 + number
+    assert not list(tmp_path.iterdir())
+
+
+def test_signal_handlers_are_as_before(tmp_path: Path) -> None:
+    def mine(number: int, frame: object) -> None:
+        raise NotImplementedError
+
+    for handler in (signal.SIG_DFL, mine):
+        before = signal.signal(signal.SIGTERM, handler)
+        try:
+            with atomic_path(tmp_path / "a"):
+                assert (signal.getsignal(signal.SIGTERM) is mine) == (handler is mine)
+            assert signal.getsignal(signal.SIGTERM) == handler
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+
+def test_files_of_a_folder_but_hidden_ones(tmp_path: Path) -> None:
+    for name in ("b.wav", "deep/a.WAV", "._b.wav", ".0123.tmp", ".git/c.wav", "a.txt", "d.wav/e"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "f.wav").symlink_to("nothing")
+    names = [tmp_path / "b.wav", tmp_path / "deep" / "a.WAV", tmp_path / "f.wav"]
+    assert find_files(tmp_path, {".wav"}) == names
+    assert find_files(tmp_path, {".wav"}, deep=False) == [names[0], names[2]]
+    with pytest.raises(InputError, match="Cannot read .*none: No such file"):
+        find_files(tmp_path / "none", {".wav"})
 
 
 @pytest.mark.parametrize("write", [atomic_path, atomic_folder])
@@ -107,10 +150,11 @@ def test_a_parent_that_is_a_file(tmp_path: Path) -> None:
     one_sentence(error, "no folder")
 
 
-def test_empty_name() -> None:
-    with pytest.raises(InputError) as error, atomic_path(""):
+@pytest.mark.parametrize(("name", "words"), [("", "empty"), ("a\0b", "NUL")])
+def test_names_of_no_file(name: str, words: str) -> None:
+    with pytest.raises(InputError) as error, atomic_path(name):
         pytest.fail("the block ran")
-    one_sentence(error, "empty")
+    one_sentence(error, words)
 
 
 def test_a_folder_is_not_a_file_nor_a_file_a_folder(tmp_path: Path) -> None:

@@ -7,16 +7,17 @@ import dataclasses
 import torch
 from signals import speech_like
 
+from diffwave.chain.sampling import Sampling, SamplingConfig
 from diffwave.chain.schedule import NAMED, alpha_bars, angle
+from diffwave.denoiser import DiffusionConfig
 from diffwave.mel import MelSpectrogram, preset
-from diffwave.model import DiffusionConfig, DiffusionModel, ModelConfig, SamplingConfig
-from diffwave.networks.diffwave import WaveformNetConfig
-from diffwave.networks.enhancer import MelRestorerConfig
-from diffwave.networks.spectral import SpectralNetConfig
-from diffwave.spaces.spectral import SpectralConfig
+from diffwave.mel.normalise import NormaliseConfig
+from diffwave.model import DiffusionModel, ModelConfig
+from diffwave.networks import MelEnhancerConfig, SpectralNetConfig, WaveformNetConfig
+from diffwave.spaces import SpectralConfig, WaveformConfig
 
 HOP = 256
-FAST = angle(alpha_bars(NAMED["diffwave-base-fast"])).flip(0).tolist()
+FAST = tuple(angle(alpha_bars(NAMED["diffwave-base-fast"])).flip(0).tolist())
 """DiffWave's six-step schedule as angles, noisiest first."""
 
 
@@ -29,9 +30,9 @@ def spectral_config() -> ModelConfig:
     )
 
 
-def restoring_config() -> ModelConfig:
-    """The same, and a mel restorer of 8 channels and a layer."""
-    return dataclasses.replace(spectral_config(), restorer=MelRestorerConfig(channels=8, layers=1))
+def enhancing_config() -> ModelConfig:
+    """The same, and a mel enhancer of 8 channels and a layer."""
+    return dataclasses.replace(spectral_config(), enhancer=MelEnhancerConfig(channels=8, layers=1))
 
 
 def waveform_config() -> ModelConfig:
@@ -39,30 +40,32 @@ def waveform_config() -> ModelConfig:
     return ModelConfig(
         mel=preset("hifigan"),
         network=WaveformNetConfig(channels=8, layers=9, dilation_cycle=9),
+        space=WaveformConfig(),
         diffusion=DiffusionConfig(prediction="eps", schedule="diffwave-base"),
-        sampling=SamplingConfig(steps=6, sampler="ancestral", angles={"6": FAST}),
+        sampling=SamplingConfig(6, "ancestral", presets=(Sampling(6, "ancestral", FAST),)),
+        normalise=NormaliseConfig(0, 1),
     )
 
 
 def random_model(config: ModelConfig, seed: int = 0) -> DiffusionModel:
     """A model whose last layer is not zero, as training starts it, so that everything matters.
 
-    The gate of its restorer, if it has one, is open.
+    The gate of its mel enhancer, if it has one, is open.
     """
     torch.manual_seed(seed)
     model = DiffusionModel(config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if name in ("network.filter.weight", "network.output_conv.weight"):
+            if name in ("denoiser.network.filter.weight", "denoiser.network.output_conv.weight"):
                 parameter.normal_(std=0.05)
-        if model.restorer is not None:
-            model.restorer.output.weight.normal_(std=0.1)
-            model.restorer.output.bias[-1] = 4.0
-        if config.space is not None:
+        if model.enhancer is not None:
+            model.enhancer.output.weight.normal_(std=0.1)
+            model.enhancer.output.bias[-1] = 4.0
+        if config.space.kind == "spectral":
             # Roughly the level of the middle one of the three frames, in every bin.
             n_mels = config.mel.n_mels
-            model.representation.envelope_weight[:, n_mels : 2 * n_mels] = 2 / n_mels
-            model.representation.envelope_bias.fill_(-2.0)
+            model.space.envelope_weight[:, n_mels : 2 * n_mels] = 2 / n_mels
+            model.space.envelope_bias.fill_(-2.0)
     return model.eval().requires_grad_(False)
 
 

@@ -70,4 +70,4 @@ def save_plot(result: Result, path: str | os.PathLike[str]) -> None:
     busy = "; the machine may have been busy: do not trust these numbers"
     axes.set_title("Quality against cost" + busy * result.machine.busy, loc="left")
     with atomic_path(path) as temporary:
-        figure.savefig(temporary)
+        figure.savefig(temporary, format=Path(path).suffix[1:])

@@ -14,12 +14,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from diffwave.chain.sampling import Sampling, SamplingConfig
 from diffwave.chain.schedule import NAMED, alpha_bars, angle
 from diffwave.errors import InputError
 from diffwave.eval.libraries import version_of
 from diffwave.mel import MelConfig, preset
-from diffwave.model import DiffusionConfig, DiffusionModel, ModelConfig, SamplingConfig
+from diffwave.mel.normalise import NormaliseConfig
+from diffwave.model import DiffusionConfig, DiffusionModel, ModelConfig
 from diffwave.networks.diffwave import WaveformNetConfig
+from diffwave.spaces import WaveformConfig
 from diffwave.vocoder import DEFAULT, Vocoder
 
 SEED = 0
@@ -95,8 +98,10 @@ def _diffwave_base(name: str, checkpoint: str) -> System:
     config = ModelConfig(
         mel=preset("hifigan"),
         network=WaveformNetConfig(),
+        space=WaveformConfig(),
+        normalise=NormaliseConfig(0, 1),
         diffusion=DiffusionConfig(prediction="eps", schedule="diffwave-base"),
-        sampling=SamplingConfig(steps=6, sampler="ancestral", angles={"6": fast}),
+        sampling=SamplingConfig(6, presets=(Sampling(6, "ancestral", tuple(fast)),)),
     )
     torch.manual_seed(SEED)
     vocoder = Vocoder(DiffusionModel(config), "cpu")

@@ -149,11 +149,8 @@ class Framing:
 
     def __init__(self, model: ModelConfig) -> None:
         self.frontend = MelSpectrogram(model.mel)  # on the CPU
-        self.hop_length = model.mel.hop_length
-        # A chain on samples needs no context.
-        self.pad_left, self.overlap = 0, 0
-        if model.space is not None:
-            self.pad_left, self.overlap = model.space.pad_left, model.space.n_fft - self.hop_length
+        self.hop_length, self.pad_left = model.mel.hop_length, model.space.pad_left
+        self.overlap = model.space.context(1) - self.hop_length
 
     def samples(self, count: int) -> int:
         """Samples that frames need, their context included."""

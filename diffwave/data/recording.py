@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
-from diffwave.audio import read_audio, resample
+from diffwave.audio import read_whole, resample
 from diffwave.data.config import PrepareConfig
 from diffwave.data.data import sixteen_bit
 from diffwave.data.pairs import MelFolder
@@ -18,11 +16,11 @@ from diffwave.data.pauses import frame_powers, pieces, speech_rms
 from diffwave.errors import InputError
 
 SILENT_RMS = 1e-3  # -60 dB of full scale
-LOWEST_RATE = 4000  # Hz; a damaged header may claim less, which resampling would blow up
 FLAT = 0.999  # share of the largest sample from which on others count as cut off
 
 
-class Remark(NamedTuple):
+@dataclass(frozen=True)
+class Remark:
     """Something to be told about a file: its kind, to be counted by, and a sentence."""
 
     kind: str
@@ -63,15 +61,11 @@ def take(
     """
     taken = Recording(file)
     try:
-        wave, rate = read_audio(path)
-        channels = soundfile.info(path).channels
+        wave, rate, channels = read_whole(path)
     except InputError as error:
         taken.rejected = Remark("unreadable", str(error))
         return taken
     taken.seconds = len(wave) / rate
-    if rate < LOWEST_RATE:
-        taken.rejected = Remark("unreadable", f"{path} claims a sample rate of {rate} Hz.")
-        return taken
     if channels > 1:
         taken.remarks.append(
             Remark("more than one channel", f"{file} has {channels} channels; their mean is taken.")
@@ -84,7 +78,11 @@ def take(
                 "is silent.",
             )
         )
-    samples = resample(wave, rate, sample_rate).numpy()
+    try:
+        samples = resample(wave, rate, sample_rate).numpy()
+    except InputError as error:
+        taken.rejected = Remark("too long", f"{path}: {error}")
+        return taken
     taken.rejected = _fault(path, wave.numpy(), samples, sample_rate, config)
     if taken.rejected:
         return taken

@@ -12,6 +12,7 @@ from typing import Any
 
 from diffwave.data.recording import Recording, Remark
 from diffwave.data.shards import TRAIN, VALIDATION, Entry
+from diffwave.text import printable
 
 EXAMPLES = 10
 """Remarks of one kind that the readable report gives in full."""
@@ -78,29 +79,23 @@ class CorpusReport:
     def save(self, folder: Path) -> None:
         """Write report.json and report.md."""
         data = dataclasses.asdict(self)
-        data["rejected"] = {file: remark._asdict() for file, remark in self.rejected.items()}
-        data["remarks"] = {
-            file: [remark._asdict() for remark in remarks] for file, remarks in self.remarks.items()
-        }
         (folder / "report.json").write_text(json.dumps(data, indent=1), encoding="utf-8")
-        # The name of a file need not be text.
-        page = self.to_markdown().encode("utf-8", "backslashreplace")
-        (folder / "report.md").write_bytes(page)
+        (folder / "report.md").write_text(self.to_markdown(), encoding="utf-8")
 
     def to_markdown(self) -> str:
         """A page to read; every rejected file is in it."""
         lines = ["# Prepared corpus", "", f"Samples at {self.sample_rate} Hz, 16 bit, mono.", ""]
-        lines += [f"- {line}" for line in self.summary()]
+        lines += [f"- {printable(line)}" for line in self.summary()]
         if self.rejected:
             lines += ["", "## Rejected", ""]
-            lines += [f"- {remark.kind}: {remark.sentence}" for remark in self.rejected.values()]
+            lines += [f"- {it.kind}: {printable(it.sentence)}" for it in self.rejected.values()]
         by_kind: dict[str, list[str]] = {}
         for remarks in self.remarks.values():
             for remark in remarks:
                 by_kind.setdefault(remark.kind, []).append(remark.sentence)
         for kind, sentences in by_kind.items():
             lines += ["", f"## Used, but {kind}", ""]
-            lines += [f"- {sentence}" for sentence in sentences[:EXAMPLES]]
+            lines += [f"- {printable(sentence)}" for sentence in sentences[:EXAMPLES]]
             if len(sentences) > EXAMPLES:
                 lines.append(f"- and {len(sentences) - EXAMPLES} more, in report.json")
         return "\n".join(lines) + "\n"

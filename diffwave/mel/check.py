@@ -29,6 +29,7 @@ from torch import Tensor
 
 from diffwave.errors import InputError
 from diffwave.mel.config import PRESETS, MelConfig
+from diffwave.mel.normalise import log_amplitude
 
 FLOOR_MARGIN = 1.5  # nats a predicted mel may undershoot the floor
 LIMITS_MARGIN = 0.05  # part of the range by which a predicted mel may overshoot `limits`
@@ -167,7 +168,7 @@ def _unnormalised(raw: Tensor, config: MelConfig) -> Tensor:
 
 def _log_amplitude(raw: Tensor, config: MelConfig) -> Tensor:
     """Values [n_mels, T] of a convention in the common unit."""
-    return (_unnormalised(raw, config) - config.offset) / config.log_factor - _unit(config)
+    return log_amplitude(raw, config) - _unit(config)
 
 
 def _within_range(raw: Tensor, config: MelConfig) -> bool:
@@ -221,7 +222,6 @@ def _recognise(raw: Tensor, config: MelConfig) -> str | None:
     """The convention, other than `config`, as which raw [n_mels, T] is speech."""
     if config.mean is None and _is_normalised(raw):
         return "a mel normalised to zero mean and unit variance, as ESPnet's are"
-    inside = _within_range(raw, config)
     amplitudes = {
         label: _log_amplitude(raw, other)
         for label, other in _others(config).items()

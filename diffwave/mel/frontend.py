@@ -13,18 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffwave.errors import InputError
-from diffwave.mel.check import check_mel
-from diffwave.mel.config import PRESETS, MelConfig, mel_config, preset
-
-__all__ = [
-    "PRESETS",
-    "MelConfig",
-    "MelSpectrogram",
-    "check_mel",
-    "mel_config",
-    "mel_filterbank",
-    "preset",
-]
+from diffwave.mel.config import MelConfig
+from diffwave.mel.normalise import log_amplitude
 
 
 def hz_to_mel(hz: Tensor, scale: str) -> Tensor:
@@ -152,9 +142,7 @@ class MelSpectrogram(nn.Module):
 
     def amplitude(self, mel: Tensor) -> Tensor:
         """Mel amplitudes [..., n_mels, T] of values of the convention: undoes `scaled_log`."""
-        if self.mean is not None and self.scale is not None:
-            mel = mel * self.scale + self.mean
-        return torch.exp((mel - self.config.offset) / self.config.log_factor)
+        return torch.exp(log_amplitude(mel, self.config))
 
     def scaled_log(self, mel: Tensor) -> Tensor:
         """Mel amplitudes [..., n_mels, T] to the values of the convention."""

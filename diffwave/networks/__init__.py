@@ -1,1 +1,24 @@
-"""Networks that predict noise: `forward(x_t, t, mel) -> prediction`; they know no schedules."""
+"""Networks that predict noise or velocity, by their kind; they know no schedules."""
+
+from diffwave.networks.base import Network, NetworkConfig
+from diffwave.networks.diffwave import WaveformNet, WaveformNetConfig
+from diffwave.networks.enhancer import MelEnhancer, MelEnhancerConfig
+from diffwave.networks.spectral import SpectralNet, SpectralNetConfig
+
+NETWORKS: dict[str, tuple[type[NetworkConfig], type[Network]]] = {
+    SpectralNetConfig.kind: (SpectralNetConfig, SpectralNet),
+    WaveformNetConfig.kind: (WaveformNetConfig, WaveformNet),
+}
+"""A new network is a file here and a line above."""
+
+__all__ = [
+    "NETWORKS",
+    "MelEnhancer",
+    "MelEnhancerConfig",
+    "Network",
+    "NetworkConfig",
+    "SpectralNet",
+    "SpectralNetConfig",
+    "WaveformNet",
+    "WaveformNetConfig",
+]

@@ -20,20 +20,28 @@ Synthesis", ICLR 2021, arXiv 2009.09761, figure 2 and appendix. The two publishe
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from diffwave.bounds import integer
 from diffwave.errors import InputError
+from diffwave.networks.base import Network, NetworkConfig
+from diffwave.networks.layers import MOST_CHANNELS, MOST_LAYERS
+from diffwave.spaces import Prior, SpaceConfig
 
 STEP_WIDTH = 512  # of the step embedding that all residual layers share
 
 
 @dataclass(frozen=True)
-class WaveformNetConfig:
+class WaveformNetConfig(NetworkConfig):
     """Size of a `WaveformNet`; the defaults are DiffWave BASE. Raises InputError."""
+
+    kind: ClassVar[str] = "waveform"
+    space: ClassVar[str] = "waveform"
 
     channels: int = 64  # C, width of the residual stream
     layers: int = 30  # residual layers
@@ -42,10 +50,16 @@ class WaveformNetConfig:
     hop_length: int = 256  # samples per mel frame (unused when unconditional)
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value, least = getattr(self, field.name), 0 if field.name == "n_mels" else 1
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise InputError(f"{field.name} must be an integer from {least}, not {value!r}.")
+        integer("channels", self.channels, 1, MOST_CHANNELS)
+        integer("layers", self.layers, 1, MOST_LAYERS)
+        integer("dilation_cycle", self.dilation_cycle, 1, 20)
+        integer("n_mels", self.n_mels, 0, MOST_CHANNELS)
+        integer("hop_length", self.hop_length, 1, 1 << 20)
+
+    def check(self, space: SpaceConfig) -> None:
+        """Raise InputError for a space of another hop_length."""
+        if self.hop_length != space.hop_length:
+            raise InputError("The network's hop_length is not the space's.")
 
 
 class StepEmbedding(nn.Module):
@@ -114,7 +128,7 @@ class ResidualLayer(nn.Module):
         return (x + residual) / math.sqrt(2), skip
 
 
-class WaveformNet(nn.Module):
+class WaveformNet(Network):
     """DiffWave's epsilon-network. Weights are float32; half precision is by `torch.autocast`."""
 
     def __init__(self, config: WaveformNetConfig) -> None:
@@ -129,8 +143,7 @@ class WaveformNet(nn.Module):
         self.mel_convs = nn.ModuleList(
             nn.Conv1d(config.n_mels, 2 * width, 1) for _ in dilations if config.n_mels
         )
-        #: Samples of x_t on each side that one output sample depends on (3069 as published).
-        self.receptive_field = sum(dilations)
+        self._receptive_field = sum(dilations)
         self.skip_conv = nn.Conv1d(width, width, 1)
         self.output_conv = nn.Conv1d(width, 1, 1)
         for module in self.modules():
@@ -139,7 +152,12 @@ class WaveformNet(nn.Module):
         nn.init.zeros_(self.output_conv.weight)
         nn.init.zeros_(self.output_conv.bias)  # type: ignore[arg-type]
 
-    def condition(self, mel: Tensor | None) -> list[Tensor]:
+    @property
+    def receptive_field(self) -> int:
+        """Samples of x_t on each side that one output sample depends on (3069 as published)."""
+        return self._receptive_field
+
+    def condition(self, mel: Tensor | None, prior: Prior | None = None) -> list[Tensor]:
         """Each layer's projection of the mel: independent of t, so computed once for all steps.
 
         mel [B, n_mels, T] -> one [B, 2C, T * hop_length] per layer; none when unconditional. Saves
@@ -150,7 +168,12 @@ class WaveformNet(nn.Module):
         return [conv(upsampled) for conv in self.mel_convs]
 
     def forward(
-        self, x_t: Tensor, t: Tensor, mel: Tensor | None = None, cond: list[Tensor] | None = None
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        mel: Tensor | None = None,
+        prior: Prior | None = None,
+        cond: list[Tensor] | None = None,
     ) -> Tensor:
         """Predict the noise in x_t [B, T * hop_length] at step t [B]: eps, like x_t.
 

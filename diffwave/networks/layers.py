@@ -1,10 +1,18 @@
-"""The taps of a dilated convolution, as copies side by side."""
+"""The taps of a dilated convolution, as copies side by side, and how large layers may be."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from diffwave.bounds import integer
+
+MOST_CHANNELS, MOST_LAYERS, MOST_FRAMES = 1 << 16, 256, 1 << 12
+"""Largest width, number of layers and distance in frames of any network here. They keep a damaged
+configuration from building for ever; `diffwave.model` bounds what they make together."""
 
 
 def three_taps(x: Tensor, dilation: int) -> Tensor:
@@ -16,3 +24,10 @@ def three_taps(x: Tensor, dilation: int) -> Tensor:
     frames = x.shape[1]
     padded = F.pad(x, (0, 0, dilation, dilation))
     return torch.cat((padded[:, :frames], x, padded[:, 2 * dilation :]), dim=-1)
+
+
+def check_dilations(name: str, dilations: Sequence[int]) -> None:
+    """Raise InputError unless these are some dilations of a network of that name."""
+    integer(f"The number of dilations of the {name}", len(dilations), 1, MOST_LAYERS)
+    for dilation in dilations:
+        integer(f"A dilation of the {name}", dilation, 1, MOST_FRAMES)

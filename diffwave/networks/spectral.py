@@ -14,18 +14,32 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from diffwave.bounds import integer
 from diffwave.errors import InputError
-from diffwave.networks.layers import three_taps
+from diffwave.mel.normalise import frame_triples
+from diffwave.networks.base import Network, NetworkConfig
+from diffwave.networks.layers import (
+    MOST_CHANNELS,
+    MOST_FRAMES,
+    MOST_LAYERS,
+    check_dilations,
+    three_taps,
+)
+from diffwave.spaces import Prior, SpaceConfig
 
 
 @dataclass(frozen=True)
-class SpectralNetConfig:
+class SpectralNetConfig(NetworkConfig):
     """Sizes of :class:`SpectralNet`."""
+
+    kind: ClassVar[str] = "spectral"
+    space: ClassVar[str] = "spectral"
 
     n_mels: int = 80
     """Mel bands of the condition."""
@@ -43,20 +57,20 @@ class SpectralNetConfig:
     """The filter covers the bins k - bin_reach .. k + bin_reach of its own frame."""
     level_width: int = 64
     """Width of the embedding of the noise level."""
-    mel_mean: float = -5.0
-    """Subtracted from the log-mel before it enters the trunk."""
-    mel_scale: float = 2.5
-    """The log-mel is divided by this."""
 
     def __post_init__(self) -> None:
-        if min(self.n_mels, self.bins, self.channels, self.layers, self.level_width) < 1:
-            raise InputError(f"Every size of the spectral network must be at least 1: {self}.")
-        if (
-            not self.dilations
-            or min(self.dilations) < 1
-            or min(self.time_reach, self.bin_reach) < 0
-        ):
-            raise InputError(f"Dilations must be at least 1 and reaches at least 0: {self}.")
+        for name in ("n_mels", "bins", "channels", "level_width"):
+            integer(f"The spectral network's {name}", getattr(self, name), 1, MOST_CHANNELS)
+        integer("The spectral network's layers", self.layers, 1, MOST_LAYERS)
+        for name in ("time_reach", "bin_reach"):
+            integer(f"The spectral network's {name}", getattr(self, name), 0, MOST_FRAMES)
+        check_dilations("spectral network", self.dilations)
+
+    def check(self, space: SpaceConfig) -> None:
+        """Raise InputError for a space of another number of bins."""
+        bins = getattr(space, "bins", None)
+        if self.bins != bins:
+            raise InputError(f"The network has {self.bins} bins, the space {bins}.")
 
     @property
     def taps(self) -> int:
@@ -64,9 +78,10 @@ class SpectralNetConfig:
         return 2 * (self.time_reach + self.bin_reach) + 1
 
 
-class SpectralNet(nn.Module):
-    """v-prediction of a whitened STFT state: ``forward(x_t, t, mel) -> v`` of the same shape."""
+class SpectralNet(Network):
+    """Prediction for a whitened STFT state: ``forward(x_t, t, mel) -> v`` of the same shape."""
 
+    config: SpectralNetConfig
     frequencies: Tensor
 
     def __init__(self, config: SpectralNetConfig) -> None:
@@ -102,14 +117,19 @@ class SpectralNet(nn.Module):
         blocks = sum(dilations[i % len(dilations)] for i in range(self.config.layers))
         return max(self.config.time_reach, blocks + 1)
 
-    def condition(self, mel: Tensor) -> Tensor:
-        """Projections of the mel [B, n_mels, T] that do not depend on the step; reuse per call."""
-        mel = (mel - self.config.mel_mean) / self.config.mel_scale
-        padded = F.pad(mel, (1, 1), mode="replicate").transpose(1, 2)
-        return self.mel(torch.cat((padded[:, :-2], padded[:, 1:-1], padded[:, 2:]), dim=-1))
+    def condition(self, mel: Tensor | None, prior: Prior | None = None) -> Tensor:
+        """Projections of the normalised mel [B, n_mels, T], [B, T, channels * (2 layers + 1)]."""
+        if mel is None:
+            raise InputError("The spectral network needs a mel-spectrogram or its projections.")
+        return self.mel(frame_triples(mel))
 
     def forward(
-        self, x_t: Tensor, t: Tensor, mel: Tensor | None = None, cond: Tensor | None = None
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        mel: Tensor | None = None,
+        prior: Prior | None = None,
+        cond: Tensor | None = None,
     ) -> Tensor:
         """Prediction for the noisy state.
 
@@ -117,15 +137,14 @@ class SpectralNet(nn.Module):
             x_t: noisy whitened state [B, T, 2, bins].
             t: noise level as an angle in units of a quarter turn, [B]: x_t = cos(pi t / 2) x_0 +
                 sin(pi t / 2) eps.
-            mel: log-mel [B, n_mels, T]; or
+            mel: normalised log-mel [B, n_mels, T]; or
             cond: what :meth:`condition` made of it.
+            prior: not used: the state is whitened by it.
 
         Returns:
             v = cos(pi t / 2) eps - sin(pi t / 2) x_0, [B, T, 2, bins].
         """
         if cond is None:
-            if mel is None:
-                raise InputError("The spectral network needs a mel-spectrogram or its projections.")
             cond = self.condition(mel)
         angles = t[:, None] * self.frequencies
         level = self.level(torch.cat((angles.sin(), angles.cos()), dim=-1))[:, None]

@@ -1,51 +1,51 @@
-"""A spectrum is made to agree with the mel that it was generated from.
+"""Mel-consistency iterations: a spectrum is made to agree with the mel that it was generated from.
 
 The mel says how much energy each band of each frame holds, and a generated wave that does not hold
 it is wrong, whatever else it may be. Two constraints are met in turn, as Griffin and Lim (1984)
 meet theirs: the spectrum is moved to the nearest one that belongs to a signal (the least-squares
 inverse STFT and the STFT again), then its bands are scaled to the energies of the mel. Unlike
 theirs the magnitudes within a band, and all phases to begin with, come from the diffusion model.
-The first step is extrapolated from the round before, as in fast Griffin-Lim (Perraudin, Balazs,
-Sondergaard 2013).
+The first step is extrapolated from the iteration before, as in fast Griffin-Lim (Perraudin,
+Balazs, Sondergaard 2013).
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from diffwave.mel import MelSpectrogram
-from diffwave.spaces.spectral import SpectralRepresentation
+
+if TYPE_CHECKING:
+    from diffwave.spaces.spectral import SpectralSpace
 
 MOMENTUM = 0.9
-"""How far a round is extrapolated beyond the projection, in units of the last round's change."""
+"""How far an iteration is extrapolated beyond the projection, in units of the last change."""
 MAX_GAIN = 2.0
-"""Largest change of a bin in one round, in nepers (17 dB): a mel that no signal has, such as one
-that a network predicted, is approached without bursts."""
+"""Largest change of a bin in one iteration, in nepers (17 dB): a mel that no signal has, such as
+one that a network predicted, is approached without bursts."""
 
 
-def agree_with_mel(
-    spectrum: Tensor,
-    mel: Tensor,
-    frontend: MelSpectrogram,
-    space: SpectralRepresentation,
-    rounds: int,
+def match_mel(
+    spectrum: Tensor, mel: Tensor, frontend: MelSpectrogram, space: SpectralSpace, n_iter: int
 ) -> Tensor:
-    """`rounds` rounds of both constraints; differentiable.
+    """`n_iter` iterations of both constraints; differentiable.
 
     Args:
         spectrum: of `space`, complex [B, T, K + 1].
         mel: what it was generated from, [B, n_mels, T].
         frontend: that made the mel; its frames and window are those of `space`.
         space: owns the STFT.
-        rounds: 0 returns the spectrum as it is.
+        n_iter: 0 returns the spectrum as it is.
 
     Returns:
         complex [B, T, K + 1]. A frame depends on ceil(n_fft / hop_length) frames on both sides
-        for every round.
+        for every iteration.
     """
-    if rounds == 0:
+    if n_iter == 0:
         return spectrum
     norm = space.overlap_norm(spectrum.shape[1])
     # What lies beyond the ends of the convention all has the same value: it asks for no change.
@@ -58,7 +58,7 @@ def agree_with_mel(
     filters = filters[:, :covered].contiguous()
     mix = (filters / filters.sum(0).clamp_min(1e-8)).t().contiguous()
     last: Tensor | None = None
-    for _ in range(rounds):
+    for _ in range(n_iter):
         signal = space.signal(spectrum, norm)
         # The STFT is linear: extrapolating signals, not spectra, is a quarter of the work.
         ahead = space.spectrum(signal if last is None else last.lerp(signal, 1 + MOMENTUM))

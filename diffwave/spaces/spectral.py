@@ -1,103 +1,34 @@
-"""The space in which the chain runs: samples (the DiffWave paper) or a whitened STFT (ours).
-
-The forward chain is isotropic Gaussian noise, so it may run in any linear coordinates in which
-white noise is still easy to draw. A representation owns those coordinates:
-
-    encode(wave, mel) -> state       decode(state, mel) -> wave       noise(white) -> state
-
-All three speak of a signal of ``T`` mel frames. ``wave`` and ``white`` of ``encode`` and ``noise``
-carry the whole context of their frames, ``context(T)`` samples (``pad_left`` of them before the
-first sample that belongs to frame 0); ``decode`` returns exactly ``T * hop_length`` samples.
-Nothing here depends on the absolute position in time, so pieces of a signal can be treated apart.
-"""
+"""The space of the spectral network: an STFT, whitened by an envelope that the mel predicts."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from diffwave.bounds import integer, real
 from diffwave.errors import InputError
-from diffwave.mel import MelSpectrogram
+from diffwave.mel import MelConfig, MelSpectrogram
+from diffwave.mel.normalise import frame_triples
+from diffwave.spaces.base import Prior, Space, SpaceConfig, curve_at
+from diffwave.spaces.consistency import match_mel
+from diffwave.spaces.envelope import fit_envelope
+
+MOST_FFT = 1 << 16
+"""Samples of the longest transform."""
 
 
 @dataclass(frozen=True)
-class EnergyPrior:
-    """Standard deviation of PriorGrad's prior, sigma = sqrt(level / peak) within floor .. 1.
-
-    Source: Lee et al. 2022, arXiv 2106.06406, section 4: the root of the sum of a frame's mel
-    amplitudes, normalised to at most 1, and at least 0.1. The level here is the mean over bands of
-    the amplitude, in units of what white noise of variance 1 has there, so that it does not depend
-    on the mel convention.
-    """
-
-    floor: float = 1.0
-    """Smallest standard deviation; 1 is unit noise everywhere, DiffWave's own prior."""
-    peak: float = 0.22
-    """Level from which on the deviation is 1: the energy of 4 that the paper's authors divide by,
-    for the `hifigan` convention."""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.floor <= 1 or not 0 < self.peak < float("inf"):
-            raise InputError(
-                f"An energy prior's floor must lie above 0 and not above 1, and its peak above 0, "
-                f"not {self.floor} and {self.peak}."
-            )
-
-
-class WaveformRepresentation(nn.Module):
-    """State = samples over the prior's deviation, [B, T * hop_length].
-
-    Without a prior the deviation is 1: the samples are the state, as in the paper. With one, the
-    chain of the state ends in unit noise where that of the samples ends in N(0, sigma^2), and the
-    squared error of the state is PriorGrad's (its Mahalanobis norm) of the samples.
-    """
-
-    def __init__(
-        self,
-        hop_length: int,
-        prior: EnergyPrior | None = None,
-        frontend: MelSpectrogram | None = None,
-    ) -> None:
-        """`frontend` made the mels that a prior reads its levels from."""
-        super().__init__()
-        self.hop_length = hop_length
-        self.pad_left = 0
-        self.prior, self.frontend = prior, frontend
-
-    def deviation(self, mel: Tensor) -> Tensor:
-        """Standard deviation of the prior at every sample of [B, n_mels, T], [B, T * hop_length].
-
-        It steps from frame to frame: a sample's is that of the frame it belongs to.
-        """
-        if self.prior is None or self.frontend is None:
-            return torch.ones((), device=mel.device)
-        level = (self.frontend.amplitude(mel) / self.frontend.white_amplitude).mean(1)
-        sigma = (level / self.prior.peak).sqrt().clamp(self.prior.floor, 1)
-        return sigma.repeat_interleave(self.hop_length, dim=-1)
-
-    def context(self, frames: int) -> int:
-        """Number of samples that ``frames`` frames need."""
-        return frames * self.hop_length
-
-    def encode(self, wave: Tensor, mel: Tensor) -> Tensor:
-        """State of samples [B, T * hop_length] and their mel [B, n_mels, T]."""
-        return wave / self.deviation(mel)
-
-    def decode(self, state: Tensor, mel: Tensor) -> Tensor:
-        """Samples [B, T * hop_length] of a state."""
-        return state * self.deviation(mel)
-
-    def noise(self, white: Tensor) -> Tensor:
-        """Unit white noise is its own state."""
-        return white
-
-
-@dataclass(frozen=True)
-class SpectralConfig:
+class SpectralConfig(SpaceConfig):
     """Geometry of the whitened STFT; frames are those of the mel-spectrogram."""
+
+    kind: ClassVar[str] = "spectral"
 
     n_fft: int = 1024
     """Transform and window length in samples; the window is a periodic Hann."""
@@ -113,7 +44,12 @@ class SpectralConfig:
     """Largest magnitude of a component of the encoded state; rarer values are clipped."""
 
     def __post_init__(self) -> None:
-        if self.hop_length < 1 or self.n_fft < 2 * self.hop_length or self.n_fft % 2:
+        integer("The space's n_fft", self.n_fft, 2, MOST_FFT)
+        integer("The space's hop_length", self.hop_length, 1, MOST_FFT)
+        integer("The space's n_mels", self.n_mels, 1, MOST_FFT)
+        real("The space's floor", self.floor, 1e-12, 1)
+        real("The space's clamp", self.clamp, 1e-3, 1e6)
+        if self.n_fft < 2 * self.hop_length or self.n_fft % 2:
             raise InputError(
                 f"n_fft {self.n_fft} must be even and at least twice hop_length {self.hop_length}, "
                 "or the signal cannot be put together again from its frames."
@@ -121,33 +57,52 @@ class SpectralConfig:
         if not 0 <= self.pad_left < self.n_fft:
             raise InputError(f"pad_left {self.pad_left} must lie within one frame of {self.n_fft}.")
 
+    @classmethod
+    def of(cls, mel: MelConfig) -> SpectralConfig:
+        """The STFT of a mel's own frames."""
+        return cls(mel.n_fft, mel.hop_length, mel.pad_left, mel.n_mels)
+
+    def context(self, frames: int) -> int:
+        """Number of samples that `frames` frames span."""
+        return (frames - 1) * self.hop_length + self.n_fft
+
+    def check(self, mel: MelConfig, n_iter: int) -> None:
+        """Raise InputError for frames that are not the mel's, or iterations on another window."""
+        frame = (mel.n_mels, mel.hop_length, mel.pad_left)
+        if (self.n_mels, self.hop_length, self.pad_left) != frame:
+            raise InputError("The frames of the spectral space are not the mel frontend's.")
+        if n_iter and not self.n_fft == mel.win_length == mel.n_fft:
+            raise InputError(
+                f"Mel-consistency iterations need the space's transform and window to be the "
+                f"mel's, but its n_fft is {self.n_fft}, and the mel's win_length is "
+                f"{mel.win_length} and its n_fft {mel.n_fft}."
+            )
+
     @property
     def bins(self) -> int:
         """Complex bins kept: DC up to, but not including, Nyquist."""
         return self.n_fft // 2
 
 
-class SpectralRepresentation(nn.Module):
-    """State = STFT divided by an envelope that the mel predicts, [B, T, 2, K] (real, imaginary).
+class SpectralSpace(Space):
+    """Coordinates = STFT scaled so that unit white noise has E|X|^2 = 1, [B, T, 2, K] (re, im).
 
-    The STFT X is scaled so that white noise of variance 1 has E|X|^2 = 1. The envelope is the
-    exponential of half a log-variance, a linear map of the log-mel frames t-1, t, t+1 fitted to
-    data (:mod:`diffwave.data.envelope`) such that the whitened Y = X / sigma has E|Y|^2 = 1 in
-    every bin. The end of the forward chain is then already noise with the right spectrum once it is
-    coloured again: the data-dependent prior of PriorGrad (arXiv 2106.06406) and SpecGrad
-    (arXiv 2203.16749), made diagonal.
+    The prior's deviation is an envelope: the exponential of half a log-variance, a linear map of
+    the log-mel frames t-1, t, t+1 fitted to a corpus (:mod:`diffwave.spaces.envelope`) such that
+    the state Y = X / sigma has E|Y|^2 = 1 in every bin. The chain then ends in noise of the right
+    spectrum: the data-dependent prior of PriorGrad (arXiv 2106.06406) and SpecGrad
+    (arXiv 2203.16749), made diagonal. Noise is as correlated from frame to frame as a signal is.
     """
 
+    needs_fit = True
+    config: SpectralConfig
     window: Tensor
     synthesis_window: Tensor
     envelope_weight: Tensor
     envelope_bias: Tensor
 
-    def __init__(self, config: SpectralConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.hop_length = config.hop_length
-        self.pad_left = config.pad_left
+    def __init__(self, config: SpectralConfig, frontend: MelSpectrogram) -> None:
+        super().__init__(config, frontend)
         hann = torch.hann_window(config.n_fft, periodic=True, dtype=torch.float64)
         scale = hann.square().sum().sqrt()
         self.register_buffer("window", (hann / scale).float(), persistent=False)
@@ -155,18 +110,15 @@ class SpectralRepresentation(nn.Module):
         self.register_buffer("envelope_weight", torch.zeros(config.bins, 3 * config.n_mels))
         self.register_buffer("envelope_bias", torch.zeros(config.bins))
 
-    def context(self, frames: int) -> int:
-        """Number of samples that ``frames`` frames span."""
-        return (frames - 1) * self.hop_length + self.config.n_fft
-
-    def stft(self, wave: Tensor) -> Tensor:
+    def analyse(self, wave: Tensor) -> Tensor:
         """Scaled STFT of [B, context(T)] samples -> [B, T, 2, K], each frame from its own start."""
         spectrum = self.spectrum(wave)[..., : self.config.bins]
         return torch.stack((spectrum.real, spectrum.imag), dim=-2)
 
-    def istft(self, state: Tensor) -> Tensor:
+    def synthesise(self, coordinates: Tensor, mel: Tensor, n_iter: int) -> Tensor:
         """[B, T, 2, K] -> [B, T * hop_length] samples by weighted overlap-add (least squares)."""
-        return self.trimmed(self.signal(self.as_spectrum(state)))
+        spectrum = self.as_spectrum(coordinates)
+        return self.trimmed(self.signal(match_mel(spectrum, mel, self.frontend, self, n_iter)))
 
     def spectrum(self, wave: Tensor) -> Tensor:
         """The same as complex numbers with the Nyquist bin, [B, T, K + 1]."""
@@ -212,33 +164,39 @@ class SpectralRepresentation(nn.Module):
 
     def log_variance(self, mel: Tensor) -> Tensor:
         """Log of E|X|^2 that the mel [B, n_mels, T] predicts, [B, T, K], not below the floor."""
-        features = envelope_features(mel)
+        features = frame_triples(mel)
         return F.linear(features, self.envelope_weight, self.envelope_bias).clamp_min(
-            2 * torch.tensor(self.config.floor).log().item()
+            2 * math.log(self.config.floor)
         )
 
-    def encode(self, wave: Tensor, mel: Tensor) -> Tensor:
-        """Whitened state [B, T, 2, K] of [B, context(T)] samples and their mel [B, n_mels, T]."""
-        gain = torch.exp(-0.5 * self.log_variance(mel)).unsqueeze(2)
-        return (self.stft(wave) * gain).clamp(-self.config.clamp, self.config.clamp)
+    def prior(self, mel: Tensor) -> Prior:
+        """Zero mean, and the envelope as deviation, [B, T, 1, K]."""
+        envelope = torch.exp(0.5 * self.log_variance(mel)).unsqueeze(2)
+        return Prior(envelope.new_zeros(()), envelope)
 
-    def coloured(self, state: Tensor, mel: Tensor) -> Tensor:
-        """Spectrum [B, T, K + 1] of a whitened state [B, T, 2, K]."""
-        return self.as_spectrum(state * torch.exp(0.5 * self.log_variance(mel)).unsqueeze(2))
+    def encode(self, wave: Tensor, mel: Tensor, prior: Prior | None = None) -> Tensor:
+        """Whitened state [B, T, 2, K]; components beyond the clamp, which are rare, are clipped."""
+        return super().encode(wave, mel, prior).clamp(-self.config.clamp, self.config.clamp)
 
-    def decode(self, state: Tensor, mel: Tensor) -> Tensor:
-        """Samples [B, T * hop_length] of a whitened state [B, T, 2, K]."""
-        return self.trimmed(self.signal(self.coloured(state, mel)))
+    def mel_of_crop(self, wave: Tensor) -> Tensor:
+        """Mel of samples that hold the whole context of its frames."""
+        return self.frontend(wave, pad=False).contiguous()
 
-    def noise(self, white: Tensor) -> Tensor:
-        """State of unit white noise [B, context(T)]: correlated from frame to frame as signals are.
+    def reach(self, receptive_field: int, steps: int, n_iter: int) -> int:
+        """The network's frames, one for the envelope, and those that overlap in every inverse."""
+        overlapping = -(-self.config.n_fft // self.hop_length)
+        return steps * receptive_field + 1 + (n_iter + 1) * overlapping
 
-        It is not whitened by the envelope: the prior is white in whitened coordinates.
-        """
-        return self.stft(white)
+    def loss_weights(self, curve: Sequence[tuple[float, float]]) -> Tensor:
+        """The curve at every bin, [K]."""
+        rate = self.frontend.config.sample_rate
+        return curve_at(np.arange(self.config.bins) * rate / self.config.n_fft, curve)
 
+    def mean_error(self, error: Tensor, weights: Tensor, edge_frames: int) -> Tensor:
+        """Mean [B] over inner frames and weighted bins of |error|^2 [B, T, 2, K]."""
+        inner = slice(edge_frames, error.shape[1] - edge_frames)
+        return (error.sum(2)[:, inner] * weights.to(error.device)).mean((1, 2))
 
-def envelope_features(mel: Tensor) -> Tensor:
-    """Log-mel frames t-1, t, t+1 side by side: [B, n_mels, T] -> [B, T, 3 * n_mels]."""
-    padded = F.pad(mel, (1, 1), mode="replicate").transpose(1, 2)
-    return torch.cat((padded[:, :-2], padded[:, 1:-1], padded[:, 2:]), dim=-1)
+    def fit(self, examples: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Fit the envelope to samples and their mels (:mod:`diffwave.spaces.envelope`)."""
+        fit_envelope(self, examples)

@@ -1,25 +1,54 @@
-"""What is minimised: the denoising loss of the chain, and the unrolled loss of what is heard."""
+"""What is minimised: a registry of loss terms, and the two that train the network.
+
+A term is a class of :class:`Loss`; its name in :data:`LOSSES` is its weight's in the settings. It
+may hold networks of its own (a teacher, a discriminator).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 
-import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffwave.chain import schedule
-from diffwave.chain.gaussian import q_sample, x0_from_eps, x0_from_v
 from diffwave.chain.samplers import ddim
+from diffwave.data.crops import Batch
+from diffwave.denoiser import Denoiser
 from diffwave.errors import InputError
 from diffwave.model import DiffusionModel
 from diffwave.train.config import LossConfig
 from diffwave.train.spectral_distance import SpectralDistance
 
-Network = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+
+class Loss(nn.Module, ABC):
+    """A term of the objective: ``loss(model, denoiser, batch) -> [B]``.
+
+    `model` has the space, the frontend and the enhancer; `denoiser` is the model's, perhaps
+    compiled or in less precision.
+    """
+
+    def __init__(self, model: DiffusionModel, config: LossConfig) -> None:
+        """Takes from the model what is fixed, but does not keep it: its weights are not a loss's.
+
+        Raises:
+            InputError: for a model that this loss cannot train.
+        """
+        super().__init__()
+        self.config = config
+
+    @abstractmethod
+    def forward(self, model: DiffusionModel, denoiser: Denoiser, batch: Batch) -> Tensor:
+        """Loss of every example, [B]."""
 
 
-class DenoisingLoss:
+@torch.no_grad()
+def mel_of(model: DiffusionModel, wave: Tensor, mel: Tensor | None) -> Tensor:
+    """What the network is given: the crop's own mel, or the predicted `mel` of it, enhanced."""
+    return model.space.mel_of_crop(wave) if mel is None else model.enhance(mel)
+
+
+class DenoisingLoss(Loss):
     """Weighted squared error of the prediction, in the state's own coordinates.
 
     In the spectral space the state is whitened, which weighs the error by the inverse of the
@@ -27,59 +56,43 @@ class DenoisingLoss:
     """
 
     def __init__(self, model: DiffusionModel, config: LossConfig) -> None:
-        self.model = model
-        self.edge = config.edge_frames
-        self.bin_weights: Tensor | None = None
-        space = model.config.space
-        if space is not None:
-            hz, weight = zip(*config.bin_weights, strict=True)
-            bins = np.arange(space.bins) * model.config.mel.sample_rate / space.n_fft
-            weights = torch.from_numpy(np.interp(bins, hz, weight)).float()
-            self.bin_weights = weights / weights.mean()
+        super().__init__(model, config)
+        self.weights = model.space.loss_weights(config.bin_weights)
 
-    def levels(self, place: Tensor) -> Tensor:
-        """Noise levels alpha_bar [B] of places in [0, 1): angle, or step, is proportional."""
-        place = place.double().cpu()
-        trained = self.model.trained_levels
-        if trained is None:
-            return schedule.alpha_bar_of_angle(place.clamp_min(1e-3))
-        return trained[(place * len(trained)).long().clamp_max(len(trained) - 1)]
+    def forward(self, model: DiffusionModel, denoiser: Denoiser, batch: Batch) -> Tensor:
+        """Loss [B], every example at its own noise level."""
+        mel = mel_of(model, batch.wave, batch.mel)
+        return self.at(
+            model, denoiser, batch.wave, batch.white[:, 0], denoiser.levels_at(batch.place), mel
+        )
 
-    def __call__(
+    def at(
         self,
-        network: Network,
+        model: DiffusionModel,
+        denoiser: Denoiser,
         wave: Tensor,
         white: Tensor,
         alpha_bar: Tensor,
-        mel: Tensor | None = None,
+        mel: Tensor,
     ) -> Tensor:
-        """Loss of every example, [B].
+        """Loss of every example at a given noise level, [B].
 
         Args:
-            network: the model's network, perhaps compiled: (x_t, t, mel) -> prediction. It hears
-                no mel if it is unconditional.
-            wave: samples with their context, [B, representation.context(T)].
+            model, denoiser: as of any loss.
+            wave: samples with their context, [B, space.context(T)].
             white: unit white noise of that shape.
             alpha_bar: noise level of every example, [B].
-            mel: [B, n_mels, T], if it is not to be that of the wave itself.
+            mel: [B, n_mels, T].
         """
-        model = self.model
         with torch.no_grad():
-            mel = mel_of_crop(model, wave) if mel is None else mel
-            x_0 = model.representation.encode(wave, mel)
-            eps = model.representation.noise(white)
-            level = alpha_bar.view(-1, *[1] * (x_0.ndim - 1))
-            x_t = q_sample(x_0, level, eps).contiguous()
-            target = model.target(x_0, eps, level)
-            t = model.network_time(alpha_bar).to(x_t.device)
-        error = (network(x_t, t, _heard(model, mel)).float() - target).square()
-        if self.bin_weights is None:
-            return error.flatten(1).mean(1)
-        inner = slice(self.edge, error.shape[1] - self.edge)
-        return (error.sum(2)[:, inner] * self.bin_weights.to(error.device)).mean((1, 2))
+            prior = model.space.prior(mel)
+            x_0, noise = model.space.encode(wave, mel, prior), model.space.noise(white)
+        cond = denoiser.condition(mel, prior, project=False)
+        error = denoiser.loss(x_0, noise, alpha_bar, cond)
+        return model.space.mean_error(error, self.weights, self.config.edge_frames)
 
 
-class UnrolledLoss:
+class UnrolledLoss(Loss):
     """Energy distance between recordings and what the whole sampler makes of their mels.
 
     The sampler runs from pure noise with its few steps, with gradients, twice from different
@@ -96,8 +109,9 @@ class UnrolledLoss:
     """
 
     def __init__(self, model: DiffusionModel, config: LossConfig) -> None:
-        self.model, self.config = model, config
+        super().__init__(model, config)
         self.distance = SpectralDistance(model.config.mel.sample_rate, config.bin_weights)
+        self.n_iter = min(config.unrolled_rounds, model.config.sampling.most_iterations)
 
     def levels(self, place: float) -> Tensor:
         """alpha_bar of the sampler's steps; place in [0, 1) moves all angles but the first."""
@@ -105,51 +119,36 @@ class UnrolledLoss:
         first, *others = self.config.unrolled_angles
         return schedule.alpha_bar_of_angle([first, *(u + shift for u in others)])
 
-    def __call__(
-        self,
-        network: Network,
-        wave: Tensor,
-        white: Tensor,
-        levels: Tensor,
-        mel: Tensor | None = None,
-    ) -> Tensor:
-        """Loss of every example, [B].
-
-        Args:
-            network, wave, mel: as for :class:`DenoisingLoss`.
-            white: two unit white noises for every example, [B, 2, representation.context(T)].
-            levels: alpha_bar that the sampler visits, [S].
+    def forward(self, model: DiffusionModel, denoiser: Denoiser, batch: Batch) -> Tensor:
+        """Loss [B], at the noise levels of the batch.
 
         Raises:
             InputError: when the crops are too short for the longest spectra.
         """
-        model = self.model
-        self.distance.to(wave.device)
+        self.distance.to(batch.wave.device)
+        space, white = model.space, batch.white
         with torch.no_grad():
-            twice = (mel_of_crop(model, wave) if mel is None else mel).repeat(2, 1, 1)
-            noise = model.representation.noise(torch.cat((white[:, 0], white[:, 1])))
-
-        def denoise(x: Tensor, alpha_bar: Tensor) -> Tensor:
-            t = model.network_time(alpha_bar).to(x.device).expand(len(x)).contiguous()
-            prediction = network(x.contiguous(), t, _heard(model, twice)).float()
-            if model.config.diffusion.prediction == "v":
-                return x0_from_v(x, prediction, alpha_bar)
-            return x0_from_eps(x, prediction, alpha_bar)
-
+            twice = mel_of(model, batch.wave, batch.mel).repeat(2, 1, 1)
+            prior = space.prior(twice)
+            noise = space.noise(torch.cat((white[:, 0], white[:, 1])))
+        cond = denoiser.condition(twice, prior, project=False)
         estimates: list[Tensor] = []
-        ddim(denoise, noise, levels, callback=lambda i, level, x, x_0: estimates.append(x_0))
-        rounds = min(self.config.unrolled_rounds, model.config.sampling.most_rounds)
+        ddim(
+            lambda x, alpha_bar: denoiser(x, alpha_bar, cond),
+            noise,
+            self.levels(batch.common),
+            callback=lambda i, level, x, x_0: estimates.append(x_0),
+        )
         weights = [self.config.unrolled_each] * (len(estimates) - 1) + [1.0]
         losses = [
-            weight * self._judge(model.decode(x_0, twice, rounds), wave)
+            weight * self._judge(model, space.decode(x_0, twice, self.n_iter, prior), batch.wave)
             for weight, x_0 in zip(weights, estimates, strict=True)
             if weight
         ]
         return torch.stack(losses).sum(0) / sum(weights)
 
-    def _judge(self, generated: Tensor, wave: Tensor) -> Tensor:
+    def _judge(self, model: DiffusionModel, generated: Tensor, wave: Tensor) -> Tensor:
         """Energy distance [B] of two samples for every example [2 B, L] from its recording."""
-        model = self.model
         # Only the inner frames, whose context is whole.
         edge = 2 * self.config.edge_frames * model.config.mel.hop_length
         inner = slice(edge, generated.shape[1] - edge)
@@ -159,21 +158,9 @@ class UnrolledLoss:
                 f"The unrolled loss needs {longest + 2 * edge} samples of a crop, but gets "
                 f"{generated.shape[1]}; raise data.crop_frames."
             )
-        real = wave[:, model.representation.pad_left :][:, inner]
+        real = wave[:, model.space.pad_left :][:, inner]
         first, second = generated[:, inner].chunk(2)
         to_first, to_second, apart = self.distance(
             [(real, first), (real, second), (first, second)], scale_by=real
         )
         return 0.5 * (to_first + to_second - self.config.repulsion * apart)
-
-
-def mel_of_crop(model: DiffusionModel, wave: Tensor) -> Tensor:
-    """Mel [B, n_mels, T] of crops of `representation.context(T)` samples."""
-    if model.config.space is not None:
-        return model.mel(wave, pad=False).contiguous()
-    # A crop of the waveform space brings no context; a centred mel has one frame more than it.
-    return model.mel(wave)[..., : wave.shape[1] // model.config.mel.hop_length].contiguous()
-
-
-def _heard(model: DiffusionModel, mel: Tensor) -> Tensor | None:
-    return mel if model.config.network.n_mels else None

@@ -50,7 +50,7 @@ def model_card(
     rows = [
         (
             "network",
-            f"`{'waveform' if config.space is None else 'spectral'}`, {count / 1e6:.2f}M "
+            f"`{config.network.kind}`, {count / 1e6:.2f}M "
             f"parameters, stored in {'half' if half else 'single'} precision",
         ),
         ("mels", _mels(config)),
@@ -91,15 +91,14 @@ def _told(part: Part) -> str:
 
 
 def _sampling(sampling: SamplingConfig) -> str:
-    plural = "s" if sampling.steps != 1 else ""
-    told = f"{sampling.steps} step{plural} of {sampling.sampler}"
-    angles = sampling.angles.get(str(sampling.steps))
-    if angles is not None:
-        told += f" at the angle{plural} {', '.join(f'{u:g}' for u in angles)}"
-    rounds = sampling.rounds_after(sampling.steps)
-    if rounds:
-        told += f", then {rounds} round{'s'[: rounds != 1]} of agreement with the mel"
-    return told
+    preset = sampling.preset()
+    plural = "s" if preset.steps != 1 else ""
+    text = f"{preset.steps} step{plural} of {preset.solver}"
+    if preset.levels:
+        text += f" at the noise level{plural} {', '.join(f'{u:g}' for u in preset.levels)}"
+    if preset.n_iter:
+        text += f", then {preset.n_iter} mel-consistency iteration{'s'[: preset.n_iter != 1]}"
+    return text
 
 
 def _scores(scores: Mapping[str, Any]) -> list[str]:

@@ -4,17 +4,45 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from diffwave.data.crops import Batch
+from diffwave.denoiser import Denoiser
+from diffwave.errors import InputError
 from diffwave.model import DiffusionModel
 from diffwave.train.config import LossConfig
-from diffwave.train.losses import DenoisingLoss, Network, UnrolledLoss
-from diffwave.train.restoration import RestorationLoss
+from diffwave.train.losses import DenoisingLoss, Loss, UnrolledLoss
+from diffwave.train.restoration import EnhancementLoss
 
 log = logging.getLogger(__name__)
+
+LOSSES: dict[str, type[Loss]] = {
+    "enhancement": EnhancementLoss,
+    "denoising": DenoisingLoss,
+    "unrolled": UnrolledLoss,
+}
+"""A new loss is a class, a line here, and its weight in the settings: `loss.weights: {name: 1}`."""
+
+
+def weights(model: DiffusionModel, config: LossConfig) -> dict[str, float]:
+    """Weights above 0 of the losses that this model can be trained with.
+
+    Raises:
+        InputError: for a loss that there is not.
+    """
+    given = {
+        "enhancement": config.restoration if model.enhancer is not None else 0.0,
+        "denoising": config.denoising,
+        "unrolled": config.unrolled,
+        **config.weights,
+    }
+    for name in given:
+        if name not in LOSSES:
+            raise InputError(f"There is no loss named {name!r}; there are {', '.join(LOSSES)}.")
+    return {name: weight for name, weight in given.items() if weight}
 
 
 class Objective(nn.Module):
@@ -32,38 +60,30 @@ class Objective(nn.Module):
     ) -> None:
         """`compile`: the network, which then falls back to eager with a warning."""
         super().__init__()
+        self.model = [model]  # in a list: its space is no part of what is trained
+        self.precision = precision
+        self.called: Callable[..., Tensor] = (
+            _Compiled(model.network) if compile else model.network.__call__
+        )
         # All that is trained, and so all that processes have to exchange.
-        self.network, self.restorer = model.network, model.restorer
-        self.config, self.precision = config, precision
-        self.denoising = DenoisingLoss(model, config)
-        self.unrolled = UnrolledLoss(model, config)
-        self.restoration = RestorationLoss(model, config)
-        self.called: Network = _Compiled(model.network) if compile else model.network.__call__
+        self.denoiser = Denoiser(
+            model.network, model.config.diffusion, model.config.normalise, self._call
+        )
+        self.enhancer = model.enhancer
+        self.weights = weights(model, config)
+        self.losses = nn.ModuleDict({name: LOSSES[name](model, config) for name in self.weights})
 
     def forward(self, batch: Batch) -> Tensor:
         """Mean loss of the examples of a batch on the model's device, []."""
-        wave, white, mel = batch.wave, batch.white, batch.mel
-        loss = torch.zeros((), device=wave.device)
-        if self.config.restoration and self.restorer is not None:
-            losses = self.restoration(wave, white[:, 0], batch.draws, mel)
-            loss = loss + self.config.restoration * losses.mean()
-        if self.restorer is not None and mel is not None:
-            with torch.no_grad():  # a predicted mel reaches the network restored
-                mel = self.restorer(mel)
-        if self.config.denoising:
-            levels = self.denoising.levels(batch.place)
-            losses = self.denoising(self._network, wave, white[:, 0], levels, mel)
-            loss = loss + self.config.denoising * losses.mean()
-        if self.config.unrolled:
-            levels = self.unrolled.levels(batch.common)
-            losses = self.unrolled(self._network, wave, white, levels, mel)
-            loss = loss + self.config.unrolled * losses.mean()
+        loss = torch.zeros((), device=batch.wave.device)
+        for name, weight in self.weights.items():
+            loss = loss + weight * self.losses[name](self.model[0], self.denoiser, batch).mean()
         return loss
 
-    def _network(self, x_t: Tensor, t: Tensor, mel: Tensor | None) -> Tensor:
+    def _call(self, x_t: Tensor, *inputs: Any, **others: Any) -> Tensor:
         less = self.precision != torch.float32
         with torch.autocast(x_t.device.type, self.precision, enabled=less):
-            return self.called(x_t, t, mel)
+            return self.called(x_t, *inputs, **others)
 
 
 class _Compiled:
@@ -76,10 +96,10 @@ class _Compiled:
         self.network = network
         self.chosen: Callable[..., Tensor] = torch.compile(network)
 
-    def __call__(self, x_t: Tensor, t: Tensor, mel: Tensor | None) -> Tensor:
+    def __call__(self, *inputs: Any, **others: Any) -> Tensor:
         try:
-            return self.chosen(x_t, t, mel)
+            return self.chosen(*inputs, **others)
         except torch._dynamo.exc.TorchDynamoException as error:
             log.warning("torch.compile failed (%s); training uncompiled.", type(error).__name__)
             self.chosen = self.network
-            return self.chosen(x_t, t, mel)
+            return self.chosen(*inputs, **others)

@@ -1,4 +1,4 @@
-"""How a mel restorer learns: smoothed mels on one side, the mels of the recordings on the other."""
+"""How a mel enhancer learns: smoothed mels on one side, the mels of the recordings on the other."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from diffwave.data.crops import Batch
+from diffwave.denoiser import Denoiser
 from diffwave.model import DiffusionModel
-from diffwave.train.config import LossConfig
-from diffwave.train.losses import mel_of_crop
+from diffwave.train.losses import Loss
 
 REACH = 4.0
 """Standard deviations after which a Gaussian is cut off."""
@@ -18,8 +19,8 @@ TIME = 0.5
 """Weight of the change from frame to frame beside the frames themselves."""
 
 
-class RestorationLoss:
-    """Distance of restored mels from the recordings', and the gate's cross-entropy.
+class EnhancementLoss(Loss):
+    """Distance of enhanced mels from the recordings', and the gate's cross-entropy.
 
     The distance is the mean length of a frame's error in nepers, and of its change from frame to
     frame: its minimum is a median, which does not pay for an outlier. Some of the mels are not
@@ -28,48 +29,54 @@ class RestorationLoss:
     can.
     """
 
-    def __init__(self, model: DiffusionModel, config: LossConfig) -> None:
-        self.model, self.config = model, config
+    def forward(self, model: DiffusionModel, denoiser: Denoiser, batch: Batch) -> Tensor:
+        """Loss [B]; the denoiser has no part in it."""
+        return self.of(model, batch.wave, batch.white[:, 0], batch.draws, batch.mel)
 
-    def __call__(
-        self, wave: Tensor, white: Tensor, draws: Tensor, predicted: Tensor | None = None
+    def of(
+        self,
+        model: DiffusionModel,
+        wave: Tensor,
+        white: Tensor,
+        draws: Tensor,
+        predicted: Tensor | None = None,
     ) -> Tensor:
         """Loss of every example, [B].
 
         Args:
-            wave: samples with their context, [B, representation.context(T)].
+            model: with a mel enhancer.
+            wave: samples with their context, [B, space.context(T)].
             white: unit white noise of that shape.
             draws: uniform in [0, 1), [B, 5]: all that is random about an example but the noise.
             predicted: mels [B, n_mels, T] of the same recordings to learn from, in place of those
                 smoothed here.
 
         Raises:
-            ValueError: for a model that has no restorer.
+            InputError: for a model that has no mel enhancer.
         """
-        if self.model.restorer is None:
-            raise ValueError("the model has no mel restorer")
+        slope = model.mel.slope
         with torch.no_grad():
-            mel = mel_of_crop(self.model, wave)
+            mel = model.space.mel_of_crop(wave)
             smooth = draws[:, 0] < self.config.restoration_share
             if predicted is None:
-                predicted = self._smoothed(mel, draws, white)
-            heard = torch.where(smooth[:, None, None], predicted, mel)
-        restored, gate = self.model.restorer.restore(heard)
+                predicted = self._smoothed(mel, slope, draws, white)
+            given = torch.where(smooth[:, None, None], predicted, mel)
+        enhanced, gate = model.enhance_gated(given)
         inner = slice(self.config.edge_frames, mel.shape[-1] - self.config.edge_frames)
-        error = ((restored - mel) / self.model.mel.slope)[..., inner]
+        error = ((enhanced - mel) / slope)[..., inner]
         distance = _length(error) + TIME * _length(error.diff(dim=-1))
         label = smooth[:, None].to(gate).expand_as(gate)
-        told = F.binary_cross_entropy_with_logits(gate, label, reduction="none")
-        return distance + told[:, inner].mean(1)
+        surprise = F.binary_cross_entropy_with_logits(gate, label, reduction="none")
+        return distance + surprise[:, inner].mean(1)
 
-    def _smoothed(self, mel: Tensor, draws: Tensor, white: Tensor) -> Tensor:
+    def _smoothed(self, mel: Tensor, slope: Tensor, draws: Tensor, white: Tensor) -> Tensor:
         """Blurred over time, over bands or over both (a third each), and a little noisy."""
         largest, where = self.config.restoration_blur, draws[:, 1]
         frames = largest * draws[:, 2] * (where < 2 / 3)
         bands = largest * draws[:, 3] * (where > 1 / 3)
         count = mel[0].numel()
         white = white.repeat(1, -(-count // white.shape[1]))  # with a small hop, noise is scarce
-        noise = white[:, :count].view_as(mel) * self.model.mel.slope
+        noise = white[:, :count].view_as(mel) * slope
         level = self.config.restoration_noise * draws[:, 4]
         return smoothed(mel, frames, bands) + level[:, None, None] * noise
 

@@ -12,7 +12,7 @@ import torch
 from diffwave.checkpoint import load_checkpoint
 from diffwave.data.crops import Crops, Framing
 from diffwave.data.data import Clip, load_corpus
-from diffwave.data.envelope import envelope_path, fitted_representation, load_envelope
+from diffwave.data.envelope import envelope_path, fitted_space, load_envelope
 from diffwave.errors import InputError
 from diffwave.model import DiffusionModel
 from diffwave.train.config import LossConfig, TrainConfig
@@ -67,8 +67,8 @@ def make_parts(config: TrainConfig, engine: Engine, progress_bar: bool) -> Parts
 def freeze_untrained(model: DiffusionModel, config: LossConfig) -> None:
     """Take what no loss trains out of training; processes would wait for its gradients."""
     model.network.requires_grad_(bool(config.denoising or config.unrolled))
-    if model.restorer is not None:
-        model.restorer.requires_grad_(bool(config.restoration))
+    if model.enhancer is not None:
+        model.enhancer.requires_grad_(bool(config.restoration))
     if not any(parameter.requires_grad for parameter in model.learned()):
         raise InputError("The losses with a weight above 0 train nothing of this model.")
 
@@ -79,18 +79,16 @@ def initialise(parts: Parts, config: TrainConfig) -> None:
     Raises:
         InputError: for a checkpoint that is of another model, or not there.
     """
-    model, space = parts.trained.model, parts.trained.model.config.space
+    model = parts.trained.model
     if config.run.init:
         theirs = load_checkpoint(find_checkpoint(config.run.init))
         ours = model.config
-        if theirs.restorer is None and model.restorer is not None:
-            log.info("%s has no mel restorer; its training starts here", config.run.init)
-            ours = dataclasses.replace(ours, restorer=None)
+        if theirs.enhancer is None and model.enhancer is not None:
+            log.info("%s has no mel enhancer; its training starts here", config.run.init)
+            ours = dataclasses.replace(ours, enhancer=None)
         check_same_model(theirs.config, ours, f"The checkpoint {config.run.init}")
-        model.load_state_dict(theirs.state_dict(), strict=ours.restorer == model.config.restorer)
-    elif space is not None:
-        mel = model.config.mel
-        stored = load_envelope(envelope_path(Path(config.data.folder)), space, mel)
-        if stored is None:
-            stored = fitted_representation(space, mel, parts.crops).state_dict()
-        model.representation.load_state_dict(stored)
+        model.load_state_dict(theirs.state_dict(), strict=ours.enhancer == model.config.enhancer)
+    elif model.space.needs_fit:
+        if load_envelope(envelope_path(Path(config.data.folder)), model.space):
+            return
+        model.space.load_state_dict(fitted_space(model.config, parts.crops).state_dict())

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from diffwave.spaces.base import curve_at
+
 FFT_SIZES = (2048, 1024, 512, 256, 128)
 """At rates around 22,050 Hz; twice as long at twice the rate."""
 LOG_FLOOR = 1e-3
@@ -27,14 +29,12 @@ class SpectralDistance(nn.Module):
     def __init__(self, sample_rate: int, weights: list[tuple[float, float]]) -> None:
         """Weights over frequency as in `LossConfig.bin_weights`: (Hz, weight), interpolated."""
         super().__init__()
-        hz, weight = zip(*weights, strict=True)
         # A power of 2 stays one.
         octaves = round(math.log2(sample_rate / 22050))
         self.fft_sizes = [math.ceil(size * 2**octaves) for size in FFT_SIZES]
         for size in self.fft_sizes:
             bins = np.arange(size // 2 + 1) * sample_rate / size
-            w = torch.from_numpy(np.interp(bins, hz, weight)).float()
-            self.register_buffer(f"weight_{size}", w / w.mean(), persistent=False)
+            self.register_buffer(f"weight_{size}", curve_at(bins, weights), persistent=False)
             window = torch.hann_window(size)
             self.register_buffer(
                 f"window_{size}", window / window.square().sum().sqrt(), persistent=False

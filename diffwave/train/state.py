@@ -205,8 +205,8 @@ def check_same_model(
 
 
 def _json_types(config: ModelConfig | Mapping[str, Any]) -> dict[str, Any]:
-    data = config.to_dict() if isinstance(config, ModelConfig) else config
-    return cast(dict[str, Any], json.loads(json.dumps(data)))
+    config = config if isinstance(config, ModelConfig) else ModelConfig.from_dict(config)
+    return cast(dict[str, Any], json.loads(json.dumps(config.to_dict())))
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -10,16 +10,14 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from diffwave.chain import schedule
-from diffwave.chain.samplers import get_sampler
 from diffwave.data.crops import DRAWS, Framing, mel_frames
 from diffwave.data.data import Clip
 from diffwave.eval.metrics import choose_metrics
 from diffwave.model import DiffusionModel
 from diffwave.synthesis import generate
 from diffwave.train.config import LossConfig
-from diffwave.train.losses import DenoisingLoss
-from diffwave.train.restoration import RestorationLoss
+from diffwave.train.losses import DenoisingLoss, mel_of
+from diffwave.train.restoration import EnhancementLoss
 
 LEVELS = 8
 CROP_FRAMES = 256
@@ -59,7 +57,7 @@ def validate(
     values: dict[str, float] = {}
     if config.denoising or config.unrolled:
         values |= _denoising(model, config, clips) | _listen(model, clips, writer, step)
-    if config.restoration and model.restorer is not None:
+    if config.restoration and model.enhancer is not None:
         values |= _restoration(model, config, clips)
     for name, value in values.items():
         writer.add_scalar(f"validation/{name}", value, step)
@@ -69,8 +67,11 @@ def validate(
 def _denoising(model: DiffusionModel, config: LossConfig, clips: list[Clip]) -> dict[str, float]:
     loss_of, levels = DenoisingLoss(model, config), _levels(model)
     losses = [
-        [float(loss_of(model.network, wave, white, a, mel)) for a in levels]
-        for wave, white, mel in _crops(model, clips, 2 * loss_of.edge + 1)
+        [
+            float(loss_of.at(model, model.denoiser, wave, white, a, mel_of(model, wave, mel)))
+            for a in levels
+        ]
+        for wave, white, mel in _crops(model, clips, 2 * config.edge_frames + 1)
     ]
     if not losses:
         return {}
@@ -80,12 +81,12 @@ def _denoising(model: DiffusionModel, config: LossConfig, clips: list[Clip]) -> 
 
 
 def _restoration(model: DiffusionModel, config: LossConfig, clips: list[Clip]) -> dict[str, float]:
-    loss_of, rng = RestorationLoss(model, config), np.random.default_rng(1)
+    loss_of, rng = EnhancementLoss(model, config), np.random.default_rng(1)
     losses = []
     for wave, white, mel in _crops(model, clips, 2 * config.edge_frames + 2):
         draws = torch.from_numpy(rng.random((1, DRAWS), np.float32)).to(wave.device)
         draws[:, 0] = 0  # smoothed, all of them
-        losses.append(float(loss_of(wave, white, draws, mel)))
+        losses.append(float(loss_of.of(model, wave, white, draws, mel)))
     return {"loss_restoration": float(np.mean(losses))} if losses else {}
 
 
@@ -105,9 +106,7 @@ def _crops(
 def _levels(model: DiffusionModel) -> list[Tensor]:
     """alpha_bar [1] of the middle of each of `LEVELS` equal stretches of the chain."""
     place = (torch.arange(LEVELS) + 0.5) / LEVELS
-    if model.trained_levels is None:
-        return list(schedule.alpha_bar_of_angle(place)[:, None])
-    return list(model.trained_levels[(place * len(model.trained_levels)).long()][:, None])
+    return list(model.denoiser.levels_at(place)[:, None])
 
 
 def _longest_crop(
@@ -138,14 +137,13 @@ def _listen(
 ) -> dict[str, float]:
     """Generate the first clips with the model's own steps and sampler; returns their scores."""
     device = next(model.parameters()).device
-    sample_rate, sampling = model.config.mel.sample_rate, model.config.sampling
-    levels, sampler = model.levels(sampling.steps), get_sampler(sampling.sampler)
+    sample_rate, sampling = model.config.mel.sample_rate, model.sampling()
     metrics, _ = choose_metrics(SCORES)
     scores: dict[str, list[float]] = {name: [] for name in metrics}
     for clip in [clip for clip in clips if len(clip.samples) >= model.config.mel.n_fft][:LISTENED]:
         original = clip.wave()
         mel = model.mel(original.to(device)) if clip.mel is None else _whole_mel(clip).to(device)
-        generated = torch.cat(list(generate(model, mel[None], levels, sampler, seed=0)), -1)[0]
+        generated = torch.cat(list(generate(model, mel[None], sampling)), -1)[0]
         original = original[: len(generated)]
         generated = generated[: len(original)].clamp(-1, 1)
         if len(generated) < model.config.mel.n_fft:

@@ -78,7 +78,7 @@ def main() -> None:
         rows = []
         for clip in tqdm(clips, desc=label, disable=None, leave=False):
             mel = change(vocoder.mel(clip))
-            wave = vocoder(mel, steps=options.steps, restore=options.restore) * math.exp(-nepers)
+            wave = vocoder(mel, steps=options.steps, enhance=options.restore) * math.exp(-nepers)
             length = min(len(wave), len(clip))
             pair = clip[:length].numpy(), wave[:length].numpy()
             rows.append([METRICS[n].function(*pair, vocoder.sample_rate) for n in SCORES])

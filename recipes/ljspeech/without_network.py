@@ -1,6 +1,6 @@
-"""A control: noise in the spectrum that the mel predicts, and rounds of agreement, no network call.
+"""A control: noise in the spectrum that the mel predicts, made to agree with it; no network call.
 
-python recipes/ljspeech/without_network.py MELS_FOLDER WAVS_FOLDER ROUNDS [--checkpoint NAME]
+python recipes/ljspeech/without_network.py MELS_FOLDER WAVS_FOLDER N_ITER [--checkpoint NAME]
 
 The checkpoint gives the envelope and the mel convention; none of its network is used.
 """
@@ -19,15 +19,15 @@ from diffwave.mel import check_mel
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("mels", type=Path)
 parser.add_argument("wavs", type=Path)
-parser.add_argument("rounds", type=int)
+parser.add_argument("n_iter", type=int, help="mel-consistency iterations")
 parser.add_argument("--checkpoint", default="ljspeech-22k")
 options = parser.parse_args()
 model = Vocoder.from_pretrained(options.checkpoint, "cpu").model
-space = model.representation
+space = model.space
 options.wavs.mkdir(exist_ok=True)
 for path in sorted(options.mels.glob("*.npy")):
     mel = check_mel(np.load(path), model.config.mel)
     white = white_noise(0, 0, -space.pad_left, space.context(mel.shape[-1]))
     with torch.inference_mode():
-        wave = model.decode(space.noise(white[None]), mel, options.rounds)[0]
+        wave = space.decode(space.noise(white[None]), mel, options.n_iter)[0]
     write_audio(options.wavs / f"{path.stem}.wav", wave, model.config.mel.sample_rate)

@@ -1,0 +1,108 @@
+"""How a model is sampled: one record that travels from the command line to the sampler."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from diffwave.bounds import integer, shown
+from diffwave.chain.samplers import get_sampler
+from diffwave.errors import InputError
+from diffwave.migrate import current_sampling, strictly
+
+MOST_STEPS = 10_000
+"""Network calls; ten times the longest published chain."""
+MOST_ITERATIONS = 10_000
+"""Mel-consistency iterations."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """One way to sample a model. Raises InputError for values that make no sense."""
+
+    steps: int
+    """Network calls."""
+    solver: str = "ddim"
+    """A name in `diffwave.chain.samplers.SAMPLERS`."""
+    levels: tuple[float, ...] = ()
+    """Noise level of every step as an angle u (alpha_bar = cos(pi u / 2)^2), noisiest first; none:
+    equal steps over what the network was trained on."""
+    n_iter: int = 0
+    """Mel-consistency iterations after the last step (:mod:`diffwave.spaces.consistency`)."""
+
+    def __post_init__(self) -> None:
+        steps = integer("The number of steps", self.steps, 1, MOST_STEPS)
+        n_iter = integer(
+            "The number of mel-consistency iterations", self.n_iter, 0, MOST_ITERATIONS
+        )
+        object.__setattr__(self, "steps", steps)
+        object.__setattr__(self, "n_iter", n_iter)
+        get_sampler(self.solver)
+        levels = tuple(self.levels)
+        falling = all(high > low for high, low in pairwise([*levels, 0]))
+        if levels and (len(levels) != steps or not falling or max(levels) > 1):
+            raise InputError(
+                f"The levels of {steps} steps must be as many falling numbers above 0 and not "
+                f"above 1, not {shown(list(levels))}."
+            )
+        object.__setattr__(self, "levels", levels)
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """How a model is best sampled: a preset for every number of steps that has been tried."""
+
+    default: int = 4
+    """Network calls per utterance unless the caller says otherwise."""
+    solver: str = "ddim"
+    """Of a number of steps that has no preset."""
+    n_iter: int = 0
+    """Mel-consistency iterations of a number of steps that has no preset."""
+    presets: tuple[Sampling, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "presets", tuple(self.presets))
+        Sampling(self.default, self.solver, n_iter=self.n_iter)
+        counts = [preset.steps for preset in self.presets]
+        if len(set(counts)) < len(counts):
+            raise InputError(f"Sampling presets are one for each number of steps, not {counts}.")
+
+    def preset(
+        self, steps: int | None = None, solver: str | None = None, n_iter: int | None = None
+    ) -> Sampling:
+        """The preset of a number of steps, with what the caller asks for in its place.
+
+        Args:
+            steps: network calls; the default when None.
+            solver: a name in `SAMPLERS`; the preset's when None.
+            n_iter: mel-consistency iterations; the preset's when None.
+
+        Raises:
+            InputError: for a number that is none or out of bounds, or an unknown solver.
+        """
+        steps = self.default if steps is None else steps
+        plain = Sampling(steps, self.solver, n_iter=self.n_iter)
+        chosen = next((preset for preset in self.presets if preset.steps == plain.steps), plain)
+        given = {"solver": solver, "n_iter": n_iter}
+        changes = {name: value for name, value in given.items() if value is not None}
+        return dataclasses.replace(chosen, **changes)  # type: ignore[arg-type]
+
+    @property
+    def most_iterations(self) -> int:
+        """Mel-consistency iterations after whatever number of steps."""
+        return max([self.n_iter, *(preset.n_iter for preset in self.presets)])
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON types."""
+        presets = [
+            dataclasses.asdict(preset) | {"levels": list(preset.levels)} for preset in self.presets
+        ]
+        return dataclasses.asdict(self) | {"presets": presets}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> SamplingConfig:
+        """The inverse of :meth:`to_dict`; settings of the format before are read as well."""
+        return strictly(cls, current_sampling(values), "sampling")

@@ -1,0 +1,162 @@
+"""The denoiser: D(x, level, cond) -> x_0, and the loss that trains it.
+
+The only place that knows whether the network predicts v or eps, what it is told of a noise level,
+and how its mel is normalised. Samplers and losses call it (the counterpart of EDM's `Precond` and
+`Loss`, Karras et al. 2022, arXiv 2206.00364).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from diffwave.chain import schedule
+from diffwave.chain.gaussian import q_sample, v_of, x0_from_eps, x0_from_v
+from diffwave.chain.sampling import Sampling
+from diffwave.errors import InputError
+from diffwave.mel.normalise import NormaliseConfig
+from diffwave.networks import Network
+from diffwave.spaces import Prior
+
+
+@dataclass(frozen=True)
+class DiffusionConfig:
+    """The chain the network was trained on, and what it predicts."""
+
+    prediction: str = "v"
+    """"v" or "eps"."""
+    schedule: str = "angle"
+    """"angle": continuous, the network is given u with alpha_bar = cos(pi u / 2)^2; or the name of
+    a discrete schedule, of which the network is given the (fractional) step."""
+    zero_terminal_snr: bool = False
+    """Whether a discrete schedule was rescaled to end in pure noise."""
+
+    def __post_init__(self) -> None:
+        if self.prediction not in ("v", "eps"):
+            raise InputError(f"A network predicts 'v' or 'eps', not {self.prediction!r}.")
+        if self.schedule == "angle" and self.prediction == "eps":
+            raise InputError("A chain in angles starts at pure noise, which needs prediction 'v'.")
+        if self.schedule != "angle":
+            schedule.named_betas(self.schedule)
+        elif self.zero_terminal_snr:
+            raise InputError("A chain in angles ends in pure noise as it is.")
+        if self.zero_terminal_snr and self.prediction == "eps":
+            raise InputError("A chain that ends in pure noise needs prediction 'v'.")
+
+    def alpha_bars(self) -> Tensor | None:
+        """Levels of a discrete chain, [T], float64; None: every angle was trained."""
+        if self.schedule == "angle":
+            return None
+        betas = schedule.named_betas(self.schedule)
+        return schedule.alpha_bars(
+            schedule.zero_terminal_snr(betas) if self.zero_terminal_snr else betas
+        )
+
+
+class Condition(NamedTuple):
+    """What a mel means to the network."""
+
+    mel: Tensor | None
+    """Normalised, [B, n_mels, T]; None for an unconditional network."""
+    prior: Prior | None
+    projections: Any = None
+    """What `Network.condition` made of it, when it serves several steps."""
+
+
+class Denoiser(nn.Module):
+    """A network, and the chain that it was trained on."""
+
+    def __init__(
+        self,
+        network: Network,
+        diffusion: DiffusionConfig,
+        normalise: NormaliseConfig,
+        call: Callable[..., Tensor] | None = None,
+    ) -> None:
+        """`call` stands in for the network, with its arguments: compiled, or in less precision."""
+        super().__init__()
+        self.network, self.diffusion, self.normalise = network, diffusion, normalise
+        self.trained_levels = diffusion.alpha_bars()
+        self._call = call
+
+    def condition(self, mel: Tensor, prior: Prior | None = None, project: bool = True) -> Condition:
+        """What the network is given for a mel [B, n_mels, T] of the model's convention.
+
+        Args:
+            mel: not used by an unconditional network.
+            prior: where the chain ends for this mel.
+            project: compute at once what all steps share; costs memory while gradients flow.
+        """
+        given = self.normalise(mel) if self.network.config.n_mels else None
+        return Condition(given, prior, self.network.condition(given, prior) if project else None)
+
+    def forward(self, x: Tensor, alpha_bar: Tensor, cond: Condition) -> Tensor:
+        """Estimate of x_0, of the shape of x.
+
+        Args:
+            x: noisy state, [B, ...].
+            alpha_bar: its noise level, [] or one for every example, [B].
+            cond: :meth:`condition` of its mel.
+        """
+        prediction, level = self._predict(x, alpha_bar, cond), _beside(alpha_bar, x)
+        if self.diffusion.prediction == "v":
+            return x0_from_v(x, prediction, level)
+        return x0_from_eps(x, prediction, level)
+
+    def loss(self, x_0: Tensor, noise: Tensor, alpha_bar: Tensor, cond: Condition) -> Tensor:
+        """Squared error of the prediction for a state with noise added, of the shape of x_0.
+
+        Args:
+            x_0: clean state, [B, ...].
+            noise: of unit variance, like x_0.
+            alpha_bar: level of every example, [B].
+            cond: :meth:`condition` of its mel.
+        """
+        level = _beside(alpha_bar, x_0)
+        prediction = self._predict(q_sample(x_0, level, noise), alpha_bar, cond)
+        v = self.diffusion.prediction == "v"
+        return (prediction - (v_of(x_0, noise, level) if v else noise)).square()
+
+    def _predict(self, x: Tensor, alpha_bar: Tensor, cond: Condition) -> Tensor:
+        t = self.time(alpha_bar).to(x.device).expand(len(x)).contiguous()
+        call, x = self._call or self.network, x.contiguous()
+        if cond.projections is None:
+            return call(x, t, cond.mel, cond.prior).float()
+        return call(x, t, prior=cond.prior, cond=cond.projections).float()
+
+    def time(self, alpha_bar: Tensor) -> Tensor:
+        """A noise level as the network counts it, float32, same shape."""
+        if self.trained_levels is None:
+            return schedule.angle(alpha_bar).float()
+        return schedule.align(alpha_bar, self.trained_levels).float()
+
+    def levels(self, sampling: Sampling) -> Tensor:
+        """alpha_bar that a chain of `sampling.steps` network calls visits, noisiest first, [S].
+
+        Its own levels if it has them; the whole trained chain if the count is its length; else
+        equal steps in angle over what was trained.
+        """
+        if sampling.levels:
+            return schedule.alpha_bar_of_angle(sampling.levels)
+        if self.trained_levels is None:
+            return schedule.uniform_angles(sampling.steps)
+        if sampling.steps == len(self.trained_levels):
+            return self.trained_levels.flip(0)
+        first, last = schedule.angle(self.trained_levels[[-1, 0]]).tolist()
+        return schedule.alpha_bar_of_angle(torch.linspace(first, last, sampling.steps))
+
+    def levels_at(self, place: Tensor) -> Tensor:
+        """Noise levels alpha_bar [B] of places in [0, 1): angle, or step, is proportional."""
+        place, trained = place.double().cpu(), self.trained_levels
+        if trained is None:
+            return schedule.alpha_bar_of_angle(place.clamp_min(1e-3))
+        return trained[(place * len(trained)).long().clamp_max(len(trained) - 1)]
+
+
+def _beside(alpha_bar: Tensor, x: Tensor) -> Tensor:
+    """A level for every example [B], of a shape that broadcasts against x [B, ...]."""
+    return alpha_bar.view(-1, *[1] * (x.ndim - 1)) if alpha_bar.ndim else alpha_bar

@@ -1,0 +1,49 @@
+"""The one unit in which networks see a mel, and the frames beside a frame.
+
+Networks are given log-mels of about zero mean and unit deviation, whatever the convention.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from diffwave.bounds import real
+from diffwave.mel.config import MelConfig
+
+
+@dataclass(frozen=True)
+class NormaliseConfig:
+    """(mel - mean) / scale, in the units of the model's mel convention."""
+
+    mean: float = -5.0
+    scale: float = 2.5
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mean", real("The mel's mean", self.mean, -1e6, 1e6))
+        object.__setattr__(self, "scale", real("The mel's scale", self.scale, 1e-6, 1e6))
+
+    @classmethod
+    def of(cls, mel: MelConfig) -> NormaliseConfig:
+        """The defaults, which are those of natural logarithms, in the units of a convention."""
+        return cls(mel.log_factor * cls.mean + mel.offset, mel.log_factor * cls.scale)
+
+    def __call__(self, mel: Tensor) -> Tensor:
+        """Log-mels of the convention, normalised; any shape."""
+        return (mel - self.mean) / self.scale
+
+
+def log_amplitude(mel: Tensor, config: MelConfig) -> Tensor:
+    """Natural logarithms of the mel amplitudes of values [..., n_mels, T] of a convention."""
+    if config.mean is not None and config.scale is not None:
+        mel = mel * mel.new_tensor(config.scale)[:, None] + mel.new_tensor(config.mean)[:, None]
+    return (mel - config.offset) / config.log_factor
+
+
+def frame_triples(mel: Tensor) -> Tensor:
+    """Frames t-1, t, t+1 side by side, the ends repeated: [B, n_mels, T] -> [B, T, 3 * n_mels]."""
+    padded = F.pad(mel, (1, 1), mode="replicate").transpose(1, 2)
+    return torch.cat((padded[:, :-2], padded[:, 1:-1], padded[:, 2:]), dim=-1)

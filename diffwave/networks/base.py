@@ -1,0 +1,58 @@
+"""What a network is: from a noisy state and a normalised log-mel it predicts; it knows no chain."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from diffwave.spaces import Prior, SpaceConfig
+
+
+class NetworkConfig(ABC):
+    """Sizes of a network; a frozen dataclass."""
+
+    kind: ClassVar[str]
+    space: ClassVar[str]
+    """Kind of the space whose states it takes."""
+    n_mels: int
+    """Mel bands of the condition; 0 makes a network unconditional, where it can be."""
+
+    @abstractmethod
+    def check(self, space: SpaceConfig) -> None:
+        """Raise InputError unless the states of `space`, of the right kind, are of its sizes."""
+
+
+class Network(nn.Module, ABC):
+    """``forward(x_t, t, mel) -> prediction`` of the shape of x_t."""
+
+    config: NetworkConfig
+
+    @property
+    @abstractmethod
+    def receptive_field(self) -> int:
+        """Places of the state on each side of a place that its prediction depends on."""
+
+    @abstractmethod
+    def condition(self, mel: Tensor | None, prior: Prior | None = None) -> Any:
+        """What does not depend on the noise level, computed once for all steps of a sampler."""
+
+    @abstractmethod
+    def forward(
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        mel: Tensor | None = None,
+        prior: Prior | None = None,
+        cond: Any = None,
+    ) -> Tensor:
+        """Prediction for a noisy state.
+
+        Args:
+            x_t: noisy state, [B, ...].
+            t: noise level as the network counts it, [B].
+            mel: normalised log-mel [B, n_mels, T], or
+            cond: what :meth:`condition` made of it.
+            prior: where the chain ends for this mel.
+        """
