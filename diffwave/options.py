@@ -205,6 +205,10 @@ class Export(Options):
     """Of the model card (default: the folder's name)."""
     data: str | None = argument(None, metavar="TEXT")
     """What it was trained on, for the model card."""
+    speaker: str | None = argument(None, metavar="NAME")
+    """Whose voice it is, for the model card."""
+    license: str | None = argument(None, metavar="ID")
+    """Licence of the weights, such as cc-by-4.0, for the model card."""
     half: bool = True
     """Store the network in half precision."""
 

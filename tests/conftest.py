@@ -20,7 +20,7 @@ from tiny import random_model, spectral_config, waveform_config
 from diffwave.checkpoint import save_checkpoint
 from diffwave.data import envelope
 from diffwave.train.config import TrainConfig
-from diffwave.train.trainer import train
+from diffwave.train.loop import train
 from diffwave.vocoder import Vocoder
 
 # Small tensors gain nothing from more threads, and neighbours on the machine lose: the other

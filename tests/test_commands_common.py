@@ -36,9 +36,9 @@ def test_more_steps_than_help_are_noted(
 
 
 def test_options_in_words(vocoder: Vocoder) -> None:
-    plain = described(Generation(), vocoder.config)
+    plain = described(Generation(), vocoder.model)
     assert plain == "4 steps of ddim, 0 mel-consistency iterations, seed 0"
-    given = described(Generation(steps=2, sampler="ancestral", n_iter=3, seed=5), vocoder.config)
+    given = described(Generation(steps=2, sampler="ancestral", n_iter=3, seed=5), vocoder.model)
     assert given == "2 steps of ancestral, 3 mel-consistency iterations, seed 5"
 
 

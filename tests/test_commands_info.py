@@ -24,7 +24,7 @@ def test_info_describes(capsys: pytest.CaptureFixture[str], tiny_checkpoint: Pat
     assert rows["checkpoint"].strip() == str(tiny_checkpoint)
     assert re.fullmatch(r"spectral, 0\.\d\dM parameters", rows["network"].strip())
     assert rows["mel enhancer"].strip() == "none"
-    assert rows["4"].split() == ["0", "evenly", "spaced"]
+    assert rows["4"].split() == ["ddim", "0", "even"]
     assert cli.main(["info", str(tiny_checkpoint), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["network"]["channels"] == 16 and document["parameters"] > 1000

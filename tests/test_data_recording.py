@@ -50,17 +50,14 @@ def test_levels(tmp_path: Path, kind: str, seed: int, factor: float) -> None:
     wave = factor * speech_like(1.0, seed=seed)
     (clip,) = taken(tmp_path, wave, level=kind, rms_db=-30.0, peak_db=-6.0).clips
     peak = 20 * np.log10(np.abs(clip).max() / 32768)
+    (loud,) = taken(tmp_path, wave, level="rms", rms_db=0.0, peak_db=-3.0).clips
+    assert 20 * np.log10(np.abs(loud).max() / 32768) == pytest.approx(-3, abs=0.01)
     if kind == "rms":
         assert decibels(clip) == pytest.approx(-30, abs=0.05)
     elif kind == "peak":
         assert peak == pytest.approx(-6, abs=0.01)
     else:
         assert peak == pytest.approx(20 * np.log10(np.abs(wave).max()), abs=0.01)
-
-
-def test_no_level_pushes_the_peaks_beyond_their_limit(tmp_path: Path) -> None:
-    (clip,) = taken(tmp_path, SPEECH, level="rms", rms_db=0.0, peak_db=-3.0).clips
-    assert np.abs(clip).max() / 32768 == pytest.approx(10 ** (-3 / 20), abs=1e-4)
 
 
 def test_one_gain_for_all_pieces_of_a_recording(tmp_path: Path) -> None:
@@ -93,6 +90,7 @@ def test_channels_are_averaged_and_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wave", "kind"),
     [
+        (SPEECH[:0], "unreadable"),
         (np.zeros(RATE), "silent"),
         (1e-4 * SPEECH, "silent"),
         (np.full(RATE, 0.5), "silent"),
@@ -109,20 +107,6 @@ def test_what_is_refused(tmp_path: Path, wave: NDArray[np.floating], kind: str) 
     assert recording.rejected.kind == kind
     assert str(tmp_path / "a.wav") in recording.rejected.sentence
     assert not recording.clips
-
-
-@pytest.mark.parametrize("content", [b"", b"RIFF but no more", b"not audio at all" * 100])
-def test_files_that_are_no_audio(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "bad.wav").write_bytes(content)
-    recording = take(tmp_path / "bad.wav", "bad.wav", RATE, PrepareConfig(), None)
-    assert recording.rejected is not None
-    assert recording.rejected.kind == "unreadable"
-
-
-def test_a_damaged_header_does_not_blow_up_a_file(tmp_path: Path) -> None:
-    recording = taken(tmp_path, SPEECH, rate=2)
-    assert recording.rejected is not None
-    assert recording.rejected.sentence.endswith("claims a sample rate of 2 Hz.")
 
 
 def test_pieces_that_are_too_short_are_left_out_and_counted(tmp_path: Path) -> None:

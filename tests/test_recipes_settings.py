@@ -13,8 +13,8 @@ from diffwave.chain.schedule import NAMED, alpha_bars
 from diffwave.checkpoint import load_config
 from diffwave.data import envelope
 from diffwave.train.config import TrainConfig
+from diffwave.train.loop import train
 from diffwave.train.settings import read_config
-from diffwave.train.trainer import train
 from diffwave.vocoder import Vocoder
 
 RECIPES = Path(__file__).parent.parent / "recipes"

@@ -8,6 +8,7 @@ import math
 import pytest
 
 from diffwave.mel import PRESETS
+from diffwave.spaces import SpectralConfig, WaveformConfig
 from diffwave.train.config import TrainConfig
 
 
@@ -16,11 +17,10 @@ def test_model_follows_the_mel_preset(name: str) -> None:
     mel = PRESETS[name]
     spectral = TrainConfig(mel=name).model_config()
     assert spectral.mel == mel
-    assert spectral.space is not None
-    assert spectral.space.n_fft == mel.n_fft
+    assert spectral.space == SpectralConfig.of(mel)
     assert spectral.network.n_mels == mel.n_mels
     waveform = TrainConfig(mel=name, network="waveform").model_config()
-    assert waveform.space is None
+    assert waveform.space == WaveformConfig.of(mel)
     assert waveform.network.n_mels == mel.n_mels
 
 
@@ -29,9 +29,8 @@ def test_scaling_of_the_mel_is_in_units_of_the_preset() -> None:
     amplitude = 0.03
     for name in ("hifigan", "espnet", "coqui"):
         config = TrainConfig(mel=name).model_config()
-        network = config.network
         value = config.mel.log_factor * math.log(amplitude) + config.mel.offset
-        entering = (value - network.mel_mean) / network.mel_scale  # type: ignore[union-attr]
+        entering = (value - config.normalise.mean) / config.normalise.scale
         assert entering == pytest.approx((math.log(amplitude) + 5) / 2.5)
 
 
@@ -44,15 +43,12 @@ def test_an_unconditional_waveform_network_stays_so() -> None:
 @pytest.mark.parametrize("name", ["hifigan", "espnet", "coqui", "bigvgan-44k"])
 def test_the_enhancer_follows_the_mel_preset(name: str) -> None:
     config = TrainConfig(mel=name).model_config()
-    network, restorer = config.network, config.restorer
-    assert restorer is not None
-    assert restorer.n_mels == PRESETS[name].n_mels
-    assert restorer.mel_mean == network.mel_mean  # type: ignore[union-attr]
-    assert restorer.mel_scale == network.mel_scale  # type: ignore[union-attr]
+    assert config.enhancer is not None
+    assert config.enhancer.n_mels == PRESETS[name].n_mels
 
 
 def test_no_layers_or_another_space_mean_no_enhancer() -> None:
     config = TrainConfig()
     config.enhancer = dataclasses.replace(config.enhancer, layers=0)
-    assert config.model_config().restorer is None
-    assert TrainConfig(network="waveform").model_config().restorer is None
+    assert config.model_config().enhancer is None
+    assert TrainConfig(network="waveform").model_config().enhancer is None

@@ -13,8 +13,9 @@ import pytest
 from diffwave.data.config import DataConfig, PrepareConfig
 from diffwave.errors import InputError
 from diffwave.mel import PRESETS
+from diffwave.model import Sampling, SamplingConfig
 from diffwave.schema import documented
-from diffwave.spaces.spectral import EnergyPrior
+from diffwave.spaces import EnergyPrior
 from diffwave.train.config import LossConfig, OptimConfig, RunConfig, TrainConfig
 from diffwave.train.settings import described_settings, read_config, save_settings
 
@@ -35,7 +36,7 @@ def yaml_file(tmp_path: Path) -> Path:
         "spectral:\n"
         "  dilations: [1, 3]\n"
         "sampling:\n"
-        "  angles: {2: [1, 0.5]}\n"
+        "  presets: [{steps: 2, levels: [1, 0.5]}]\n"
         "run:\n",
         encoding="utf-8",
     )
@@ -57,7 +58,7 @@ def test_yaml_sets_every_kind_of_value(yaml_file: Path) -> None:
     assert config.optim.lr == 1e-4  # which YAML itself takes for text
     assert config.loss.bin_weights == [(0.0, 1.0), (4000.0, 0.5)]
     assert config.spectral.dilations == (1, 3)
-    assert config.sampling.angles == {"2": [1.0, 0.5]}
+    assert config.sampling.presets == (Sampling(2, levels=(1.0, 0.5)),)
     assert config.run == TrainConfig().run  # a section that is empty
     assert config.data.crop_frames == TrainConfig().data.crop_frames
 
@@ -110,7 +111,7 @@ def test_overrides_change_the_file(yaml_file: Path) -> None:
         ("loss.bin_weights=[]", r"loss\.bin_weights must be pairs of rising Hz"),
         ("loss.bin_weights=[[100, 1], [50, 1]]", r"loss\.bin_weights must be pairs of rising Hz"),
         ("loss.bin_weights=[[0, 0]]", r"loss\.bin_weights must be pairs of rising Hz"),
-        ("loss.denoising=0", r"loss\.enhancement must be above 0"),
+        ("loss.denoising=0", r"loss\.weights must be above 0"),
         ("loss.unrolled_angles=[]", r"loss\.unrolled_angles must fall from at most 1"),
         ("loss.unrolled_angles=[0.5, 0.6]", r"loss\.unrolled_angles must fall"),
         ("loss.unrolled_angles=[1, 0.9]", "stay below the first"),
@@ -163,6 +164,28 @@ def test_earlier_names_are_read_with_a_notice(capsys: pytest.CaptureFixture[str]
     told = capsys.readouterr().err
     assert told.startswith("The setting restorer is called enhancer now.\n")
     assert told.count("\n") == 3
+
+
+def test_sampling_of_earlier_versions_is_read(capsys: pytest.CaptureFixture[str]) -> None:
+    old = ["sampling.steps=2", "sampling.sampler=ancestral", "sampling.mel_rounds=3"]
+    config = read_config(None, [*old, "sampling.angles={2: [1, .5]}", "sampling.rounds={'2': 6}"])
+    preset = Sampling(2, "ancestral", (1.0, 0.5), 6)
+    assert config.sampling == SamplingConfig(2, "ancestral", 3, (preset,))
+    assert "called default, solver, n_iter and presets now" in capsys.readouterr().err
+
+
+def test_a_file_names_its_base(tmp_path: Path, yaml_file: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    upper = tmp_path / "sub" / "upper.yaml"
+    upper.write_text("base: ../conf.yaml\ndata: {folder: others}\n")
+    config = read_config(str(upper))
+    assert (config.mel, config.data.folder) == ("vocos", "others")
+    yaml_file.write_text("base: [sub/upper.yaml]\n")
+    with pytest.raises(InputError, match="leads back to"):
+        read_config(str(upper))
+    upper.write_text("base: {a: b}\n")
+    with pytest.raises(InputError, match="must be a file or a list of files"):
+        read_config(str(upper))
 
 
 def test_what_is_saved_is_read_again(tmp_path: Path, yaml_file: Path) -> None:
@@ -241,20 +264,48 @@ def test_later_files_change_earlier_ones(yaml_file: Path, tmp_path: Path) -> Non
     later = tmp_path / "later.yaml"
     later.write_text(
         "mel: {preset: lmnt}\ndata:\n  folder: others\n  prepare: {level: keep}\noptim:\n"
-        "sampling: {angles: {3: [1, .6, .2]}}\n"
+        "sampling: {presets: [{steps: 3, levels: [1, .6, .2]}]}\n"
     )
     config = read_config([str(yaml_file), str(later)], ["optim.batch_size=3"])
     assert config.mel == {"preset": "lmnt"}
     assert config.data.prepare.level == "keep"
     assert (config.data.folder, config.data.validation) == ("others", ["a*", "b*"])
     assert (config.optim.lr, config.optim.batch_size) == (1e-4, 3)
-    assert config.sampling.angles == {"3": [1.0, 0.6, 0.2]}
+    assert config.sampling.presets == (Sampling(3, levels=(1.0, 0.6, 0.2)),)
     assert read_config([]) == TrainConfig()
 
 
 def test_a_prior_is_of_the_waveform_network_alone() -> None:
-    assert TrainConfig(network="waveform").model_config().prior is None
-    prior = read_config(None, ["network=waveform", "prior.floor=0.1"]).model_config().prior
-    assert prior == EnergyPrior(floor=0.1)
+    for settings, floor in (([], 1.0), (["prior.floor=0.1"], 0.1)):
+        space = read_config(None, ["network=waveform", *settings]).model_config().space
+        assert space.prior == EnergyPrior(floor=floor)  # type: ignore[attr-defined]
     with pytest.raises(InputError, match="for a chain on samples"):
         read_config(None, ["prior.floor=0.1"]).model_config()
+
+
+def test_a_file_may_name_its_base(tmp_path: Path) -> None:
+    """Relative to itself; what it sets itself goes before, and what comes after it before that."""
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "one.yaml").write_text("optim: {lr: 0.1, ema: 0.5, batch_size: 3}")
+    (tmp_path / "two.yaml").write_text("base: below/one.yaml\noptim: {ema: 0.25}")
+    (tmp_path / "three.yaml").write_text("base: [two.yaml]\noptim: {batch_size: 4}")
+    (tmp_path / "last.yaml").write_text("optim: {lr: 0.2}")
+    optim = read_config([str(tmp_path / "three.yaml"), str(tmp_path / "last.yaml")]).optim
+    assert (optim.lr, optim.ema, optim.batch_size) == (0.2, 0.25, 4)
+    for content, sentence in (
+        ("base: self.yaml", "The setting base of .* leads back to"),
+        ("base: {a: b}", "must be a file or a list of files"),
+        ("base: none.yaml", "Cannot read .*none.yaml"),
+    ):
+        (tmp_path / "self.yaml").write_text(content)
+        with pytest.raises(InputError, match=sentence):
+            read_config(str(tmp_path / "self.yaml"))
+
+
+def test_finetuning_brings_what_it_needs() -> None:
+    recipes = Path(__file__).parent.parent / "recipes"
+    config = read_config(str(recipes / "your-voice" / "finetune.yaml"))
+    whole = read_config(str(recipes / "ljspeech" / "unrolled.yaml"))
+    assert config.run.init == "ljspeech-22k"
+    assert (config.loss.unrolled, config.sampling) == (whole.loss.unrolled, whole.sampling)
+    assert config.loss.unrolled > 0

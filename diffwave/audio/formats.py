@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import soundfile
+from numpy.typing import NDArray
 
 from diffwave.errors import InputError
 
@@ -48,6 +51,23 @@ RATES = (4000, 768_000)
 """Hz that a file may claim: what lies outside is a damaged header, and resampling it would take
 all memory."""
 BLOCK = 1 << 16  # libsndfile crashes when it is given minutes of Ogg Vorbis in one call
+
+
+class Forward(soundfile.SoundFile):
+    """A sound file that is read from its start to its end.
+
+    soundfile seeks to where it is after every read of a file in which it can; in an MP3, whose
+    frames lean on those before, that costs samples, and libmpg123 complains on standard error.
+    """
+
+    def seekable(self) -> bool:
+        """Say no, so that soundfile leaves the position alone."""
+        return False
+
+    def blocks_of(self, size: int = BLOCK) -> Iterator[NDArray[np.float32]]:
+        """Blocks [<= size, channels] until the end, wherever the header says that it is."""
+        while len(block := self.read(size, dtype="float32", always_2d=True)):
+            yield block
 
 
 def format_of(name: str) -> Format:

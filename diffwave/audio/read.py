@@ -13,9 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffwave.audio.formats import BLOCK, RATES, encoded_name
+from diffwave.audio.formats import RATES, Forward, encoded_name
 from diffwave.errors import InputError
 
+LOUDEST = 1e10
+"""Full scale is 1, or 2^31 where somebody stored integers as floats; squares must be finite."""
 MAX_SAMPLES = 1 << 29
 """Samples of a file, before and after resampling: 2 GiB, or 3 hours at 48 kHz."""
 
@@ -58,12 +60,10 @@ def read_whole(path: str | os.PathLike[str]) -> Audio:
     name = os.fspath(path)
     _check_readable(name)
     try:
-        with soundfile.SoundFile(encoded_name(name)) as file:
+        with Forward(encoded_name(name)) as file:
             rate, promised = int(file.samplerate), _promised_frames(name, file)
             if not RATES[0] <= rate <= RATES[1]:
                 raise InputError(f"Cannot read {name}: it claims a sample rate of {rate} Hz.")
-            if file.seekable() and file.frames > MAX_SAMPLES:
-                raise _too_long(name)
             samples = np.concatenate([np.zeros(0, np.float32), *_mono_blocks(name, file)])
             channels = int(file.channels)
     except soundfile.LibsndfileError as error:
@@ -81,6 +81,8 @@ def read_whole(path: str | os.PathLike[str]) -> Audio:
         raise InputError(f"Cannot read {name}: it holds no samples, or is cut short.")
     if not np.isfinite(samples).all():
         raise InputError(f"Cannot read {name}: it holds values that are not finite numbers.")
+    if np.abs(samples).max() > LOUDEST:
+        raise InputError(f"Cannot read {name}: it holds values beyond {LOUDEST:g}.")
     return Audio(torch.from_numpy(samples), rate, channels)
 
 
@@ -121,10 +123,10 @@ def _check_readable(name: str) -> None:
         raise InputError(f"Cannot read {name}: it is empty.")
 
 
-def _mono_blocks(name: str, file: soundfile.SoundFile) -> Iterator[NDArray[np.float32]]:
+def _mono_blocks(name: str, file: Forward) -> Iterator[NDArray[np.float32]]:
     """Read to the end; the length of some encodings (GSM 6.10, G.721) is known only there."""
     total = 0
-    while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
+    for block in file.blocks_of():
         total += len(block)
         if total > MAX_SAMPLES:
             raise _too_long(name)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffwave.audio.formats import BLOCK, RATES, Format, encoded_name, format_of
+from diffwave.audio.formats import BLOCK, RATES, Format, Forward, encoded_name, format_of
 from diffwave.errors import InputError
 from diffwave.files import atomic_path
 
@@ -113,8 +113,8 @@ def _encode(
         raise InputError(f"Cannot write {name}: there are no samples to write.")
     if subtype == "FLOAT":
         _forget_the_time(path)
-    with soundfile.SoundFile(place) as file:
-        found = sum(len(block) for block in file.blocks(BLOCK, dtype="float32"))
+    with Forward(place) as file:
+        found = sum(map(len, file.blocks_of()))
     if found != total:
         raise soundfile.SoundFileRuntimeError(f"{found} of {total} samples were stored")
     return clipped

@@ -27,6 +27,8 @@ def run(options: Export) -> int:
         scores=read_json(options.scores) if options.scores else None,
         title=options.title or "",
         data=options.data or "",
+        speaker=options.speaker or "",
+        licence=options.license or "",
         half=options.half,
         best=options.best,
     )

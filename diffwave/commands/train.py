@@ -21,8 +21,8 @@ def run(options: Train) -> int:
     config = read_config(options.config, options.set)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
+        from diffwave.train.loop import train
         from diffwave.train.profile import profile
-        from diffwave.train.trainer import train
     except ImportError as error:
         raise missing_package(error) from None
     if options.profile:

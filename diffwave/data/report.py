@@ -12,7 +12,6 @@ from typing import Any
 
 from diffwave.data.recording import Recording, Remark
 from diffwave.data.shards import TRAIN, VALIDATION, Entry
-from diffwave.text import printable
 
 EXAMPLES = 10
 """Remarks of one kind that the readable report gives in full."""
@@ -85,17 +84,17 @@ class CorpusReport:
     def to_markdown(self) -> str:
         """A page to read; every rejected file is in it."""
         lines = ["# Prepared corpus", "", f"Samples at {self.sample_rate} Hz, 16 bit, mono.", ""]
-        lines += [f"- {printable(line)}" for line in self.summary()]
+        lines += [f"- {line}" for line in self.summary()]
         if self.rejected:
             lines += ["", "## Rejected", ""]
-            lines += [f"- {it.kind}: {printable(it.sentence)}" for it in self.rejected.values()]
+            lines += [f"- {it.kind}: {it.sentence}" for it in self.rejected.values()]
         by_kind: dict[str, list[str]] = {}
         for remarks in self.remarks.values():
             for remark in remarks:
                 by_kind.setdefault(remark.kind, []).append(remark.sentence)
         for kind, sentences in by_kind.items():
             lines += ["", f"## Used, but {kind}", ""]
-            lines += [f"- {printable(sentence)}" for sentence in sentences[:EXAMPLES]]
+            lines += [f"- {sentence}" for sentence in sentences[:EXAMPLES]]
             if len(sentences) > EXAMPLES:
                 lines.append(f"- and {len(sentences) - EXAMPLES} more, in report.json")
         return "\n".join(lines) + "\n"

@@ -61,7 +61,6 @@ class ShardWriter:
         self.folder, self.stem = folder, stem
         self.files: dict[str, StoredFile] = {}
         self._file: BinaryIO | None = None
-        self._hash, self._rows, self._bytes = hashlib.sha256(), 0, 0
 
     def __enter__(self) -> ShardWriter:
         return self
@@ -72,23 +71,19 @@ class ShardWriter:
     def append(self, array: NDArray[Any]) -> tuple[int, int]:
         """Write an array [rows, ..]; returns its shard, and the rows that lie before it there."""
         data = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False).tobytes()
-        if self._file is not None and self._bytes + len(data) > SHARD_BYTES:
+        if self._file is not None and self._file.tell() + len(data) > SHARD_BYTES:
             self._close()
         if self._file is None:
             self._file = (self.folder / shard_name(self.stem, len(self.files))).open("wb")
-            self._hash, self._rows, self._bytes = hashlib.sha256(), 0, 0
-        place = len(self.files), self._rows
+        start = self._file.tell() * len(array) // len(data)
         self._file.write(data)
-        self._hash.update(data)
-        self._rows += len(array)
-        self._bytes += len(data)
-        return place
+        return len(self.files), start
 
     def _close(self) -> None:
         if self._file is not None:
             self._file.close()
-            name = shard_name(self.stem, len(self.files))
-            self.files[name] = StoredFile(self._bytes, self._hash.hexdigest())
+            path = Path(self._file.name)
+            self.files[path.name] = stored_file(path)
             self._file = None
 
 

@@ -86,13 +86,6 @@ class LossConfig:
     enhancement_noise: NotNegative = 0.05
     """Largest standard deviation of the noise on a smoothed mel, in nepers."""
 
-    def __getattr__(self, name: str) -> Any:
-        """Fields under their names in earlier versions."""
-        current = name.replace("restoration", "enhancement").replace("_rounds", "_n_iter")
-        if current == name:
-            raise AttributeError(name)
-        return getattr(self, current)
-
     def __post_init__(self) -> None:
         hz, weights = zip(*self.bin_weights, strict=True) if self.bin_weights else ((), ())
         if not _falling(hz[::-1]) or not max(weights, default=0) > 0:

@@ -37,7 +37,9 @@ def read_config(paths: str | Sequence[str] | None, overrides: Sequence[str] = ()
     """Settings from YAML files, changed by overrides such as "run.minutes=60".
 
     Args:
-        paths: a file, or several, of which a later one changes what an earlier one has set.
+        paths: a file, or several, of which a later one changes what an earlier one has set. A file
+            may name others that it changes itself: `base: ../other.yaml`, or a list of them,
+            relative to its own folder.
         overrides: KEY=VALUE, the value in YAML.
 
     Raises:
@@ -46,7 +48,8 @@ def read_config(paths: str | Sequence[str] | None, overrides: Sequence[str] = ()
     """
     settings: dict[str, Any] = {}
     for path in [paths] if isinstance(paths, str) else paths or []:
-        _merge(settings, _known(_renamed(_read(path)), TrainConfig()), TrainConfig())
+        for layer in _layers(path):
+            _merge(settings, _known(_renamed(layer), TrainConfig()), TrainConfig())
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals:
@@ -62,6 +65,19 @@ def read_config(paths: str | Sequence[str] | None, overrides: Sequence[str] = ()
         settings["sampling"] = current_sampling(settings["sampling"])
     config: TrainConfig = convert(settings, TrainConfig, "The setting ")
     return config
+
+
+def _layers(path: str, above: Sequence[Path] = ()) -> list[dict[str, Any]]:
+    """The settings of a file after those of the files that it names as its base."""
+    settings, here = _read(path), Path(path).resolve()
+    if here in above:
+        raise InputError(f"The setting base of {path} leads back to {path} itself.")
+    base = settings.pop("base", None) or []
+    bases = base if isinstance(base, list) else [base]
+    if not all(isinstance(name, str) for name in bases):
+        raise InputError(f"The setting base of {path} must be a file or a list of files.")
+    layers = [_layers(str(Path(path).parent / name), [*above, here]) for name in bases]
+    return [*(layer for each in layers for layer in each), settings]
 
 
 def _read(path: str) -> dict[str, Any]:

@@ -116,7 +116,12 @@ def real_command(folder: Path, arguments: list[str]) -> Outcome:
     command = [sys.executable, "-m", "diffwave.cli", *arguments]
     try:
         done = subprocess.run(
-            command, cwd=folder, env=ENVIRONMENT, capture_output=True, timeout=LONGEST * PATIENCE
+            command,
+            cwd=folder,
+            env=ENVIRONMENT,
+            capture_output=True,
+            timeout=LONGEST * PATIENCE,
+            stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired:
         return Outcome("hang")
@@ -237,6 +242,8 @@ def fuzz(
                 for failure in tallies[kind].failures[before:]:
                     print(failure.encode("ascii", "backslashreplace").decode(), flush=True)
             number += 1
+    except KeyboardInterrupt:
+        print("stopped")
     finally:
         worker.stop()
     return tallies
