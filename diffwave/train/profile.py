@@ -1,4 +1,4 @@
-"""What a step costs by part: `diffwave train CONFIG --profile`."""
+"""Time of a step by phase (data, forward, ..): `diffwave train CONFIG --profile`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from diffwave.train.processes import Processes
 from diffwave.train.state import update_average
 
 WARM_UP = 3
-PARTS = ("data", "forward", "backward", "optimizer")
+PHASES = ("data", "forward", "backward", "optimizer")
 
 
 @dataclasses.dataclass(frozen=True)
 class Profile:
-    """Seconds of some steps, by part; "data" is how long the step waited for its batch."""
+    """Seconds of some steps, by phase; "data" is how long the step waited for its batch."""
 
     seconds: dict[str, list[float]]
     audio_seconds: float
@@ -28,7 +28,7 @@ class Profile:
     """That a step's matrix products would take at the device's best throughput."""
 
     def table(self) -> str:
-        """Median and spread (10th to 90th percentile) of each part, in ms, and the speed."""
+        """Median and spread (10th to 90th percentile) of each phase, in ms, and the speed."""
         lines = [f"{'':10}{'median':>10}{'10 %':>10}{'90 %':>10}{'share':>8}"]
         total = float(np.median(self.seconds["step"]))
         for name, values in self.seconds.items():
@@ -43,14 +43,14 @@ class Profile:
 
 
 class Laps:
-    """Seconds of each part of a step: call it with the part's name whenever one has ended."""
+    """Seconds of each phase of a step: call it with the phase's name whenever one has ended."""
 
     def __init__(self, device: torch.device) -> None:
         self.device, self.last = device, time.perf_counter()
-        self.seconds = dict.fromkeys(PARTS, 0.0)
+        self.seconds = dict.fromkeys(PHASES, 0.0)
 
     def __call__(self, name: str) -> None:
-        """Wait for the device, and add the time since the last call to the part."""
+        """Wait for the device, and add the time since the last call to the phase."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         now = time.perf_counter()

@@ -52,7 +52,7 @@ class Progress:
         """Whether a validation is the best so far, which is then noted.
 
         PESQ decides where it is measured, else the loss; of one and the other PESQ. Of a run that
-        trains the restorer alone, its loss decides.
+        trains the mel enhancer alone, its loss decides.
         """
         for name, sign in (("pesq", 1), ("loss_validation", -1), ("loss_restoration", -1)):
             if name in values:
