@@ -1,4 +1,4 @@
-"""Finding files, and writing files and folders so that a reader never sees half of one.
+"""Finding files, working through them, and writing so that a reader never sees half a file.
 
 Everything is first written beside the target, under a hidden name, and renamed into place once it
 is safely on the disk. A crash, a full disk, Ctrl-C or SIGTERM leaves the earlier file as it was.
@@ -15,14 +15,18 @@ import shutil
 import signal
 import stat
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 from diffwave.errors import InputError
 
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
 REASONS = {
     errno.EACCES: "permission denied",
     errno.EPERM: "permission denied",
@@ -57,6 +61,33 @@ def find_files(folder: Path, suffixes: Collection[str], deep: bool = True) -> li
         folders[:] = [name for name in folders if deep and not name.startswith(".")]
         found += (Path(place, name) for name in names if not name.startswith("."))
     return sorted(path for path in found if path.suffix.lower() in suffixes)
+
+
+def in_order(
+    pool: Executor, work: Callable[[_In], _Out], items: Iterable[_In], ahead: int
+) -> Iterator[_Out]:
+    """What `work` makes of each item, in their order, no more than `ahead` + 1 of them begun.
+
+    The pool is shut down at the end.
+    """
+    waiting: deque[Future[_Out]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it; InputError where that cannot be done."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(folder, error) from error
 
 
 @contextmanager

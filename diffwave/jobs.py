@@ -98,14 +98,6 @@ def file_jobs(
     return jobs
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder and those above it; InputError where that cannot be done."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise write_error(folder, error) from error
-
-
 def _files(source: Path, target: Path, suffixes: Sequence[str]) -> list[Path]:
     files = find_files(source, suffixes)
     results = target.resolve()

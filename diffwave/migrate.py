@@ -8,35 +8,15 @@ number of steps spread over three mappings.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
-import dacite
 from torch import Tensor
 
 from diffwave.errors import InputError
 
-_STRICT = dacite.Config(strict=True, cast=[tuple])
-_Settings = TypeVar("_Settings")
-
 _RENAMED = {"representation.": "space.", "restorer.": "enhancer.", "network.": "denoiser.network."}
 _FIRST = {"mean": -5.0, "scale": 2.5}
 """What a network of format 1 normalised its mel by, unless it said otherwise."""
-
-
-def strictly(kind: type[_Settings], values: Any, name: str) -> _Settings:
-    """A dataclass from a mapping; InputError names what is missing, unknown or of a wrong type."""
-    if not isinstance(values, Mapping):
-        raise InputError(f"The settings of {name} must be a mapping, not {values!r:.60}.")
-    try:
-        return dacite.from_dict(kind, values, _STRICT)  # type: ignore[type-var]
-    except InputError:
-        raise
-    except (dacite.DaciteError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"The settings of {name} are wrong: {_one_line(error)}.") from None
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300].rstrip(".")
 
 
 def current_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -88,19 +68,6 @@ def current_config(data: Mapping[str, Any]) -> dict[str, Any]:
 def _taken(settings: dict[str, Any]) -> dict[str, Any]:
     """Mean and scale out of the settings of a network."""
     return {name: settings.pop(f"mel_{name}", value) for name, value in _FIRST.items()}
-
-
-def current_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a training run with today's keys."""
-    settings = dict(settings)
-    for section in ("spectral", "restorer"):
-        sizes = settings.get(section)
-        if isinstance(sizes, Mapping) and sizes.keys() & {"mel_mean", "mel_scale"}:
-            settings[section] = sizes = dict(sizes)
-            settings["normalise"] = _taken(sizes) | dict(settings.get("normalise") or {})
-    if "sampling" in settings:
-        settings["sampling"] = current_sampling(settings["sampling"])
-    return settings
 
 
 def current_sampling(values: Any) -> Any:

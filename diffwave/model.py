@@ -19,8 +19,9 @@ from diffwave.denoiser import Denoiser, DiffusionConfig
 from diffwave.errors import InputError
 from diffwave.mel import MelConfig, MelSpectrogram
 from diffwave.mel.normalise import NormaliseConfig
-from diffwave.migrate import current_config, current_state, strictly
+from diffwave.migrate import current_config, current_state
 from diffwave.networks import NETWORKS, MelEnhancer, MelEnhancerConfig, Network, NetworkConfig
+from diffwave.schema import strictly
 from diffwave.spaces import SPACES, Space, SpaceConfig
 
 __all__ = ["DiffusionConfig", "DiffusionModel", "ModelConfig", "Sampling", "SamplingConfig"]

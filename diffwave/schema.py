@@ -1,17 +1,19 @@
-"""Values of other people's making (command lines, YAML) checked against the types of our fields.
+"""Values of other people's making (command lines, YAML, JSON) checked against our fields' types.
 
 A field's type is its only declaration: `lr: Annotated[float, Meta(gt=0)] = 1e-3` is what the
-command line, a YAML file and a reader of the source go by. msgspec does the checking; this file
-turns what it says into sentences.
+command line, a YAML file, a checkpoint and a reader of the source go by. msgspec does the
+checking; this file turns what it says into sentences.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import re
 import typing
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -28,6 +30,7 @@ NotNegative = Annotated[float, Meta(ge=0, le=1e9)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 BelowOne = Annotated[float, Meta(ge=0, lt=1)]
 
+_T = TypeVar("_T")
 _WORDS = {
     "int": "an integer",
     "float": "a number",
@@ -39,20 +42,21 @@ _WORDS = {
 }
 
 
-def convert(value: Any, kind: Any, name: str) -> Any:
+def convert(value: Any, kind: Any, name: str, strict: bool = False) -> Any:
     """The value as the type `kind`: "1e-4" is a float, 1e3 an int, a list a tuple.
 
     Args:
         value: text, or what YAML and JSON hold.
         kind: a type or dataclass, with its `Annotated` limits.
         name: how a message begins, "The setting "; the path inside the value follows it.
+        strict: whether text is nothing but text, as in JSON.
 
     Raises:
         InputError: for a value of another type or beyond its limits, by the field's full name; and
             what the dataclass itself raises.
     """
     try:
-        return msgspec.convert(_clean(value, name, ""), kind, strict=False)
+        return msgspec.convert(_clean(value, name, ""), kind, strict=strict)
     except msgspec.ValidationError as error:
         if isinstance(error.__cause__, InputError):  # of a dataclass that checks its own fields
             raise error.__cause__ from None
@@ -60,9 +64,8 @@ def convert(value: Any, kind: Any, name: str) -> Any:
         path = path.rpartition("in `")[2].strip("`").removeprefix("$")
         found = _lookup(value, path)
         wanted = _wanted(message, kind, path)
-        raise InputError(
-            f"{name}{path.lstrip('.')} must be {wanted}, not {shown(found)}."
-        ) from None
+        subject = f"{name}{path.lstrip('.')}".rstrip(" ,:")
+        raise InputError(f"{subject} must be {wanted}, not {shown(found)}.") from None
     except InputError:
         raise
     except UnicodeEncodeError:
@@ -70,6 +73,52 @@ def convert(value: Any, kind: Any, name: str) -> Any:
     # ValueError: an integer of more digits than Python writes, as a key
     except (OverflowError, RecursionError, ValueError):
         raise InputError(f"{name}holds something too large or too deeply nested.") from None
+
+
+@functools.cache
+def hints(kind: Any) -> dict[str, Any]:
+    """The types of a dataclass's fields, by name, with their limits."""
+    types = typing.get_type_hints(kind, include_extras=True)
+    return {field.name: types[field.name] for field in dataclasses.fields(kind)}
+
+
+def check_fields(config: Any, name: str) -> None:
+    """Give a frozen dataclass its fields in their declared types; InputError names a wrong one."""
+    for key, kind in hints(type(config)).items():  # type: ignore[arg-type]
+        object.__setattr__(config, key, convert(getattr(config, key), kind, name + key, True))
+
+
+def strictly(kind: type[_T], values: Any, name: str) -> _T:
+    """A dataclass from a mapping; InputError names what is missing, unknown or of a wrong type.
+
+    Values that are dataclasses already are taken as they are.
+    """
+    if not isinstance(values, Mapping):
+        raise InputError(f"The settings of {name} must be a mapping, not {values!r:.60}.")
+    known = hints(kind)  # type: ignore[arg-type]
+    for key in values:
+        if key not in known:
+            raise InputError(
+                f"Unknown setting {key!r:.60} of {name}; known are {', '.join(known)}."
+            )
+    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+        if field.name not in values and field.default is field.default_factory:  # neither is there
+            raise InputError(f"The setting {field.name!r} of {name} is missing.")
+    return kind(**{key: _strict(value, known[key], name, key) for key, value in values.items()})
+
+
+def _strict(value: Any, kind: Any, name: str, key: str) -> Any:
+    """The value of a field, which may be a dataclass, or a list of those."""
+    inner: Any = next(
+        (k for k in (kind, *typing.get_args(kind)) if dataclasses.is_dataclass(k)), None
+    )
+    if dataclasses.is_dataclass(value):
+        return value
+    if inner is not None and isinstance(value, list):
+        return tuple(strictly(inner, each, key) for each in value)
+    if inner is not None and value is not None:
+        return strictly(inner, value, key)
+    return convert(value, kind, f"In the settings of {name}, {key}", True)
 
 
 def _clean(value: Any, name: str, path: str) -> Any:
@@ -88,7 +137,12 @@ def _wanted(message: str, kind: Any, path: str) -> str:
     if message.startswith("Invalid enum value"):
         for part in re.findall(r"\w+", path):
             kind = typing.get_type_hints(kind)[part]
-        return "one of " + ", ".join(map(str, typing.get_args(kind)))
+        choices = typing.get_args(kind)
+        if typing.get_origin(kind) is not Literal:  # Literal[...] | None
+            choices = (*typing.get_args(choices[0]), None)
+        return "one of " + ", ".join(map(str, choices))
+    if "missing required field" in message:
+        return "a mapping that holds {1}".format(*message.split("`"))
     if not message.startswith("Expected"):
         return "a smaller number" if "range" in message else f"valid ({message})"
     wanted = message.removeprefix("Expected ").partition(", got ")[0]

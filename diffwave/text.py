@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 
 def printable(text: object) -> str:
@@ -22,6 +25,39 @@ def notice(text: str) -> None:
 def markdown_cell(text: object) -> str:
     """The text in a cell of a Markdown table: on one line, and its bars are no borders."""
     return printable(text).replace("\\", "\\\\").replace("|", "\\|")
+
+
+def markdown_table(header: Sequence[object], rows: Iterable[Sequence[object]]) -> list[str]:
+    """The lines of a Markdown table, whose columns also line up in a terminal."""
+    cells = [[markdown_cell(cell) for cell in row] for row in [header, *rows]]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    cells.insert(1, ["-" * width for width in widths])
+    return ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in cells]
+
+
+def number(value: float | None) -> str:
+    """Three significant digits, never an exponent; a dash for what is not defined."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    if value == 0 or abs(value) >= 100:
+        return f"{value:.0f}"
+    return f"{value:#.3g}".removesuffix(".") if abs(value) >= 1e-4 else f"{value:.6f}"
+
+
+def decimals(value: float | None) -> str:
+    """A score: three significant digits at least; a dash for what is not defined."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+
+
+def finite(value: Any) -> Any:
+    """JSON types with None for NaN and infinities, for which JSON has no words."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def csv_cell(text: object) -> str:

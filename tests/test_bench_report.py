@@ -12,10 +12,11 @@ import scores
 from bench_result import IDLE, made_up
 
 from diffwave.bench.plot import check_plot, save_plot
-from diffwave.bench.report import number, to_markdown
+from diffwave.bench.report import to_markdown
 from diffwave.bench.result import METHOD, Quality, Result, read_quality
 from diffwave.errors import InputError
 from diffwave.eval import report
+from diffwave.text import number
 
 
 def test_json_and_back(tmp_path: Path) -> None:
@@ -42,7 +43,7 @@ def test_an_older_result_can_be_read(tmp_path: Path) -> None:
     [
         ("{", "is not valid JSON"),
         ("[]", "does not hold a JSON object"),
-        ('{"format": 1, "timings": []}', "is damaged: "),
+        ('{"format": 1, "timings": []}', "must be a mapping that holds machine, not"),
         ('{"format": 99, "timings": []}', "is not a result of `diffwave bench`"),
     ],
 )

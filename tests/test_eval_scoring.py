@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +14,8 @@ from diffwave.errors import InputError
 from diffwave.eval import source_filter
 from diffwave.eval.metrics import METRICS, Metric
 from diffwave.eval.pairs import Pair
-from diffwave.eval.scoring import System, evaluate_pairs, evaluate_systems
+from diffwave.eval.scores import Scores
+from diffwave.eval.scoring import System, evaluate_systems
 from diffwave.eval.waves import Wave
 
 RATE = 22050
@@ -25,6 +26,17 @@ OURS = ["mel_l1", "pause_level_db"]  # need no library
 def pair(name: str = "one", seed: int = 0, gain: float = 1.0) -> Pair:
     wave = torch.from_numpy(speech_like(1.0, RATE, seed))
     return Pair(name, wave, gain * wave, RATE)
+
+
+def evaluate_pairs(
+    pairs: Iterable[Pair],
+    metrics: Sequence[str] | None = None,
+    progress: Callable[[int, str], object] | None = None,
+    notes: Sequence[str] = (),
+    jobs: int = 1,
+) -> Scores:
+    """Score one system, called "system"."""
+    return evaluate_systems({"system": System(pairs, notes)}, metrics, progress, jobs)
 
 
 def test_scores_every_pair_and_reports_progress() -> None:

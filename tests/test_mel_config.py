@@ -45,31 +45,29 @@ def test_dict_roundtrip(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"hop": 256}, "Unknown mel setting 'hop'"),
-        ({"n_fft": "1024"}, "n_fft must be an integer, not '1024'"),
+        ({"hop": 256}, "Unknown setting 'hop' of a mel; known are name, "),
+        ({"n_fft": "1024"}, "In the settings of a mel, n_fft must be an integer, not '1024'"),
         ({"n_mels": True}, "n_mels must be an integer"),
-        ({"hop_length": 256.0}, "hop_length must be an integer"),
+        ({"hop_length": 256.5}, "hop_length must be an integer"),
         ({"centered": 1}, "centered must be true or false"),
-        ({"name": None}, "name must be a string"),
-        ({"fmax": math.nan}, "fmax must be a finite number"),
-        ({"fmax": None}, "fmax must be a finite number"),
-        ({"limits": 3}, "limits must be a list of numbers"),
-        ({"limits": [0, "1"]}, "limits must be a finite number"),
+        ({"name": None}, "name must be text"),
+        ({"fmax": math.nan}, "fmax must be"),
+        ({"fmax": math.inf}, "fmax must be a number below 1e\\+?30"),
+        ({"limits": [0, "1"]}, r"limits\[1\] must be a number"),
         ({"limits": [1, 0]}, "two rising numbers"),
-        ({"limits": [0, 1, 2]}, "two rising numbers"),
-        ({"sample_rate": 0}, "sample_rate must be at least 1"),
+        ({"limits": [0, 1, 2]}, "limits must be a list of"),
+        ({"sample_rate": 0}, "sample_rate must be an integer of at least 1"),
         ({"hop_length": 2000}, "hop_length .* must not exceed n_fft"),
         ({"win_length": 1025}, "win_length .* must not exceed n_fft"),
         ({"fmax": 12000}, "fmax <= sample_rate / 2"),
         ({"fmin": 8000}, "fmin < fmax"),
         ({"fmin": -1}, "0 <= fmin"),
-        ({"log": "log2"}, "log must be one of 'ln', 'log10', 'db', not 'log2'"),
-        ({"mel_scale": "bark"}, "mel_scale must be one of"),
-        ({"mel_norm": "area"}, "mel_norm must be one of 'slaney', None"),
-        ({"floor": 0}, "floor .* must be positive"),
+        ({"log": "log2"}, "log must be one of ln, log10, db, not 'log2'"),
+        ({"mel_norm": "area"}, "mel_norm must be one of slaney, None"),
+        ({"floor": 0}, "floor must be a number above 0"),
         ({"mean": [0] * 80}, "mean and scale must be given together"),
         ({"mean": [0] * 79, "scale": [1] * 80}, "mean has 79 numbers, but n_mels is 80"),
-        ({"mean": [0] * 80, "scale": [0] * 80}, "scale must be positive"),
+        ({"mean": [0] * 80, "scale": [0] * 80}, r"scale\[0\] must be a number above 0"),
     ],
 )
 def test_bad_settings_are_named(change: dict[str, object], message: str) -> None:
@@ -80,7 +78,7 @@ def test_bad_settings_are_named(change: dict[str, object], message: str) -> None
 def test_missing_setting_is_named_and_optional_ones_have_defaults() -> None:
     values = HIFIGAN.to_dict()
     del values["hop_length"]
-    with pytest.raises(InputError, match="'hop_length' is missing"):
+    with pytest.raises(InputError, match="setting 'hop_length' of a mel is missing"):
         MelConfig.from_dict(values)
     with pytest.raises(InputError, match="mapping"):
         MelConfig.from_dict([])  # type: ignore[arg-type]
@@ -118,7 +116,7 @@ def test_a_setting_may_change_a_preset() -> None:
     [
         ("vocoss", "Unknown mel preset 'vocoss'"),
         ({"preset": "vocoss", "fmin": 40}, "Unknown mel preset 'vocoss'"),
-        ({"hop": 300}, "Unknown mel setting 'hop'"),
+        ({"hop": 300}, "Unknown setting 'hop' of a mel"),
         ({"hop_length": 2048}, "must not exceed"),
         ({"hop_length": "300"}, "must be an integer, not '300'"),
     ],

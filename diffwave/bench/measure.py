@@ -57,13 +57,7 @@ def time_in_turn(
 
     Each round begins with another job. A turn is a run that is not counted and then as many as fit
     into `effort.budget`; a job whose run takes longer than `effort.patience` has one turn only, and
-    one that raises has no further turn.
-
-    Args:
-        jobs: by name.
-        effort: number of rounds, and how long a turn is.
-        threads: of PyTorch, while a job runs.
-        done: called after each turn, also one that is left out.
+    one that raises has no further turn. `done` is called after each turn, also one left out.
     """
     found = {name: Runs() for name in jobs}
     names = list(jobs)
@@ -78,9 +72,7 @@ def time_in_turn(
 
 
 def _turn(job: Job, runs: Runs, budget: float, threads: int) -> None:
-    from torch.utils.benchmark import (
-        Timer,
-    )  # here: it logs that there is no GPU, where there is none
+    from torch.utils.benchmark import Timer  # which logs, where there is none, that there is no GPU
 
     processor, wall = time.process_time(), time.perf_counter()
     try:

@@ -21,7 +21,7 @@ class Setting:
     """Of each item of the batch."""
 
     def __str__(self) -> str:
-        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+        threads = f"{self.threads} thread{'s'[: self.threads > 1]}"
         return f"{threads}, {self.precision}, {self.batch} x {self.seconds:g} s"
 
 
@@ -45,8 +45,8 @@ class Effort:
 
     def here(self) -> list[Setting]:
         """The settings, each once, with no more threads than this machine has cores."""
-        cores = usable_cores()
-        found = (dataclasses.replace(s, threads=min(s.threads, cores)) for s in self.settings)
+        most = usable_cores()
+        found = (dataclasses.replace(s, threads=min(s.threads, most)) for s in self.settings)
         return list(dict.fromkeys(found))
 
 
@@ -57,22 +57,13 @@ CENTRE = GRID[0]
 QUICK = Effort(
     "quick",
     (Setting(2, "fp32", 1, 0.5), Setting(1, "bf16", 1, 0.5), Setting(1, "fp32", 2, 0.25)),
-    rounds=2,
-    budget=0.05,
-    patience=0.5,
-    process_seconds=0.25,
-    process_runs=1,
-)
+    rounds=2, budget=0.05, patience=0.5, process_seconds=0.25, process_runs=1,
+)  # fmt: skip
 NORMAL = Effort(
     "normal",
     (
-        CENTRE,
-        Setting(1, "fp32", 1, 10),
-        Setting(2, "bf16", 1, 10),
-        Setting(1, "bf16", 1, 10),
-        Setting(2, "fp32", 1, 1),
-        Setting(2, "fp32", 1, 60),
-        Setting(2, "fp32", 8, 10),
+        CENTRE, Setting(1, "fp32", 1, 10), Setting(2, "bf16", 1, 10), Setting(1, "bf16", 1, 10),
+        Setting(2, "fp32", 1, 1), Setting(2, "fp32", 1, 60), Setting(2, "fp32", 8, 10),
     ),
-)
+)  # fmt: skip
 FULL = Effort("full", GRID, budget=3.0, patience=400.0, process_runs=5)

@@ -40,9 +40,7 @@ def save_plot(result: Result, path: str | os.PathLike[str]) -> None:
     axes.grid(True, color="#dddddd")
     axes.margins(0.2, 0.3)  # room for labels
     centre = result.timings[0].setting if result.timings else None
-    for timing in result.timings:
-        if timing.setting != centre:
-            continue
+    for timing in [timing for timing in result.timings if timing.setting == centre]:
         rtf, quality = timing.rtf, result.quality.get(timing.system)
         colour = OURS if timing.system.startswith("diffwave@") else OTHERS
         label: dict[str, Any] = {"color": colour, "textcoords": "offset points", "fontsize": 9}
@@ -51,18 +49,12 @@ def save_plot(result: Result, path: str | os.PathLike[str]) -> None:
             where = ("data", "axes fraction")
             axes.annotate(timing.system, (rtf.median, 0), (3, 6), where, rotation=90, **label)
             continue
-        low = quality.mean if quality.low is None else quality.low
-        high = quality.mean if quality.high is None else quality.high
-        axes.errorbar(
-            rtf.median,
-            quality.mean,
-            xerr=[[rtf.median - rtf.low], [rtf.high - rtf.median]],
-            yerr=[[quality.mean - low], [high - quality.mean]],
-            fmt="o",
-            color=colour,
-            capsize=3,
-        )
-        axes.annotate(timing.system, (rtf.median, quality.mean), (8, 6), **label)
+        mean = quality.mean
+        low, high = (mean if x is None else x for x in (quality.low, quality.high))
+        x_error = [[rtf.median - rtf.low], [rtf.high - rtf.median]]
+        y_error = [[mean - low], [high - mean]]
+        axes.errorbar(rtf.median, mean, y_error, x_error, fmt="o", color=colour, capsize=3)
+        axes.annotate(timing.system, (rtf.median, mean), (8, 6), **label)
     if not result.quality:
         axes.set_yticks([])
     axes.set_xlabel(f"real-time factor ({centre}); less is faster")

@@ -51,18 +51,13 @@ def command(system: str, steps: int | None, checkpoint: str, mel: Path, wav: Pat
 
 
 def run_process(arguments: list[str]) -> ProcessCost:
-    """Run a command to its end, alone.
-
-    Raises:
-        InputError: it failed; the last line that it wrote is the reason.
-    """
+    """Run a command to its end, alone; InputError, with the last line it wrote, if it fails."""
     launched = subprocess.run(
         [sys.executable, "-I", "-S", "-c", _LAUNCHER, *arguments], capture_output=True, text=True
     )
-    lines = launched.stdout.splitlines()
-    try:
-        status, seconds, peak = json.loads(lines[-1] if lines else "")
-    except (ValueError, TypeError):
+    if launched.returncode == 0:
+        status, seconds, peak = json.loads(launched.stdout.splitlines()[-1])
+    else:  # there is no such program
         status, seconds, peak = launched.returncode, 0.0, 0
     if status != 0:
         said = launched.stderr.strip().splitlines() or [f"exit status {status}"]

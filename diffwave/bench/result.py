@@ -8,13 +8,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import dacite
-
 from diffwave.bench.machine import Machine
 from diffwave.bench.measure import Spread
 from diffwave.bench.plan import Effort, Setting
 from diffwave.errors import InputError
 from diffwave.files import atomic_path, read_json
+from diffwave.schema import convert
 
 FORMAT = 1
 YARDSTICKS = ("hifigan-v1", "vocos")
@@ -124,22 +123,15 @@ class Result:
         data = read_json(path)
         if data.get("format") != FORMAT or "timings" not in data:
             raise InputError(f"{os.fspath(path)} is not a result of `diffwave bench`.")
-        try:
-            return dacite.from_dict(cls, data, dacite.Config(cast=[tuple, float]))
-        except (dacite.DaciteError, TypeError, ValueError) as error:
-            raise InputError(f"{os.fspath(path)} is damaged: {error}.") from None
+        result: Result = convert(data, cls, f"{os.fspath(path)}: ", strict=True)
+        return result
 
 
 def read_quality(path: str | os.PathLike[str], system: str, metric: str = "pesq") -> Quality:
     """A system's score from a report of `diffwave evaluate`.
 
-    Args:
-        path: JSON, of one system under whatever name, or of several, by name.
-        system: the name to look for among several.
-        metric: a name in `diffwave.eval.metrics.METRICS`.
-
-    Raises:
-        InputError: no such file or score.
+    The report is of one system, under whatever name, or of several, by name. Raises InputError if
+    there is no such file or score.
     """
     name, score = os.fspath(path), None
     if isinstance(metrics := read_json(path).get("metrics"), dict):

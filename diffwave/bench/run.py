@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from diffwave.bench.machine import this_machine
-from diffwave.bench.measure import Spread, describe, gmac, sound, time_in_turn
+from diffwave.bench.measure import Runs, Spread, describe, gmac, sound, time_in_turn
 from diffwave.bench.plan import Effort, Setting
 from diffwave.bench.process import command, run_process
 from diffwave.bench.result import Cost, LeftOut, Result, Timing
@@ -46,45 +46,45 @@ def bench(
     machine, settings = this_machine(), effort.here()
     progress.reset(len(systems) * (effort.rounds * (len(settings) + 1) + effort.process_runs))
     costs: dict[str, Cost] = {}
+    timings: list[Timing] = []
     left_out: list[LeftOut] = []
-    working = []
+
+    def time_all(jobs: dict[str, Callable[[], object]], what: str, threads: int) -> dict[str, Runs]:
+        """Time the jobs in turn; those that fail are noted, and not in the result."""
+        progress.set_description(what)
+        found = time_in_turn(jobs, effort, threads, progress.update)
+        left_out.extend(LeftOut(n, what, r.failure) for n, r in found.items() if r.failure)
+        return {name: runs for name, runs in found.items() if not runs.failure}
+
     for system in systems:
         try:
             costs[system.name] = _count(system)
-            working.append(system)
         except Exception as error:  # as in `time_in_turn`
             left_out.append(LeftOut(system.name, "everything", describe(error)))
-    timings: list[Timing] = []
+    working = [system for system in systems if system.name in costs]
     for setting in settings:
-        progress.set_description(str(setting))
-        patient = []
+        jobs: dict[str, Callable[[], object]] = {}
+        duration: dict[str, float] = {}
         for system in working:
-            expected = _expected(system, setting, timings)
+            typical = next((t.rtf.median for t in timings if t.system == system.name), 0.0)
+            expected = typical * setting.batch * setting.seconds
             if expected > effort.patience and setting != settings[0]:
                 reason = f"one run would take about {expected:.0f} s"
                 left_out.append(LeftOut(system.name, str(setting), reason))
                 progress.update(effort.rounds)
             else:
-                patient.append(system)
-        mels = {system.name: mel_of(system, setting) for system in patient}
-        jobs = {s.name: partial(_generate, s, mels[s.name], setting) for s in patient}
-        found = time_in_turn(jobs, effort, setting.threads, progress.update)
-        for system in patient:
-            name, runs = system.name, found[system.name]
-            if runs.failure:
-                left_out.append(LeftOut(name, str(setting), runs.failure))
-            else:
-                rtf = Spread.of(runs.seconds, 1 / _duration(system, mels[name]))
-                timings.append(Timing(name, setting, rtf, runs.cores))
-    progress.set_description("first chunk")
+                mel = mel_of(system, setting)
+                duration[system.name] = _duration(system, mel)
+                jobs[system.name] = partial(_generate, system, mel, setting)
+        for name, runs in time_all(jobs, str(setting), setting.threads).items():
+            rtf = Spread.of(runs.seconds, 1 / duration[name])
+            timings.append(Timing(name, setting, rtf, runs.cores))
     chunk = dataclasses.replace(settings[0], seconds=max(settings[0].seconds, CHUNK_SECONDS))
-    jobs = {s.name: partial(_first_chunk, s, mel_of(s, chunk)) for s in working}
-    for name, runs in time_in_turn(jobs, effort, chunk.threads, progress.update).items():
-        if runs.failure:
-            left_out.append(LeftOut(name, "the first chunk", runs.failure))
-        else:
-            latency = Spread.of(runs.seconds, 1000)
-            costs[name] = dataclasses.replace(costs[name], first_chunk_ms=latency)
+    jobs = {
+        s.name: partial(s.first_chunk, mel_of(s, chunk), s.frames(CHUNK_SECONDS)) for s in working
+    }
+    for name, runs in time_all(jobs, "the first chunk", chunk.threads).items():
+        costs[name] = dataclasses.replace(costs[name], first_chunk_ms=Spread.of(runs.seconds, 1000))
     progress.set_description("cold start")
     for system in working:
         try:
@@ -95,15 +95,11 @@ def bench(
         except InputError as error:
             left_out.append(LeftOut(system.name, "cold start and memory", str(error)))
     libraries = dict.fromkeys(system.library for system in systems)
+    versions = (f"python {platform.python_version()}", version_of("torch"), *libraries)
     return Result(
-        machine=machine,
-        versions=(f"python {platform.python_version()}", version_of("torch"), *libraries),
-        effort=effort,
-        costs=tuple(costs.values()),
-        timings=tuple(timings),
-        left_out=tuple(left_out),
-        missing=dict(missing),
-    )
+        machine, versions, effort, tuple(costs.values()), tuple(timings), tuple(left_out),
+        dict(missing),
+    )  # fmt: skip
 
 
 def mel_of(system: System, setting: Setting) -> Tensor:
@@ -120,29 +116,14 @@ def _duration(system: System, mel: Tensor) -> float:
 def _count(system: System) -> Cost:
     """What does not depend on the machine; the system's first call."""
     mel = mel_of(system, Setting(1, "fp32", 1, 1.0))
-    return Cost(
-        system=system.name,
-        what=system.what,
-        library=system.library,
-        sample_rate=system.mel.sample_rate,
-        parameters=system.parameters,
-        gmac_per_second=gmac(lambda: system.generate(mel)) / _duration(system, mel),
-    )
-
-
-def _expected(system: System, setting: Setting, timings: Sequence[Timing]) -> float:
-    """Seconds of a run, judged by the system's first timing; 0 when there is none."""
-    rtf = next((timing.rtf.median for timing in timings if timing.system == system.name), 0.0)
-    return rtf * setting.batch * setting.seconds
+    per_second = gmac(lambda: system.generate(mel)) / _duration(system, mel)
+    rate, library = system.mel.sample_rate, system.library
+    return Cost(system.name, system.what, library, rate, system.parameters, per_second)
 
 
 def _generate(system: System, mel: Tensor, setting: Setting) -> None:
     with torch.autocast("cpu", torch.bfloat16, enabled=setting.precision == "bf16"):
         system.generate(mel)
-
-
-def _first_chunk(system: System, mel: Tensor) -> None:
-    system.first_chunk(mel, system.frames(CHUNK_SECONDS))
 
 
 def _cold_start(
@@ -152,10 +133,9 @@ def _cold_start(
     with tempfile.TemporaryDirectory() as folder:
         mel, wav = Path(folder) / "mel.npy", Path(folder) / "out.wav"
         np.save(mel, mel_of(system, Setting(1, "fp32", 1, effort.process_seconds))[0].numpy())
-        arguments = command(system.name, system.cli_steps, checkpoint, mel, wav)
         found = []
         for _ in range(effort.process_runs):
-            found.append(run_process(arguments))
+            found.append(run_process(command(system.name, system.cli_steps, checkpoint, mel, wav)))
             progress.update()
     seconds = Spread.of([cost.seconds for cost in found])
     return seconds, Spread.of([cost.peak_mib for cost in found])

@@ -81,15 +81,15 @@ def build(name: str, checkpoint: str = DEFAULT) -> System:
     return SYSTEMS[name][1](name, checkpoint)
 
 
-def _ours(name: str, checkpoint: str) -> System:
-    steps = int(name.rpartition("@")[2])
-    what = f"this project, {checkpoint}, {steps} step{'s' if steps > 1 else ''}"
-    return replace(_of_vocoder(name, what, _trained(checkpoint), steps), cli_steps=steps)
-
-
 @functools.lru_cache(maxsize=1)  # its step counts share the weights
 def _trained(checkpoint: str) -> Vocoder:
     return Vocoder.from_pretrained(checkpoint, "cpu")
+
+
+def _ours(name: str, checkpoint: str) -> System:
+    steps = int(name.rpartition("@")[2])
+    what = f"this project, {checkpoint}, {steps} step{'s'[: steps > 1]}"
+    return replace(_of_vocoder(name, what, _trained(checkpoint), steps), cli_steps=steps)
 
 
 def _diffwave_base(name: str, checkpoint: str) -> System:
@@ -145,8 +145,7 @@ def _vocos(name: str, checkpoint: str) -> System:
             wave: Tensor = model.head(features.float())
         return wave
 
-    what = "Vocos, 24 kHz mel; its head always in fp32"
-    return _feed_forward(name, what, version_of("vocos"), preset("vocos"), model, generate)
+    return _peer(name, "Vocos, 24 kHz mel; its head always in fp32", "vocos", model, generate)
 
 
 def _hifigan(name: str, checkpoint: str) -> System:
@@ -168,14 +167,18 @@ def _hifigan(name: str, checkpoint: str) -> System:
             normalize_before=False,
         )
     )
-    _draw_weights(model)  # the library's own, deviation 0.01, would let the signal fade away
+    torch.manual_seed(SEED)
+    for module in model.modules():  # the library's own, deviation 0.01, let the signal fade away
+        if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
+            module.reset_parameters()
 
-    def generate(mel: Tensor) -> Tensor:
-        wave: Tensor = model(mel.transpose(1, 2))
-        return wave
-
-    what = f"HiFi-GAN {name[-2:].upper()}"
-    return _feed_forward(name, what, version_of("transformers"), preset("hifigan"), model, generate)
+    return _peer(
+        name,
+        f"HiFi-GAN {name[-2:].upper()}",
+        "transformers",
+        model,
+        lambda mel: model(mel.transpose(1, 2)),
+    )
 
 
 def _hifigan_v3(name: str, checkpoint: str) -> System:
@@ -202,36 +205,19 @@ def _hifigan_v3(name: str, checkpoint: str) -> System:
             module.padding = "valid"
             module.conv.padding = ((module.kernel_size - 1) * module.dilation // 2,)
 
-    def generate(mel: Tensor) -> Tensor:
-        wave: Tensor = model(mel)[:, 0]
-        return wave
-
-    return _feed_forward(
-        name, "HiFi-GAN V3", version_of("speechbrain"), preset("hifigan"), model, generate
-    )
+    return _peer(name, "HiFi-GAN V3", "speechbrain", model, lambda mel: model(mel)[:, 0])
 
 
-def _feed_forward(
-    name: str,
-    what: str,
-    library: str,
-    mel: MelConfig,
-    model: nn.Module,
-    generate: Callable[[Tensor], Tensor],
+def _peer(
+    name: str, what: str, library: str, model: nn.Module, generate: Callable[[Tensor], Tensor]
 ) -> System:
     """A network that is called once; its first chunk is a call for as many frames."""
     model.eval().requires_grad_(False)
+    mel = preset("vocos" if name == "vocos" else "hifigan")
     inference = torch.inference_mode()(generate)
     return System(
-        name, what, library, mel, model, inference, lambda m, frames: inference(m[..., :frames])
+        name, what, version_of(library), mel, model, inference, lambda m, n: inference(m[..., :n])
     )
-
-
-def _draw_weights(model: nn.Module) -> None:
-    torch.manual_seed(SEED)
-    for module in model.modules():
-        if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
-            module.reset_parameters()
 
 
 Builder = Callable[[str, str], System]

@@ -11,7 +11,8 @@ from typing import Any
 from diffwave.bounds import integer, shown
 from diffwave.chain.samplers import get_sampler
 from diffwave.errors import InputError
-from diffwave.migrate import current_sampling, strictly
+from diffwave.migrate import current_sampling
+from diffwave.schema import strictly
 
 MOST_STEPS = 10_000
 """Network calls; ten times the longest published chain."""

@@ -7,9 +7,8 @@ import hashlib
 import json
 import os
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,7 @@ from diffwave.data.shards import (
 )
 from diffwave.data.split import split
 from diffwave.errors import InputError
-from diffwave.files import atomic_folder, write_error
+from diffwave.files import atomic_folder, in_order, make_folder
 from diffwave.mel import MelConfig
 from diffwave.model import ModelConfig
 from diffwave.spaces import SPACES
@@ -56,23 +55,14 @@ def prepare(
     """Make a prepared corpus of a folder of audio; whole, or not at all.
 
     A file that cannot be used is left out and named in the report. The result depends on the files
-    and the settings, and not on `jobs`.
-
-    Args:
-        audio: searched for .wav, .flac, .ogg and .mp3, subfolders included.
-        target: the folder to make.
-        data: `folder` is not read.
-        model: its mel says what is stored, its space what the envelope is of.
-        jobs: files that are worked on at a time.
-        force: whether to replace a corpus made of other audio, or with other settings.
-        progress: whether to show a bar.
+    and the settings, and not on `jobs`, the number of files that are worked on at a time.
 
     Returns:
         what became of the files; None if the folder holds the same already.
 
     Raises:
         InputError: no audio, none that can be used, none long enough for a crop, or a target that
-            holds something else.
+            holds something else (a corpus of other audio or settings is replaced with `force`).
     """
     if not audio.is_dir():
         raise InputError(f"There is no folder {str(audio)!r} of audio.")
@@ -83,10 +73,7 @@ def prepare(
     if _is_there(target, source, force):
         return None
     report = CorpusReport(mel.sample_rate, settings=dataclasses.asdict(data.prepare))
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise write_error(target, error) from None
+    make_folder(target.parent)
     with atomic_folder(target) as folder:
         (folder / "data").mkdir()
         large = threading.Lock()
@@ -96,8 +83,9 @@ def prepare(
             with large if size > LARGE else nullcontext():
                 return take(path, file, mel.sample_rate, data.prepare, mels)
 
+        # Threads serve: decoding and resampling, which take the time, run outside Python's lock.
         with tqdm(total=len(paths), desc="preparing", unit="file", disable=not progress) as bar:
-            done = _in_order(work, paths, jobs)
+            done = in_order(ThreadPoolExecutor(jobs), work, paths, jobs)
             prepared = Prepared(folder, mel, source, *_write(folder, done, report, bar))
         if not prepared.entries:
             example = next(iter(report.rejected.values())).sentence
@@ -154,26 +142,6 @@ def _is_there(target: Path, source: str, force: bool) -> bool:
     if target.is_dir() and any(target.iterdir()):
         raise InputError(f"{target} is not empty, and holds no prepared corpus ({INDEX}).")
     return False
-
-
-def _in_order(
-    work: Callable[[Path], Recording], paths: Iterable[Path], jobs: int
-) -> Iterator[Recording]:
-    """What `work` makes of each path, in their order, `jobs` at a time and few ahead.
-
-    Threads serve: decoding and resampling, which take the time, run outside Python's lock.
-    """
-    waiting: deque[Future[Recording]] = deque()
-    pool = ThreadPoolExecutor(jobs)
-    try:
-        for path in paths:
-            waiting.append(pool.submit(work, path))
-            if len(waiting) > jobs:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _write(

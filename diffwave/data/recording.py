@@ -50,84 +50,79 @@ class Recording:
     remarks: list[Remark] = field(default_factory=list)
 
 
+class _Rejected(Exception):
+    """Of the kind of a remark, and its sentence."""
+
+
 def take(
     path: Path, file: str, sample_rate: int, config: PrepareConfig, mels: MelFolder | None
 ) -> Recording:
-    """Make clips of a file, or say why there are none.
+    """Make clips, at `sample_rate` Hz, of the file `file` at `path`, or say why there are none.
 
-    Args:
-        path: the file.
-        file: its path relative to the folder of the audio.
-        sample_rate: Hz, of the clips.
-        config: how they are made.
-        mels: where the recording's mel is. A recording with a mel becomes one clip, neither cut
-            nor levelled, because the mel belongs to it as it is.
+    A recording that has a mel in `mels` becomes one clip, neither cut nor levelled, because the mel
+    belongs to it as it is.
     """
-    taken = Recording(file)
+    taken, kind = Recording(file), "unreadable"
     try:
-        taken.rejected = _cut(taken, path, sample_rate, config, mels)
+        wave, rate, channels = read_whole(path)
+        taken.seconds = len(wave) / rate
+        if channels > 1:
+            sentence = f"{file} has {channels} channels; their mean is taken."
+            taken.remarks.append(Remark("more than one channel", sentence))
+        if rate < sample_rate:
+            limit = f"from {rate} to {sample_rate} Hz; above {rate / 2:g} Hz it is silent"
+            taken.remarks.append(Remark("upsampled", f"{file} was resampled {limit}."))
+        kind = "too long"
+        samples = resample(wave, rate, sample_rate).numpy()
+        _judge(path, wave.numpy(), samples, sample_rate, config)
+        if mels is None:
+            _cut(taken, path, samples, sample_rate, config)
+        else:
+            kind = "no mel that fits"
+            clip, taken.mel, taken.mel_difference = mels.pair(Path(file), sixteen_bit(samples))
+            taken.clips = [clip]
+    except _Rejected as rejected:
+        taken.rejected = Remark(*rejected.args)
     except InputError as error:
-        taken.rejected = Remark("unreadable", str(error))
+        taken.rejected = Remark(kind, f"{path}: {error}" if kind == "too long" else str(error))
     return taken
 
 
-def _cut(
-    taken: Recording, path: Path, sample_rate: int, config: PrepareConfig, mels: MelFolder | None
-) -> Remark | None:
-    """Give a recording its clips and remarks; returns why it has none, if so."""
-    file = taken.file
-    wave, rate, channels = read_whole(path)
-    taken.seconds = len(wave) / rate
-    if channels > 1:
-        taken.remarks.append(
-            Remark("more than one channel", f"{file} has {channels} channels; their mean is taken.")
-        )
-    if rate < sample_rate:
-        limit = f"from {rate} to {sample_rate} Hz; above {rate / 2:g} Hz it is silent"
-        taken.remarks.append(Remark("upsampled", f"{file} was resampled {limit}."))
-    try:
-        samples = resample(wave, rate, sample_rate).numpy()
-    except InputError as error:
-        return Remark("too long", f"{path}: {error}")
-    if fault := _fault(path, wave.numpy(), samples, sample_rate, config):
-        return fault
-    if mels is not None:
-        try:
-            clip, taken.mel, taken.mel_difference = mels.pair(Path(file), sixteen_bit(samples))
-        except InputError as error:
-            return Remark("no mel that fits", str(error))
-        taken.clips = [clip]
-        return None
-    samples = samples * np.float32(_gain(samples, sample_rate, config))
-    shortest = config.shortest_seconds * sample_rate
-    found = [samples[start:end] for start, end in pieces(samples, sample_rate, config)]
-    taken.clips = [sixteen_bit(piece) for piece in found if len(piece) >= shortest]
-    if not taken.clips:
-        return Remark("too short", f"{path} is too short without its silence.")
-    if lost := len(found) - len(taken.clips):
-        sentence = f"{lost} of {len(found)} pieces of {file} are left out."
-        taken.remarks.append(Remark("pieces too short", sentence))
-    return None
-
-
-def _fault(
+def _judge(
     path: Path,
     original: NDArray[np.float32],
     samples: NDArray[np.float32],
     sample_rate: int,
     config: PrepareConfig,
-) -> Remark | None:
-    """What is wrong with a wave, as it was in the file and resampled."""
+) -> None:
+    """Raise `_Rejected` for a wave, as it was in the file and resampled, that is of no use."""
     seconds = len(samples) / sample_rate
     if not len(samples) or seconds < config.shortest_seconds:
         sentence = f"{path} is shorter than {config.shortest_seconds:g} s, with {seconds:.2f} s."
-        return Remark("too short", sentence)
+        raise _Rejected("too short", sentence)
     if speech_rms(frame_powers(samples, sample_rate)) < SILENT_RMS:
-        return Remark("silent", f"{path} is silent.")
-    share = clipped_share(original)
-    if share > config.max_clipped:
-        return Remark("clipped", f"{path} is clipped: {100 * share:.1f} % of it are flat peaks.")
-    return None
+        raise _Rejected("silent", f"{path} is silent.")
+    if (share := clipped_share(original)) > config.max_clipped:
+        raise _Rejected("clipped", f"{path} is clipped: {100 * share:.1f} % of it are flat peaks.")
+
+
+def _cut(
+    taken: Recording,
+    path: Path,
+    samples: NDArray[np.float32],
+    sample_rate: int,
+    config: PrepareConfig,
+) -> None:
+    """Give a recording its clips, levelled."""
+    samples = samples * np.float32(_gain(samples, sample_rate, config))
+    shortest = config.shortest_seconds * sample_rate
+    found = [samples[start:end] for start, end in pieces(samples, sample_rate, config)]
+    taken.clips = [sixteen_bit(piece) for piece in found if len(piece) >= shortest]
+    if not taken.clips:
+        raise _Rejected("too short", f"{path} is too short without its silence.")
+    if lost := len(found) - len(taken.clips):
+        sentence = f"{lost} of {len(found)} pieces of {taken.file} are left out."
+        taken.remarks.append(Remark("pieces too short", sentence))
 
 
 def clipped_share(wave: NDArray[np.float32]) -> float:
@@ -138,13 +133,10 @@ def clipped_share(wave: NDArray[np.float32]) -> float:
     """
     count = 0
     for side in (wave, -wave):
-        top = float(side.max(initial=0))
-        near = (side >= FLAT * top) & (side > 0)
+        near = (side >= FLAT * side.max(initial=0)) & (side > 0)
         middle = near[:-2] & near[1:-1] & near[2:]
-        flat = np.zeros(len(wave), bool)
-        for shift in range(3):
-            flat[shift : len(wave) - 2 + shift] |= middle
-        count += int(np.count_nonzero(flat))
+        if middle.any():
+            count += int(np.count_nonzero(np.convolve(middle, np.ones(3, int))))
     return count / max(1, len(wave))
 
 

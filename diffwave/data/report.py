@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable
@@ -61,18 +62,12 @@ class CorpusReport:
 
     def summary(self) -> list[str]:
         """The report in a few lines."""
-        lines = [
-            f"{self.files} files, {self.hours_found:.2f} hours",
-            *(
-                f"{split}: {self.clips[split]} clips, {self.hours[split]:.2f} hours"
-                for split in self.clips
-            ),
-            f"rejected: {len(self.rejected)} files"
-            + (f" ({self.rejected_by_kind()})" if self.rejected else ""),
-        ]
+        lines = [f"{self.files} files, {self.hours_found:.2f} hours"]
+        lines += [f"{s}: {n} clips, {self.hours[s]:.2f} hours" for s, n in self.clips.items()]
+        kinds = f" ({self.rejected_by_kind()})" if self.rejected else ""
+        lines.append(f"rejected: {len(self.rejected)} files{kinds}")
         if self.remarks:
-            remarks = [remark for each in self.remarks.values() for remark in each]
-            lines.append(f"used, but: {_counted(remarks)}")
+            lines.append(f"used, but: {_counted(itertools.chain(*self.remarks.values()))}")
         return lines + self.notes
 
     def save(self, folder: Path) -> None:
@@ -89,9 +84,8 @@ class CorpusReport:
             lines += ["", "## Rejected", ""]
             lines += [f"- {it.kind}: {it.sentence}" for it in self.rejected.values()]
         by_kind: dict[str, list[str]] = {}
-        for remarks in self.remarks.values():
-            for remark in remarks:
-                by_kind.setdefault(remark.kind, []).append(remark.sentence)
+        for remark in itertools.chain(*self.remarks.values()):
+            by_kind.setdefault(remark.kind, []).append(remark.sentence)
         for kind, sentences in by_kind.items():
             lines += ["", f"## Used, but {kind}", ""]
             lines += [f"- {sentence}" for sentence in sentences[:EXAMPLES]]

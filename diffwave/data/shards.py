@@ -22,6 +22,7 @@ from tqdm import tqdm
 from diffwave.errors import InputError
 from diffwave.files import read_json
 from diffwave.mel import MelConfig
+from diffwave.schema import convert
 
 INDEX = "corpus.json"
 FORMAT = "diffwave corpus 1"
@@ -181,17 +182,17 @@ def open_prepared(folder: Path) -> Prepared:
             folder,
             MelConfig.from_dict(index["mel"]),
             index["source"],
-            {name: StoredFile(**file) for name, file in index["files"].items()},
-            [Entry(**clip) for clip in index["clips"]],
+            convert(index["files"], dict[str, StoredFile], "Its files"),
+            convert(index["clips"], list[Entry], "Its clips"),
         )
-        _check(prepared)
-    except InputError:
-        raise
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InputError(
-            f"{path} is damaged ({type(error).__name__}); prepare the corpus again, with --force."
-        ) from None
+    except (InputError, KeyError) as error:
+        raise _damaged(path, str(error).rstrip(".")) from None
+    _check(prepared)
     return prepared
+
+
+def _damaged(path: Path, reason: str) -> InputError:
+    return InputError(f"{path} is damaged ({reason}); prepare the corpus again, with --force.")
 
 
 def _check(prepared: Prepared) -> None:
@@ -209,6 +210,6 @@ def _check(prepared: Prepared) -> None:
             frames = entry.mel_start + entry.length // hop
             ends.append((4 * n_mels * frames, shard_name("mels", entry.mel_shard)))
         if min(entry.start, entry.length, entry.mel_start) < 0 or any(
-            end > prepared.files[name].bytes for end, name in ends
+            name not in prepared.files or end > prepared.files[name].bytes for end, name in ends
         ):
-            raise ValueError(f"{entry.name} lies outside its shard")
+            raise _damaged(prepared.folder / INDEX, f"{entry.name!r:.80} lies outside its shard")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -19,6 +19,7 @@ from diffwave.eval.metrics import METRICS, choose_metrics
 from diffwave.eval.pairs import Pair
 from diffwave.eval.scores import COLUMNS, Scores
 from diffwave.eval.waves import Wave, align
+from diffwave.files import in_order
 
 
 @dataclass(frozen=True)
@@ -27,17 +28,6 @@ class System:
 
     pairs: Iterable[Pair]
     notes: Sequence[str] = ()
-
-
-def evaluate_pairs(
-    pairs: Iterable[Pair],
-    metrics: Sequence[str] | None = None,
-    progress: Callable[[int, str], object] | None = None,
-    notes: Sequence[str] = (),
-    jobs: int = 1,
-) -> Scores:
-    """Score one system, called "system"; see `evaluate_systems`."""
-    return evaluate_systems({"system": System(pairs, notes)}, metrics, progress, jobs)
 
 
 def evaluate_systems(
@@ -51,15 +41,13 @@ def evaluate_systems(
     Args:
         systems: their pairs are consumed one at a time, so that a generator may synthesise on the
             way.
-        metrics: as for `choose_metrics`; by default all. One whose library is missing ends up in
-            `Scores.missing`.
+        metrics: as for `choose_metrics`. One whose library is missing ends up in `Scores.missing`.
         progress: called after each pair with the number done and the pair's name.
         jobs: processes; more than one need a main module that can be imported.
 
     Raises:
         InputError: an unknown metric, a system without pairs, no utterance that all systems have,
-            or a wave that is empty, not finite or of another shape than [L]; a process of several
-            was killed.
+            a wave that is empty, not finite or no [L]; a process of several was killed.
     """
     chosen, missing = choose_metrics(metrics)
     stream = ((name, pair) for name, system in systems.items() for pair in system.pairs)
@@ -83,34 +71,33 @@ def evaluate_systems(
 def _scored(
     stream: Iterator[tuple[str, Pair]], metrics: tuple[str, ...], jobs: int
 ) -> Iterator[tuple[str, Pair, dict[str, float]]]:
-    """The stream with its scores, in order."""
-    if jobs <= 1:
+    """The stream with its scores, in order; its pairs without their waves."""
+    read: deque[tuple[str, Pair]] = deque()
+
+    def arguments() -> Iterator[tuple[Wave, Wave, int, tuple[str, ...]]]:
         for system, pair in stream:
-            yield system, _without_waves(pair), _score(*_arguments(pair), metrics)
+            waves = [_array(pair.name, wave) for wave in (pair.reference, pair.generated)]
+            # Without samples: many utterances of many systems need not fit in memory.
+            nothing = torch.empty(0)
+            read.append((system, replace(pair, reference=nothing, generated=nothing)))
+            yield waves[0], waves[1], pair.sample_rate, metrics
+
+    if jobs <= 1:
+        yield from ((*read.popleft(), values) for values in map(_score, arguments()))
         return
     threads = max(torch.get_num_threads() // jobs, 1)
     # Not fork: a child that inherits PyTorch's threads may hang.
     pool = ProcessPoolExecutor(jobs, get_context("spawn"), _start_worker, (threads,))
-    waiting: deque[tuple[str, Pair, Future[dict[str, float]]]] = deque()
     try:
         # All start now: one that started just while another is killed would make Python hang.
         for _ in range(jobs):
             pool.submit(torch.get_num_threads)
-        for system, pair in stream:
-            future = pool.submit(_score, *_arguments(pair), metrics)
-            waiting.append((system, _without_waves(pair), future))
-            if len(waiting) >= 2 * jobs:  # enough to keep all busy; no more waves than that
-                system, pair, future = waiting.popleft()
-                yield system, pair, future.result()
-        while waiting:
-            system, pair, future = waiting.popleft()
-            yield system, pair, future.result()
+        for values in in_order(pool, _score, arguments(), 2 * jobs):  # enough to keep all busy
+            yield *read.popleft(), values
     except BrokenProcessPool as error:
         raise InputError(
             "A scoring process was killed, perhaps for want of memory; try fewer jobs."
         ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _start_worker(threads: int) -> None:
@@ -118,24 +105,13 @@ def _start_worker(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def _arguments(pair: Pair) -> tuple[Wave, Wave, int]:
-    return _array(pair.name, pair.reference), _array(pair.name, pair.generated), pair.sample_rate
-
-
-def _score(
-    reference: Wave, generated: Wave, sample_rate: int, metrics: tuple[str, ...]
-) -> dict[str, float]:
-    """`FACTS` and metrics of one pair."""
-    seconds = len(reference) / sample_rate
-    extra_ms = 1000 * (len(generated) - len(reference)) / sample_rate
-    reference, generated, lag = align(reference, generated, sample_rate)
-    values = {name: METRICS[name].function(reference, generated, sample_rate) for name in metrics}
-    return {"seconds": seconds, "lag_ms": 1000 * lag, "extra_ms": extra_ms, **values}
-
-
-def _without_waves(pair: Pair) -> Pair:
-    """The pair without its samples: many utterances of many systems need not fit in memory."""
-    return replace(pair, reference=torch.empty(0), generated=torch.empty(0))
+def _score(arguments: tuple[Wave, Wave, int, tuple[str, ...]]) -> dict[str, float]:
+    """`FACTS` and metrics of a reference and what was generated, at a sample rate."""
+    reference, generated, rate, metrics = arguments
+    seconds, extra = len(reference) / rate, (len(generated) - len(reference)) / rate
+    reference, generated, lag = align(reference, generated, rate)
+    values = {name: METRICS[name].function(reference, generated, rate) for name in metrics}
+    return {"seconds": seconds, "lag_ms": 1000 * lag, "extra_ms": 1000 * extra, **values}
 
 
 def _array(name: str, wave: Tensor) -> Wave:

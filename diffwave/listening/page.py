@@ -14,6 +14,7 @@ play, and neither a delay nor the duration gives a system away.
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import html
 import io
@@ -37,6 +38,7 @@ from diffwave.eval.scores import Scores
 from diffwave.eval.waves import align
 from diffwave.files import atomic_folder
 from diffwave.listening import pictures
+from diffwave.text import finite
 
 UNEVEN = 0.1  # s; a larger difference in length is reported on the page
 MAX_GAIN = 4.0  # of the level matching: a silent wave is not to be blown up
@@ -101,11 +103,10 @@ def write_page(
         utterances = []
         uneven = dict.fromkeys(systems, 0)
         for number, (utterance, path) in enumerate(references.items()):
-            waves, rate = _waves(path, [files.get(utterance) for files in systems.values()])
-            for system, wave in zip(systems, waves[1:], strict=True):
-                if wave is not None and abs(len(wave) - len(_reference(waves))) > UNEVEN * rate:
-                    uneven[system] += 1
-            waves = _equally_long(waves)
+            files = {name: found.get(utterance) for name, found in systems.items()}
+            waves, rate, odd = _waves(path, files)
+            for system in odd:
+                uneven[system] += 1
             audio = json.dumps([None if wave is None else _flac(wave, rate) for wave in waves])
             digest.update(audio.encode())
             (new / "audio" / f"{number}.js").write_text(f"receiveAudio({number}, {audio});\n")
@@ -134,37 +135,38 @@ def write_page(
             "scale": _scale(top),
             **_scores(scores),
         }
-        text = json.dumps(data, allow_nan=False, indent=1)
+        text = json.dumps(finite(data), allow_nan=False, indent=1)
         (new / "data.js").write_text(f"const DATA = {text};\n", encoding="ascii")
         _write_assets(new, title)
     return Path(folder) / "index.html"
 
 
-def _waves(reference: Path, files: list[Path | None]) -> tuple[list[Tensor | None], int]:
-    """The reference and each system's wave at its rate, [L], without their delay."""
+def _waves(
+    reference: Path, files: Mapping[str, Path | None]
+) -> tuple[list[Tensor | None], int, list[str]]:
+    """The reference and each system's wave without its delay, [L] each, at the reference's rate.
+
+    Also that rate, and the systems whose wave had another length.
+    """
     original, rate = read_audio(reference)
     waves: list[Tensor | None] = [original]
-    for path in files:
+    uneven = []
+    for system, path in files.items():
         if path is None:
             waves.append(None)
             continue
         wave, _ = read_audio(path, rate)
         lag = round(align(original.numpy(), wave.numpy(), rate)[2] * rate)
-        waves.append(wave[lag:] if lag > 0 else F.pad(wave, (-lag, 0)))
-    return waves, rate
+        wave = wave[lag:] if lag > 0 else F.pad(wave, (-lag, 0))
+        if abs(len(wave) - len(original)) > UNEVEN * rate:
+            uneven.append(system)
+        waves.append(F.pad(wave[: len(original)], (0, max(0, len(original) - len(wave)))))
+    return waves, rate, uneven
 
 
 def _reference(waves: list[Tensor | None]) -> Tensor:
     assert waves[0] is not None
     return waves[0]
-
-
-def _equally_long(waves: list[Tensor | None]) -> list[Tensor | None]:
-    length = len(_reference(waves))
-    return [
-        None if wave is None else F.pad(wave[:length], (0, max(0, length - len(wave))))
-        for wave in waves
-    ]
 
 
 def _flac(wave: Tensor, sample_rate: int) -> str:
@@ -216,33 +218,23 @@ def _scale(top: float) -> dict[str, Any]:
 
 
 def _scores(scores: Scores) -> dict[str, Any]:
-    """Tables indexed by system, metric and utterance; null is "not defined"."""
+    """Tables indexed by system, metric and utterance."""
     index = [(system, utterance) for system in scores.generated for utterance in scores.references]
     values = scores.wide[scores.metrics].reindex(index).to_numpy(dtype=float)
     values = values.reshape(len(scores.generated), len(scores.references), -1).swapaxes(1, 2)
+    metrics = [(name, METRICS[name]) for name in scores.metrics]
     return {
         "metrics": [
             {
-                "name": name,
-                "title": METRICS[name].title or name,
-                "about": METRICS[name].about,
-                "unit": METRICS[name].unit,
-                "better": METRICS[name].better,
-                "how": f"{library_version(METRICS[name])}; {METRICS[name].settings}",
+                "name": name, "title": metric.title or name, "about": metric.about,
+                "unit": metric.unit, "better": metric.better,
+                "how": f"{library_version(metric)}; {metric.settings}",
             }
-            for name in scores.metrics
+            for name, metric in metrics
         ],
-        "values": [[[_finite(v) for v in row] for row in table] for table in values.tolist()],
+        "values": values.tolist(),
         "means": [
-            [
-                {
-                    "mean": _finite(summary.mean),
-                    "low": _finite(summary.low),
-                    "high": _finite(summary.high),
-                    "n": summary.n,
-                }
-                for summary in (scores.summary[metric][system] for metric in scores.metrics)
-            ]
+            [dataclasses.asdict(scores.summary[name][system]) for name in scores.metrics]
             for system in scores.generated
         ],
         "compared": len(scores.common),
@@ -250,19 +242,13 @@ def _scores(scores: Scores) -> dict[str, Any]:
             {
                 "metric": metric,
                 "pair": [scores.systems.index(test.first), scores.systems.index(test.second)],
-                "difference": _finite(test.difference.mean),
-                "n": test.difference.n,
-                "p": _finite(test.p),
-                "holm": _finite(test.p_holm),
+                "difference": test.difference.mean, "n": test.difference.n,
+                "p": test.p, "holm": test.p_holm,
             }
             for metric, name in enumerate(scores.metrics)
             for test in scores.tests[name]
         ],
-    }
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
+    }  # fmt: skip
 
 
 def _write_assets(folder: Path, title: str) -> None:

@@ -81,7 +81,9 @@ def _png(shades: NDArray[np.floating[Any]], colours: str) -> bytes:
     """Encode [bins, columns], 0 to 1 and clipped beyond, with a palette."""
     # 64 shades (1.25 dB apart) look almost like 256 and compress far better.
     indices = (np.clip(shades, 0, 1) * 63).round().astype(np.uint8)[::-1]
-    image = _pillow().fromarray(np.ascontiguousarray(indices))  # greyscale, [rows, columns]
+    with needed_for("The listening page"):
+        from PIL import Image
+    image = Image.fromarray(np.ascontiguousarray(indices))  # greyscale, [rows, columns]
     image.putpalette(_table(colours)[np.linspace(0, 255, 64).round().astype(int)].tobytes())
     stream = io.BytesIO()
     image.save(stream, "PNG", optimize=True)
@@ -94,9 +96,3 @@ def _table(name: str) -> NDArray[np.uint8]:
         from matplotlib import colormaps
     table: NDArray[np.uint8] = colormaps[name](np.arange(256), bytes=True)[:, :3]
     return table
-
-
-def _pillow() -> Any:
-    with needed_for("The listening page"):
-        from PIL import Image
-    return Image

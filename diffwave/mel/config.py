@@ -10,10 +10,16 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from diffwave.bounds import integer, shown
+from msgspec import Meta
+
 from diffwave.errors import InputError
+from diffwave.schema import check_fields, strictly
+
+Samples = Annotated[int, Meta(ge=1, le=1 << 16)]
+Finite = Annotated[float, Meta(gt=-1e30, lt=1e30)]  # beyond it arithmetic overflows
+Above0 = Annotated[float, Meta(gt=0, lt=1e30)]
 
 # What the natural logarithm is multiplied by. Decibels are 20 log10, because mels are amplitudes.
 LOG_FACTORS = {"ln": 1.0, "log10": 1 / math.log(10), "db": 20 / math.log(10)}
@@ -29,41 +35,28 @@ class MelConfig:
     """
 
     name: str
-    sample_rate: int  # Hz
-    n_fft: int  # samples
-    hop_length: int  # samples from one frame to the next
-    win_length: int  # samples of the periodic Hann window, centred in n_fft
-    n_mels: int
-    fmin: float  # Hz, lower edge of the first band
-    fmax: float  # Hz, upper edge of the last band
-    mel_scale: str  # "slaney" (linear below 1 kHz) or "htk"
-    mel_norm: str | None  # "slaney" (triangles of equal area) or None (triangles of height 1)
+    sample_rate: Annotated[int, Meta(ge=1, le=1 << 20)]  # Hz
+    n_fft: Samples
+    hop_length: Samples  # from one frame to the next
+    win_length: Samples  # of the periodic Hann window, centred in n_fft
+    n_mels: Annotated[int, Meta(ge=1, le=1 << 12)]
+    fmin: Finite  # Hz, lower edge of the first band
+    fmax: Finite  # Hz, upper edge of the last band
+    mel_scale: Literal["slaney", "htk"]  # slaney: linear below 1 kHz
+    mel_norm: Literal["slaney"] | None  # triangles of equal area, or of height 1
     centered: bool  # reflect-pad n_fft // 2, T = 1 + L // hop; else (n_fft - hop) / 2, T = L // hop
-    log: str  # "ln", "log10" or "db" (20 log10)
-    floor: float  # smallest amplitude that enters the logarithm
-    magnitude_eps: float = 0.0  # |X| = sqrt(re^2 + im^2 + magnitude_eps)
+    log: Literal["ln", "log10", "db"]  # db: 20 log10
+    floor: Above0  # smallest amplitude that enters the logarithm
+    magnitude_eps: Annotated[float, Meta(ge=0, lt=1e30)] = 0.0  # |X| = sqrt(re^2 + im^2 + eps)
     normalized: bool = False  # |X| divided by the l2 norm of the window
-    gain: float = 1.0
-    offset: float = 0.0
-    limits: tuple[float, ...] | None = None  # (low, high), to which gain * log + offset is clipped
-    mean: tuple[float, ...] | None = None  # [n_mels], statistics of a normalised mel
-    scale: tuple[float, ...] | None = None  # [n_mels], its standard deviations
+    gain: Above0 = 1.0
+    offset: Finite = 0.0
+    limits: tuple[Finite, Finite] | None = None  # to which gain * log + offset is clipped
+    mean: tuple[Finite, ...] | None = None  # [n_mels], statistics of a normalised mel
+    scale: tuple[Above0, ...] | None = None  # [n_mels], its standard deviations
 
     def __post_init__(self) -> None:
-        for name, hint in _TYPES.items():
-            object.__setattr__(self, name, _typed(name, getattr(self, name), hint))
-        for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise InputError(
-                    f"Mel setting {name} must be one of {', '.join(map(repr, allowed))}, "
-                    f"not {shown(getattr(self, name))}."
-                )
-        self._check_stft()
-        self._check_scaling()
-
-    def _check_stft(self) -> None:
-        for name, most in _MOST.items():
-            integer(f"Mel setting {name}", getattr(self, name), 1, most)
+        check_fields(self, "Mel setting ")
         for name in ("hop_length", "win_length"):
             if getattr(self, name) > self.n_fft:
                 raise InputError(
@@ -82,14 +75,7 @@ class MelConfig:
                 f"No frequency of a transform of {self.n_fft} samples lies in a mel band between "
                 f"fmin {self.fmin:g} and fmax {self.fmax:g}."
             )
-
-    def _check_scaling(self) -> None:
-        if self.floor <= 0 or self.gain <= 0 or self.magnitude_eps < 0:
-            raise InputError(
-                f"Mel settings floor ({self.floor:g}) and gain ({self.gain:g}) must be positive "
-                f"and magnitude_eps ({self.magnitude_eps:g}) must not be negative."
-            )
-        if self.limits is not None and (len(self.limits) != 2 or self.limits[0] >= self.limits[1]):
+        if self.limits is not None and self.limits[0] >= self.limits[1]:
             raise InputError(f"Mel setting limits must be two rising numbers, not {self.limits}.")
         if (self.mean is None) != (self.scale is None):
             raise InputError("Mel settings mean and scale must be given together.")
@@ -99,8 +85,6 @@ class MelConfig:
                 raise InputError(
                     f"Mel setting {name} has {len(values)} numbers, but n_mels is {self.n_mels}."
                 )
-        if self.scale is not None and min(self.scale) <= 0:
-            raise InputError("Mel setting scale must be positive in every band.")
 
     @property
     def log_factor(self) -> float:
@@ -142,53 +126,7 @@ class MelConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> MelConfig:
         """The inverse of `to_dict`; `InputError` names an unknown or missing key or wrong type."""
-        if not isinstance(values, Mapping):
-            raise InputError(f"Mel settings must be a mapping, not {type(values).__name__}.")
-        for key in values:
-            if key not in _TYPES:
-                raise InputError(f"Unknown mel setting {key!r}; known are {', '.join(_TYPES)}.")
-        for field in dataclasses.fields(cls):
-            if field.name not in values and field.default is dataclasses.MISSING:
-                raise InputError(f"Mel setting {field.name!r} is missing.")
-        return cls(**values)
-
-
-_TYPES: dict[str, str] = {field.name: str(field.type) for field in dataclasses.fields(MelConfig)}
-_LARGEST = 1e30
-"""Beyond it arithmetic overflows."""
-_MOST = {
-    "sample_rate": 1 << 20,
-    "n_fft": 1 << 16,
-    "hop_length": 1 << 16,
-    "win_length": 1 << 16,
-    "n_mels": 1 << 12,
-}
-_CHOICES: dict[str, tuple[str | None, ...]] = {
-    "mel_scale": ("slaney", "htk"),
-    "mel_norm": ("slaney", None),
-    "log": tuple(LOG_FACTORS),
-}
-
-
-def _typed(name: str, value: Any, hint: str) -> Any:
-    """value in the field's type (int may stand for float, list for tuple), or an `InputError`."""
-    kind = hint.removesuffix(" | None")
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if value is None and kind != hint:
-        return None
-    if kind == "float" and number and abs(value) < _LARGEST:
-        return float(value)
-    if kind == "int" and number and isinstance(value, int):
-        return value
-    if (kind == "bool" and isinstance(value, bool)) or (kind == "str" and isinstance(value, str)):
-        return value
-    if kind.startswith("tuple") and isinstance(value, list | tuple):
-        return tuple(_typed(name, item, "float") for item in value)
-    wanted = {"float": "a finite number", "int": "an integer", "bool": "true or false"}
-    wanted |= {"str": "a string"}
-    raise InputError(
-        f"Mel setting {name} must be {wanted.get(kind, 'a list of numbers')}, not {shown(value)}."
-    )
+        return strictly(cls, values, "a mel")
 
 
 _SLANEY: dict[str, Any] = {"mel_scale": "slaney", "mel_norm": "slaney"}

@@ -6,25 +6,26 @@ Networks are given log-mels of about zero mean and unit deviation, whatever the 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from msgspec import Meta
 from torch import Tensor
 from torch.nn import functional as F
 
-from diffwave.bounds import real
 from diffwave.mel.config import MelConfig
+from diffwave.schema import check_fields
 
 
 @dataclass(frozen=True)
 class NormaliseConfig:
     """(mel - mean) / scale, in the units of the model's mel convention."""
 
-    mean: float = -5.0
-    scale: float = 2.5
+    mean: Annotated[float, Meta(ge=-1e6, le=1e6)] = -5.0
+    scale: Annotated[float, Meta(ge=1e-6, le=1e6)] = 2.5
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "mean", real("The mel's mean", self.mean, -1e6, 1e6))
-        object.__setattr__(self, "scale", real("The mel's scale", self.scale, 1e-6, 1e6))
+        check_fields(self, "The mel's ")
 
     def of(self, mel: MelConfig) -> NormaliseConfig:
         """This, taken to be of natural logarithms, in the units of a convention."""

@@ -63,17 +63,13 @@ def export_run(
     Raises:
         InputError: no run, none of its states readable, or a folder that cannot be written.
     """
-    runs = [*earlier, run]
-    names = [SETTINGS_FILE] if len(runs) == 1 else [f"stage-{i + 1}.yaml" for i in range(len(runs))]
-    settings = {
-        name: _portable(folder / SETTINGS_FILE)
-        for name, folder in zip(names, runs, strict=True)
-        if (folder / SETTINGS_FILE).is_file()
-    }
-    stages = []
-    for name, folder in zip(names, runs, strict=True):
+    runs, stages, files = [*earlier, run], [], {}
+    for i, folder in enumerate(runs, 1):
         progress = progress_of(_newest_state(folder))
-        stages.append(Stage(progress.step, progress.minutes, name if name in settings else ""))
+        name = SETTINGS_FILE if len(runs) == 1 else f"stage-{i}.yaml"
+        if noted := (folder / SETTINGS_FILE).is_file():
+            files[name] = _portable(_settings(folder))
+        stages.append(Stage(progress.step, progress.minutes, name if noted else ""))
     model, progress = averaged_model(run)
     chosen = ""
     if best:
@@ -82,7 +78,7 @@ def export_run(
         model = load_checkpoint(run / "best")
         chosen = f"those of the best validation so far ({progress.best_by} {progress.best:.4g})"
     newest = saved_states(run)[-1].stat().st_mtime
-    base = _base_of(runs[0])
+    base = _base_of(_settings(runs[0]))
     about = About(
         title or out.resolve().name,
         data or _data_of(run),
@@ -93,9 +89,9 @@ def export_run(
         chosen,
         _before_and_after(runs[0], run, best) if base else None,
     )
-    card = model_card(about, model, stages, scores=scores, half=half)
+    files[CARD_FILE] = model_card(about, model, stages, scores=scores, half=half)
     save_checkpoint(model, out, half)
-    for name, text in {CARD_FILE: card, **settings}.items():
+    for name, text in files.items():
         with atomic_path(out / name) as path:
             path.write_text(text, encoding="utf-8")
     return progress
@@ -120,44 +116,48 @@ def averaged_model(run: Path) -> tuple[DiffusionModel, Progress]:
         raise InputError(f"The newest state in {run} is not one of this package.") from None
 
 
-def _portable(path: Path) -> str:
-    """The settings of a run without the folders of this machine."""
+def _portable(settings: dict[str, Any]) -> str:
+    """The settings of a run without the folders of this machine, as YAML."""
     import yaml
 
-    settings = _plain_settings(path)
-    for section, name in _FOLDERS:
-        values = settings.get(section)
-        if isinstance(values, dict) and not (name == "init" and _is_published(values.get(name))):
-            values.pop(name, None)
-    settings = {key: value for key, value in settings.items() if value != {}}
-    return str(yaml.safe_dump(settings, sort_keys=False, default_flow_style=None))
+    kept = {}
+    for section, values in settings.items():
+        if isinstance(values, dict):
+            values = {
+                name: value
+                for name, value in values.items()
+                if (section, name) not in _FOLDERS or (name == "init" and _is_published(value))
+            }
+        if values != {}:
+            kept[section] = values
+    return str(yaml.safe_dump(kept, sort_keys=False, default_flow_style=None))
 
 
-def _plain_settings(path: Path) -> dict[str, Any]:
+def _settings(run: Path) -> dict[str, Any]:
+    """What a run noted of its settings; nothing if it did not."""
     import yaml
 
+    path = run / SETTINGS_FILE
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         raise InputError(f"{path} is not the settings of a run.") from None
     return settings if isinstance(settings, dict) else {}
 
 
-def _base_of(run: Path) -> str:
+def _base_of(settings: dict[str, Any]) -> str:
     """What a run started from, in words that hold on any machine; empty for nothing."""
-    path = run / SETTINGS_FILE
-    section = _plain_settings(path).get("run") if path.is_file() else None
+    section = settings.get("run")
     init = section.get("init") if isinstance(section, dict) else None
-    if not init:
-        return ""
-    return str(init) if _is_published(init) else UNPUBLISHED
+    return "" if not init else str(init) if _is_published(init) else UNPUBLISHED
 
 
 def _is_published(name: Any) -> bool:
     """Whether a base is a bundled voice or a hub id, which mean the same on any machine."""
-    return (
-        bool(re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(name or ""))) and not Path(str(name)).exists()
-    )
+    text = str(name or "")
+    return bool(re.fullmatch(r"[\w.-]+(/[\w.-]+)?", text)) and not Path(text).exists()
 
 
 def _before_and_after(first: Path, last: Path, best: bool) -> dict[str, tuple[float, float]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from diffwave.errors import InputError
-from diffwave.model import DiffusionModel, ModelConfig, SamplingConfig
+from diffwave.model import DiffusionModel, SamplingConfig
+from diffwave.text import decimals, markdown_cell, markdown_table
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,39 @@ class About:
     """Validations of the first run before its first step, and of the weights exported."""
 
 
+_CARD = """---
+{front}---
+
+# {title}
+
+A vocoder of the package `diffwave`: a mel-spectrogram goes in, speech comes out.
+
+```bash
+python synthesize.py mel.npy out.wav --checkpoint FOLDER_OF_THIS_FILE
+```
+
+| | |
+|---|---|
+{rows}
+{scores}{how}"""
+_SCORES = """
+## Scores
+
+On {count} held-out clip{s}, from the mels of the recordings.
+
+{table}
+"""
+_HOW = """
+## How it was trained
+
+With the settings beside this file, every stage from the weights of the one before:
+
+```bash
+{commands}
+```
+"""
+
+
 def model_card(
     about: About,
     model: DiffusionModel,
@@ -55,92 +88,57 @@ def model_card(
         about: the rest.
         model: that the checkpoint holds.
         stages: runs that made the weights, first one first.
-        scores: what `diffwave evaluate` wrote as JSON.
+        scores: what `diffwave evaluate` wrote as JSON; InputError if it is not such a report.
         half: whether the network is stored in float16.
-
-    Raises:
-        InputError: scores that are not such a report.
     """
-    config = model.config
-    count = sum(p.numel() for p in model.learned())
-    rows = [
-        (
-            "network",
-            f"`{config.network.kind}`, {count / 1e6:.2f}M "
-            f"parameters, stored in {'half' if half else 'single'} precision",
+    mel, count = model.config.mel, sum(p.numel() for p in model.learned())
+    changes = (about.before_and_after or {}).items()
+    rows = {
+        "network": f"`{model.config.network.kind}`, {count / 1e6:.2f}M parameters, stored in "
+        f"{'half' if half else 'single'} precision",
+        "mels": f"`{mel.name}`: {mel.n_mels} bands, {mel.fmin:g} to {mel.fmax:g} Hz, of audio at "
+        f"{mel.sample_rate} Hz in frames of {mel.n_fft} samples, {mel.hop_length} apart",
+        "speaker": about.speaker,
+        "data": about.data,
+        "base voice": about.base,
+        "training": "; then ".join(f"{s.steps:,} steps in {s.minutes:.1f} min" for s in stages),
+        "before and after": "; ".join(
+            f"{name} {decimals(before)} to {decimals(after)}" for name, (before, after) in changes
         ),
-        ("mels", _mels(config)),
-        ("speaker", about.speaker),
-        ("data", about.data),
-        ("base voice", about.base),
-        ("training", "; then ".join(f"{s.steps:,} steps in {s.minutes:.1f} min" for s in stages)),
-        ("before and after", _before_and_after(about.before_and_after or {})),
-        ("weights", about.chosen),
-        ("date", about.date),
-        ("licence", about.licence or "not stated; ask whoever trained it"),
-        ("default", _sampling(config.sampling)),
-    ]
-    lines = [
-        *_front_matter(about),
-        f"# {_cell(about.title)}",
-        "",
-        "A vocoder of the package `diffwave`: a mel-spectrogram goes in, speech comes out.",
-        "",
-        "```bash",
-        "python synthesize.py mel.npy out.wav --checkpoint FOLDER_OF_THIS_FILE",
-        "```",
-        "",
-        "| | |",
-        "|---|---|",
-        *(f"| {name} | {_cell(text)} |" for name, text in rows if text),
-        "",
-    ]
-    if scores is not None:
-        lines += _scores(scores)
-    return "\n".join([*lines, *_how(stages)])
+        "weights": about.chosen,
+        "date": about.date,
+        "licence": about.licence or "not stated; ask whoever trained it",
+        "default": _sampling(model.config.sampling),
+    }
+    return _CARD.format(
+        front=_front_matter(about),
+        title=" ".join(about.title.split()),
+        rows="\n".join(f"| {name} | {_cell(text)} |" for name, text in rows.items() if text),
+        scores="" if scores is None else _scores(scores),
+        how=_how(stages),
+    )
 
 
-def _front_matter(about: About) -> list[str]:
-    return [
-        "---",
-        f"license: {_yaml(about.licence) if about.licence else 'unknown'}",
-        "library_name: diffwave",
-        "pipeline_tag: text-to-speech",
-        "tags: [vocoder, diffusion, mel-spectrogram, speech-synthesis]",
-        *([f"base_model: {about.base}"] if "/" in about.base else []),
-        "---",
-        "",
-    ]
+def _front_matter(about: About) -> str:
+    import yaml
 
-
-def _yaml(text: str) -> str:
-    """A scalar: as it stands, or in quotes if that would mean something in YAML."""
-    plain = text.replace("-", "").replace(".", "").isalnum()
-    return text if plain else "'" + " ".join(text.split()).replace("'", "''") + "'"
+    front = {
+        "license": about.licence or "unknown",
+        "library_name": "diffwave",
+        "pipeline_tag": "text-to-speech",
+        "tags": ["vocoder", "diffusion", "mel-spectrogram", "speech-synthesis"],
+        **({"base_model": about.base} if "/" in about.base else {}),
+    }
+    return str(yaml.safe_dump(front, sort_keys=False, allow_unicode=True))
 
 
 def _cell(text: str) -> str:
-    """Text that stays in its cell of a table."""
-    return " ".join(text.split()).replace("|", "\\|")
-
-
-def _mels(config: ModelConfig) -> str:
-    mel = config.mel
-    return (
-        f"`{mel.name}`: {mel.n_mels} bands, {mel.fmin:g} to {mel.fmax:g} Hz, of audio at "
-        f"{mel.sample_rate} Hz in frames of {mel.n_fft} samples, {mel.hop_length} apart"
-    )
-
-
-def _before_and_after(values: Mapping[str, tuple[float, float]]) -> str:
-    return "; ".join(
-        f"{name} {_number(before)} to {_number(after)}" for name, (before, after) in values.items()
-    )
+    return markdown_cell(" ".join(text.split()))
 
 
 def _sampling(sampling: SamplingConfig) -> str:
     preset = sampling.preset()
-    plural = "s" if preset.steps != 1 else ""
+    plural = "s"[: preset.steps != 1]
     text = f"{preset.steps} step{plural} of {preset.solver}"
     if preset.levels:
         text += f" at the noise level{plural} {', '.join(f'{u:g}' for u in preset.levels)}"
@@ -149,57 +147,27 @@ def _sampling(sampling: SamplingConfig) -> str:
     return text
 
 
-def _scores(scores: Mapping[str, Any]) -> list[str]:
+def _scores(scores: Mapping[str, Any]) -> str:
     try:
-        metrics, notes = dict(scores["metrics"]), [str(note) for note in scores["notes"]]
-        count = len(scores["sentences"])
+        notes, count = [str(note) for note in scores["notes"]], len(scores["sentences"])
         rows = [
-            f"| {name}{', ' * bool(m['unit'])}{m['unit']} | {m['better']} "
-            f"| {_number(m['mean'])} | {_interval(*m['interval'])} |"
-            for name, m in metrics.items()
-        ]
-    except (KeyError, TypeError, ValueError):
+            (f"{name}{', ' * bool(m['unit'])}{m['unit']}", m["better"], decimals(m["mean"]),
+             "-" if None in m["interval"] else " to ".join(map(decimals, m["interval"])))
+            for name, m in scores["metrics"].items()
+        ]  # fmt: skip
+    except (KeyError, TypeError, AttributeError):
         raise InputError("The scores are not what `diffwave evaluate` saves as JSON.") from None
-    return [
-        "## Scores",
-        "",
-        f"On {count} held-out clip{'s'[: count != 1]}, from the mels of the recordings.",
-        "",
-        "| | better | mean | 95 % interval |",
-        "|---|---|---|---|",
-        *rows,
-        "",
-        *(f"- {note}" for note in notes),
-        *([""] if notes else []),
-    ]
+    table = "\n".join(markdown_table(["", "better", "mean", "95 % interval"], rows))
+    bullets = "".join(f"- {note}\n" for note in notes)
+    text = _SCORES.format(count=count, s="s"[: count != 1], table=table)
+    return f"{text}\n{bullets}" if notes else text
 
 
-def _interval(low: float | None, high: float | None) -> str:
-    return "-" if low is None or high is None else f"{_number(low)} to {_number(high)}"
-
-
-def _number(value: float | None) -> str:
-    """Three significant digits at least; a dash for what is not defined."""
-    if value is None or not math.isfinite(value):
-        return "-"
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
-
-
-def _how(stages: Sequence[Stage]) -> list[str]:
+def _how(stages: Sequence[Stage]) -> str:
     noted = [stage.settings for stage in stages if stage.settings]
-    if not noted:
-        return []
-    return [
-        "## How it was trained",
-        "",
-        "With the settings beside this file, every stage from the weights of the one before:",
-        "",
-        "```bash",
-        *(
-            f"diffwave train {name} --set data.folder=PREPARED --set run.folder=STAGE_{i}"
-            + (f" --set run.init=STAGE_{i - 1}/export" if i > 1 else "")
-            for i, name in enumerate(noted, 1)
-        ),
-        "```",
-        "",
-    ]
+    commands = "\n".join(
+        f"diffwave train {name} --set data.folder=PREPARED --set run.folder=STAGE_{i}"
+        + f" --set run.init=STAGE_{i - 1}/export" * (i > 1)
+        for i, name in enumerate(noted, 1)
+    )
+    return _HOW.format(commands=commands) if noted else ""

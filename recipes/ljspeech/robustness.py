@@ -22,8 +22,8 @@ from tqdm import tqdm
 from diffwave import Vocoder
 from diffwave.audio import read_audio
 from diffwave.eval.pairs import audio_files, resynthesis_pairs
-from diffwave.eval.report import markdown_table
 from diffwave.eval.scoring import System, evaluate_systems
+from diffwave.text import markdown_table
 from diffwave.train.restoration import smoothed
 
 SCORES = [
