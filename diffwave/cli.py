@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
-from diffwave.arguments import ARGUMENTS, HELP
+from diffwave.commands.jobs import out_of_memory
 from diffwave.errors import InputError
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One sentence and status 2, as for every other bad input."""
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+from diffwave.options import COMMANDS, RENAMED, Options
+from diffwave.parser import Parser, add_options, notice, renamed, settings_to_overrides
 
 
 def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:
@@ -26,18 +21,14 @@ def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:
         argv: arguments; those of the process when None.
         command: a subcommand fixed beforehand, for scripts that are one.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    prog = "diffwave"
+    _prepare_streams()
+    arguments = renamed(sys.argv[1:] if argv is None else argv, RENAMED)
+    prog = "diffwave" if command is None else f"{command}.py"
     try:
-        if command is not None:
-            prog = f"{command}.py"
-            parser = _Parser(prog=prog, description=HELP[command], formatter_class=_formatter)
-            ARGUMENTS[command](parser)
-            options = parser.parse_args(arguments)
-        else:
-            options = _full_parser().parse_args(arguments)
-            command = str(options.command)
-        status = _run(command, options)
+        command, options = _parse(arguments, prog, command)
+        options.check()
+        # Imported here: --help and what is wrong so far need not wait for PyTorch.
+        status = int(importlib.import_module(f"diffwave.commands.{command}").run(options))
         sys.stdout.flush()  # here, where a failure is still dealt with
         return status
     except InputError as error:
@@ -53,14 +44,51 @@ def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:
             _discard_output()
         return _fail(prog, f"{error.filename or 'Output'}: {error.strerror or error}.")
     except (MemoryError, RuntimeError) as error:
-        # PyTorch's own error is a RuntimeError on the CPU: "can't allocate memory".
-        if isinstance(error, RuntimeError) and "allocate" not in str(error):
+        if not out_of_memory(error):
             raise
-        return _fail(prog, "There is not enough memory; try a smaller --chunk.")
+        return _fail(prog, "There is not enough memory.")
+
+
+def _parse(arguments: list[str], prog: str, command: str | None) -> tuple[str, Options]:
+    """The command and an instance of its options."""
+    if command is not None:
+        parser = Parser(prog=prog, description=COMMANDS[command].__doc__)
+        add_options(parser, COMMANDS[command])
+    else:
+        from diffwave import __version__
+
+        parser = Parser(prog=prog, description="A diffusion vocoder: mel-spectrogram to speech.")
+        parser.add_argument("--version", action="version", version=f"diffwave {__version__}")
+        commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+        for name, options in COMMANDS.items():
+            below = commands.add_parser(name, help=options.__doc__, description=options.__doc__)
+            if name in arguments:
+                add_options(below, options)
+    values, rest = parser.parse_known_args(arguments)
+    found = vars(values)
+    command = str(found.pop("command", command))
+    if rest and "set" not in found:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        found["set"] = [*found["set"], *settings_to_overrides(rest, parser)]
+    return command, COMMANDS[command](**found)
+
+
+def _prepare_streams() -> None:
+    """Streams that take every name; a closed one is replaced, or the next file opened would be it.
+
+    Names of files need not be text of the terminal's encoding, or of any.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 (as long as the process)
+        elif mode == "w" and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _fail(prog: str, sentence: str) -> int:
-    print(f"{prog}: {sentence}", file=sys.stderr)
+    notice(f"{prog}: {sentence}")
     return 2
 
 
@@ -77,31 +105,6 @@ def synthesize_main() -> None:
 def console_main() -> None:
     """Entry point of the command `diffwave`."""
     sys.exit(main())
-
-
-def _formatter(prog: str) -> argparse.HelpFormatter:
-    return argparse.ArgumentDefaultsHelpFormatter(prog, max_help_position=28)
-
-
-def _full_parser() -> argparse.ArgumentParser:
-    from diffwave import __version__
-
-    parser = _Parser(prog="diffwave", description="A diffusion vocoder: mel-spectrogram to speech.")
-    parser.add_argument("--version", action="version", version=f"diffwave {__version__}")
-    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, add_arguments in ARGUMENTS.items():
-        add_arguments(
-            subparsers.add_parser(
-                name, help=HELP[name], description=HELP[name], formatter_class=_formatter
-            )
-        )
-    return parser
-
-
-def _run(command: str, options: argparse.Namespace) -> int:
-    # Imported here: --help and a wrong argument need not wait for PyTorch.
-    module = importlib.import_module(f"diffwave.commands.{command}")
-    return int(module.run(options))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,13 @@
 """The one exception a caller is meant to read: bad input, told in one sentence."""
 
+from diffwave.text import printable
+
 
 class InputError(ValueError):
-    """Something the user gave cannot be used; the message is one whole sentence, what and why."""
+    """Something the user gave cannot be used; the message is one whole sentence, what and why.
+
+    Messages quote names from files and of files, so what cannot be shown in them is escaped.
+    """
+
+    def __init__(self, message: object) -> None:
+        super().__init__(printable(message))

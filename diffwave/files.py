@@ -1,7 +1,7 @@
-"""Writing files and folders so that a reader sees the old content or the new, never half of it.
+"""Finding files, and writing files and folders so that a reader never sees half of one.
 
 Everything is first written beside the target, under a hidden name, and renamed into place once it
-is safely on the disk. A crash, a full disk or Ctrl-C leaves the earlier file as it was.
+is safely on the disk. A crash, a full disk, Ctrl-C or SIGTERM leaves the earlier file as it was.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import stat
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from diffwave.errors import InputError
@@ -31,15 +34,40 @@ REASONS = {
 }
 
 
+def find_files(folder: Path, suffixes: Collection[str], deep: bool = True) -> list[Path]:
+    """The files of a folder whose names have one of the suffixes, in any case; sorted.
+
+    What begins with a dot is left out, folders too: other programs' notes about a file (macOS
+    writes ``._a.wav`` beside ``a.wav``), and what a killed writer left.
+
+    Args:
+        folder: where to look.
+        suffixes: in lower case, with the dot.
+        deep: whether to look into subfolders; links to folders are not followed.
+
+    Raises:
+        InputError: the folder, or one below it, cannot be listed.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"Cannot read {error.filename}: {_reason(error)}.") from error
+
+    found: list[Path] = []
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if deep and not name.startswith(".")]
+        found += (Path(place, name) for name in names if not name.startswith("."))
+    return sorted(path for path in found if path.suffix.lower() in suffixes)
+
+
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` when the block succeeds.
 
     The temporary file exists, empty, when the block starts (so a folder that cannot be written to
-    is reported before any work is done); it has the suffix of `path`, for writers that tell the
-    format from it. When the block fails, whatever the reason, the temporary file is removed and a
-    file already at `path` is untouched. A symbolic link at `path` is kept and its target replaced;
-    an existing file's permissions are kept.
+    is reported before any work is done); it ends in ``.tmp``, so that nobody takes it for audio: a
+    writer must be told the format. When the block fails, whatever the reason, the temporary file is
+    removed and a file already at `path` is untouched. A symbolic link at `path` is kept and its
+    target replaced; an existing file's permissions are kept.
 
     Raises:
         InputError: no such folder, no permission, `path` is not a regular file, the disk is full.
@@ -48,19 +76,18 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = _resolve(path)
     _refuse(path, target, stat.S_ISREG, "it exists and is not a regular file")
     temporary = _hidden_sibling(target)
-    with _failures_told(path, target, temporary):
-        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
-    try:
-        with _failures_told(path, target, temporary):
-            yield temporary
-            if target.exists():
-                shutil.copymode(target, temporary)
-            _sync(temporary)
-            os.replace(temporary, target)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
+    with _unwound_by_signals():
+        try:
+            with _input_errors(path, target, temporary):
+                os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+                yield temporary
+                if target.exists():
+                    shutil.copymode(target, temporary)
+                _sync(temporary)
+                os.replace(temporary, target)
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
     _sync_folder(target.parent)
 
 
@@ -83,22 +110,21 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     if Path.cwd().is_relative_to(target):  # after the swap we would be nowhere
         raise InputError(f"Cannot write {os.fspath(path)}: it is, or holds, the current folder.")
     temporary = _hidden_sibling(target)
-    with _failures_told(path, target, temporary):
-        temporary.mkdir()
-    try:
-        with _failures_told(path, target, temporary):
-            yield temporary
-            for entry in sorted(temporary.rglob("*")):
-                if entry.is_file() and not entry.is_symlink():
-                    _sync(entry)
-            _sync_folder(temporary)
-            if target.exists():
-                _replace_folder(temporary, target)
-            else:
-                os.rename(temporary, target)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    with _unwound_by_signals():
+        try:
+            with _input_errors(path, target, temporary):
+                temporary.mkdir()
+                yield temporary
+                for entry in sorted(temporary.rglob("*")):
+                    if entry.is_file() and not entry.is_symlink():
+                        _sync(entry)
+                _sync_folder(temporary)
+                if target.exists():
+                    _replace_folder(temporary, target)
+                else:
+                    os.rename(temporary, target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
     _sync_folder(target.parent)
 
 
@@ -120,13 +146,19 @@ def write_error(path: str | os.PathLike[str], error: OSError) -> InputError:
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         reason = f"there is no folder {Path(path).parent}"
     else:
-        reason = REASONS.get(error.errno or 0, error.strerror or str(error))
+        reason = _reason(error)
     return InputError(f"Cannot write {os.fspath(path)}: {reason}.")
+
+
+def _reason(error: OSError) -> str:
+    return REASONS.get(error.errno or 0, error.strerror or str(error))
 
 
 def _resolve(path: str | os.PathLike[str]) -> Path:
     if not os.fspath(path):
         raise InputError("Cannot write a file whose name is empty.")
+    if "\0" in os.fspath(path):
+        raise InputError(f"Cannot write {os.fspath(path)}: a name holds no NUL.")
     return Path(os.path.realpath(path))
 
 
@@ -146,11 +178,34 @@ def _refuse(
 
 def _hidden_sibling(target: Path) -> Path:
     """A name nobody else uses, in the same folder because a rename cannot cross file systems."""
-    return target.with_name(f".{secrets.token_hex(8)}.tmp{target.suffix}")
+    return target.with_name(f".{secrets.token_hex(8)}.tmp")
 
 
 @contextmanager
-def _failures_told(path: str | os.PathLike[str], target: Path, temporary: Path) -> Iterator[None]:
+def _unwound_by_signals() -> Iterator[None]:
+    """End the block by SystemExit at a signal that would kill the process without cleaning up.
+
+    Handlers that somebody has set (training stops between two steps) are left alone, and so are
+    threads other than the main one, in which Python runs no handlers.
+    """
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    names = ("SIGTERM", "SIGHUP") if threading.current_thread() is threading.main_thread() else ()
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    deadly = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]
+    for number in deadly:
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number in deadly:
+            signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
+def _input_errors(path: str | os.PathLike[str], target: Path, temporary: Path) -> Iterator[None]:
     """Turn a failure to write this file into an InputError; let other errors pass.
 
     A failed write carries no file name, a failed open does. Writers in other languages
@@ -230,7 +285,7 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"Cannot read {os.fspath(path)}: {error.strerror}.") from None
-    except ValueError:
+    except (ValueError, RecursionError):  # RecursionError: brackets in thousands of brackets
         raise InputError(f"{os.fspath(path)} is not valid JSON.") from None
     if not isinstance(data, dict):
         raise InputError(f"{os.fspath(path)} does not hold a JSON object.")

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # What the recipes share: options, settings, stages. A recipe sets `here` and `usage`, sources this,
-# parses its arguments, sets `parts` and `exp_dir`, defines `find_audio`, and calls `main`.
+# parses its arguments, sets `runs` and `exp_dir`, defines `find_audio`, and calls `main`.
 set -euo pipefail
 : "${here:?}" "${usage:?}"
 recipes=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -13,8 +13,9 @@ metrics=-periodicity_rmse # of stage 3; that one takes longer than all others
 audio=       # folder of the recordings
 # shellcheck disable=SC2034
 from_scratch=
-parts=()     # of training: a name, a colon, and its settings files, one a line
-layers=()    # settings files laid over those of every part
+runs=()      # of training: a name, a colon, and its settings files, one a line
+layers=()    # settings files laid over those of every run
+about=()     # options of the export: --speaker, --license
 settings=()  # --set KEY=VALUE ...
 arguments=() # what is no option
 
@@ -59,7 +60,8 @@ parse_arguments() {
             set -- "${1%%=*}" "${1#*=}" "${@:2}"
             continue
             ;;
-        --stage | --stop-stage | --data-dir | --config | --exp-dir | --metrics | --set)
+        --stage | --stop-stage | --data-dir | --config | --exp-dir | --metrics | --set | \
+            --speaker | --license)
             (($# > 1)) || die "$1 needs a value; see --help"
             case $1 in
             --stage) stage=$2 ;;
@@ -67,6 +69,7 @@ parse_arguments() {
             --data-dir) data_dir=$2 ;;
             --exp-dir) exp_dir=$2 ;;
             --metrics) metrics=$2 ;;
+            --speaker | --license) about+=("$1" "$2") ;;
             --config)
                 file=$(settings_file "$2")
                 layers+=("$file")
@@ -92,9 +95,11 @@ check_python() {
     [[ -n $python ]] || die "there is no python; set PYTHON to one"
     "$python" -c 'import diffwave' 2>/dev/null ||
         die "$python has no diffwave; pip install -e '.[train,eval]' in the project's folder"
+    # What a later stage lacks is found now, not after hours of training.
+    "$python" "$recipes/needs.py" "$stage" "$stop_stage" "$metrics" || exit 2
 }
 
-# Settings files of a part, one a line: its own, then what is laid over them.
+# Settings files of a run, one a line: its own, then what is laid over them.
 files_of() {
     printf '%s\n' "${1#*:}" ${layers[@]+"${layers[@]}"}
 }
@@ -103,7 +108,7 @@ prepare() {
     local options=() file
     while IFS= read -r file; do
         options+=(--config "$file")
-    done < <(files_of "${parts[0]}")
+    done < <(files_of "${runs[0]}")
     diffwave prepare "$audio" "$exp_dir/prepared" "${options[@]}" ${settings[@]+"${settings[@]}"}
 }
 
@@ -113,16 +118,16 @@ quoted() {
     printf "'%s'" "${1//$quote/$quote$quote}"
 }
 
-# Every part starts from the weights that the one before exported; a finished one is passed quickly.
+# Every run starts from the weights that the one before exported; a finished one is passed quickly.
 train() {
-    local part name init=() files file
-    for part in "${parts[@]}"; do
-        name=${part%%:*}
-        heading "part $name"
+    local run name init=() files file
+    for run in "${runs[@]}"; do
+        name=${run%%:*}
+        heading "run $name"
         files=()
         while IFS= read -r file; do
             files+=("$file")
-        done < <(files_of "$part")
+        done < <(files_of "$run")
         diffwave train "${files[@]}" ${settings[@]+"${settings[@]}"} ${init[@]+"${init[@]}"} \
             --set "data.folder=$(quoted "$exp_dir/prepared")" \
             --set "run.folder=$(quoted "$exp_dir/$name")"
@@ -131,20 +136,20 @@ train() {
 }
 
 evaluate() {
-    local last=${parts[${#parts[@]} - 1]%%:*}
+    local last=${runs[${#runs[@]} - 1]%%:*}
     "$python" "$recipes/held_out.py" "$exp_dir/prepared" "$exp_dir/held-out"
     diffwave evaluate "$exp_dir/held-out" --checkpoint "$exp_dir/$last/export" \
         --metrics="$metrics" --json "$exp_dir/scores.json" --json "$exp_dir/scores.md"
 }
 
 export_voice() {
-    local last=${parts[${#parts[@]} - 1]%%:*} part options=()
-    for part in "${parts[@]}"; do
-        [[ ${part%%:*} == "$last" ]] || options+=(--after "$exp_dir/${part%%:*}")
+    local last=${runs[${#runs[@]} - 1]%%:*} run options=()
+    for run in "${runs[@]}"; do
+        [[ ${run%%:*} == "$last" ]] || options+=(--after "$exp_dir/${run%%:*}")
     done
     [[ ! -f $exp_dir/scores.json ]] || options+=(--scores "$exp_dir/scores.json")
     diffwave export "$exp_dir/$last" "$exp_dir/voice" ${options[@]+"${options[@]}"} \
-        --title "$(basename "$exp_dir")"
+        --title "$(basename "$exp_dir")" ${about[@]+"${about[@]}"}
     printf 'Speak with it: python synthesize.py mel.npy out.wav --checkpoint %s\n' "$exp_dir/voice"
 }
 

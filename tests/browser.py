@@ -99,7 +99,7 @@ class Browser:
             time.sleep(0.02)
 
     def chosen(self) -> list[str]:
-        return self.texts("tr.chosen .version span")
+        return self.texts(".version[aria-pressed=true] span")
 
     def visible_pictures(self) -> list[str]:
         images = [image for image in self.all(".picture img") if image.is_displayed()]

@@ -20,7 +20,7 @@ from tiny import random_model, spectral_config, waveform_config
 from diffwave.checkpoint import save_checkpoint
 from diffwave.data import envelope
 from diffwave.train.config import TrainConfig
-from diffwave.train.trainer import train
+from diffwave.train.loop import train
 from diffwave.vocoder import Vocoder
 
 # Small tensors gain nothing from more threads, and neighbours on the machine lose: the other
@@ -86,7 +86,7 @@ def configure(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
 def finished(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a run of 60 steps; do not change it."""
     folder = tmp_path_factory.mktemp("finished")
-    changes = {"run__steps": 60, "run__log_steps": 15, "optim__lr": 5e-3, "sampling__steps": 2}
+    changes = {"run__steps": 60, "run__log_steps": 15, "optim__lr": 5e-3, "sampling__default": 2}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(envelope, "BATCHES", 2)
         train(small_config(clips, folder, **changes), progress_bar=False)

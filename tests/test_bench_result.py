@@ -6,15 +6,17 @@ import json
 from pathlib import Path
 
 import pytest
-from bench_result import BF16, CENTRE, made_up
+from bench_result import BF16, CENTRE
+from bench_result import made_up as made_up_result
+from scores import made_up
 
 from diffwave.bench.result import METHOD, Quality, Result, read_quality
 from diffwave.errors import InputError
-from diffwave.eval.report import Report
+from diffwave.eval import report
 
 
 def test_ratios_are_of_medians_within_a_setting() -> None:
-    result = made_up()
+    result = made_up_result()
     assert result.ratio("diffwave@1", CENTRE, "hifigan-v1") == pytest.approx(2)
     assert result.ratio("hifigan-v1", CENTRE, "hifigan-v1") == 1
     assert result.ratio("diffwave@1", BF16, "hifigan-v1") is None
@@ -22,12 +24,12 @@ def test_ratios_are_of_medians_within_a_setting() -> None:
 
 
 def test_json_and_back(tmp_path: Path) -> None:
-    made_up().save(tmp_path / "bench.json")
-    assert Result.load(tmp_path / "bench.json") == made_up()
+    made_up_result().save(tmp_path / "bench.json")
+    assert Result.load(tmp_path / "bench.json") == made_up_result()
 
 
 def test_json_holds_method_ratios_and_machine() -> None:
-    data = json.loads(made_up().to_json())
+    data = json.loads(made_up_result().to_json())
     assert data["method"] == METHOD
     assert data["machine"]["processor"] == "A Processor"
     first = data["timings"][0]
@@ -58,8 +60,8 @@ def test_no_file() -> None:
 
 
 def test_scores_of_a_report(tmp_path: Path) -> None:
-    values = {"pesq": (3.0, 3.5), "mel_l1": (0.2, 0.3)}
-    Report(("a", "b"), (1.0, 1.0), (0.0, 0.0), (0.0, 0.0), values, {}).save(tmp_path / "r.json")
+    scores = made_up({"ours": {"pesq": (3.0, 3.5), "mel_l1": (0.2, 0.3)}})
+    report.save(scores, tmp_path / "r.json")
     quality = read_quality(tmp_path / "r.json", "anything")
     assert (quality.metric, quality.mean, quality.n) == ("pesq", 3.25, 2)
     assert quality.source == "r.json"

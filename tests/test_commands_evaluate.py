@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soundfile
@@ -16,6 +17,7 @@ from told import one_line
 
 from diffwave import cli
 from diffwave.audio import read_audio, write_audio
+from diffwave.eval.scores import Scores
 from diffwave.listening import page
 
 RATE = 22050
@@ -47,7 +49,7 @@ def test_systems_side_by_side(places: Path, capsys: pytest.CaptureFixture[str]) 
     arguments = ["good=one/wavs", "two/wavs", *OURS, "--json", "a.json", "--save", "a.csv"]
     assert evaluate(*arguments) == 0
     page = capsys.readouterr().out
-    assert "# Evaluation of 2 systems on 5 common sentences" in page
+    assert "# Evaluation of 2 systems on 5 common utterances" in page
     assert "| metric | better | good | wavs |" in page
     assert "good lacks s0" in page
     document = json.loads(Path("a.json").read_text())
@@ -61,7 +63,7 @@ def test_systems_side_by_side(places: Path, capsys: pytest.CaptureFixture[str]) 
 def test_one_system_is_reported_alone(places: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate("one/wavs", *OURS, "--json", "a.json") == 0
     page = capsys.readouterr().out
-    assert "# Evaluation of 5 sentences, 2.5 s" in page
+    assert "# Evaluation of 5 utterances, 2.5 s" in page
     assert "- nothing was generated for s0" in page
     assert "tests" not in json.loads(Path("a.json").read_text())
 
@@ -74,8 +76,8 @@ def test_a_checkpoint_beside_folders(
     assert evaluate("one/wavs", *model, *OURS, "--only", "s[12].*") == 0
     page = capsys.readouterr().out
     assert "| metric | better | wavs | ours |" in page
-    assert "on 2 common sentences" in page
-    assert f"- ours: checkpoint {tiny_checkpoint}, 1 steps of " in page
+    assert "on 2 common utterances" in page
+    assert f"- ours: checkpoint {tiny_checkpoint}, 1 steps of ddim, 0 mel-consistency it" in page
     assert set(places.rglob("*")) == before  # what was generated to be scored is gone
 
 
@@ -85,27 +87,61 @@ def test_the_listening_page_gets_audio_and_scores(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    seen = {}
+    seen: dict[str, Any] = {}
 
-    def write_page(folder, title, references, systems, scores, metrics, notes):  # type: ignore[no-untyped-def]
-        seen.update(references=references, systems=systems, scores=scores, notes=notes)
-        for files in [references, *systems.values()]:
+    def write_page(
+        folder: str, title: str, scores: Scores, notes: list[str], texts: object
+    ) -> Path:
+        seen.update(scores=scores, notes=notes, texts=texts)
+        for files in [scores.references, *scores.generated.values()]:
             for file in files.values():
                 assert read_audio(file)[1] == RATE
-        return folder / "index.html"
+        return Path(folder) / "index.html"
 
     monkeypatch.setattr(page, "write_page", write_page)
+    (places / "metadata.csv").write_text("s1|raw|One.\ns2|raw|Two.\nodd\n")
     model = ["--checkpoint", str(tiny_checkpoint), "--steps", "1", "--device", "cpu"]
     assert evaluate("one/wavs", "b=two/wavs", *model, *OURS, "--html", "page") == 0
     assert f"Listening page: {Path('page/index.html')}" in capsys.readouterr().out
-    assert sorted(seen["references"]) == [f"s{i}" for i in range(6)]
-    assert list(seen["systems"]) == ["wavs", "b", tiny_checkpoint.name]
-    assert list(seen["systems"]["wavs"]) == ["s1", "s2", "s3", "s4", "s5"]
-    assert seen["systems"]["b"]["s0"] == Path("two/wavs/s0.wav")
-    assert seen["scores"]["wavs"]["mel_l1"].keys() == seen["systems"]["wavs"].keys()
-    assert seen["scores"]["b"]["pause_level_db"]["s0"] > 10
+    scores = seen["scores"]
+    assert sorted(scores.references) == [f"s{i}" for i in range(6)]
+    assert list(scores.generated) == ["wavs", "b", tiny_checkpoint.name]
+    assert list(scores.generated["wavs"]) == ["s1", "s2", "s3", "s4", "s5"]
+    assert scores.generated["b"]["s0"] == Path("two/wavs/s0.wav")
+    assert scores.wide["pause_level_db"]["b", "s0"] > 10
     assert any("aligned" in note for note in seen["notes"])
-    assert not any("**" in note for note in seen["notes"])
+    assert seen["texts"] == {"s1": "One.", "s2": "Two."}
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_page_never_takes_the_place_of_anything_else(
+    places: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (places / "corpus").mkdir()
+    os.rename("ref", "corpus/audio")
+    before = contents(places)
+    for folder in ("corpus", "corpus/audio", "one", "."):
+        assert cli.main(["evaluate", "corpus/audio", "one/wavs", *OURS, "--html", folder]) == 2
+        one_line(capsys, f"Cannot write {folder}: it exists and is not an earlier listening page")
+    assert contents(places) == before
+    (places / "empty").mkdir()
+    for _ in range(2):  # the second replaces the first
+        assert cli.main(["evaluate", "corpus/audio", "one/wavs", *OURS, "--html", "empty"]) == 0
+    assert before.items() <= contents(places).items()
+
+
+def test_file_names_that_are_not_utf_8(places: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for folder, suffix in (("ref", "flac"), ("one/wavs", "wav")):
+        os.rename(f"{folder}/s1.{suffix}", os.fsencode(f"{folder}/s") + b"\xff." + suffix.encode())
+    os.rename("one", b"\xfe")
+    arguments = [os.fsdecode(b"\xfe/wavs"), *OURS, "--json", "a.json", "--html", "page"]
+    assert evaluate(*arguments) == 0
+    names = {row["sentence"] for row in json.loads(Path("a.json").read_text())["sentences"]}
+    assert r"s\udcff" in names
+    assert r"| s\\udcff |" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -116,10 +152,11 @@ def test_the_listening_page_gets_audio_and_scores(
         (["one/wavs", "nowhere"], "There is no folder nowhere."),
         (["one/wavs", "b=nowhere"], "There is no folder nowhere."),
         (["x=one/wavs", "y=two/wavs", "--only", "z*"], "No recording in ref matches 'z*'"),
-        (["x=one/wavs", "y=two/wavs", "--only", "s0*"], "No sentence is common to x, y"),
+        (["x=one/wavs", "y=two/wavs", "--only", "s0*"], "No utterance is common to x, y"),
         (["one/wavs", "--json", "no/a.json"], "Cannot write no/a.json: there is no folder no."),
         (["one/wavs", "--html", "no/page"], "Cannot write no/page: there is no folder no."),
         (["one/wavs", "--html", "ref/s0.flac"], "it exists and is not a folder"),
+        (["one/wavs", "--html", "ref"], "not an earlier listening page"),
         (["one/wavs", "--metrics", "beauty"], "no metric 'beauty'"),
     ],
 )
@@ -143,6 +180,7 @@ def test_folders_with_an_equals_sign_are_folders(
     assert "| metric | better | lr=0.1 | wavs |" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_command_with_several_processes(places: Path) -> None:
     command = [sys.executable, "-m", "diffwave.cli", "evaluate", "ref", "a=one/wavs", "b=two/wavs"]
     done = subprocess.run(
@@ -164,7 +202,6 @@ def test_the_command_with_several_processes(places: Path) -> None:
         (["{refs}", "{refs}", "x={refs}", "{refs}"], "Two systems would be called 'refs'"),
         (["{refs}", "{refs}", "--save", "report.pdf"], "report.pdf"),
         (["{refs}", "{refs}", "--metrics", "beauty"], "beauty"),
-        (["{refs}", "--checkpoint", "{tiny}", "--sampler", "euler"], "'euler'"),
     ],
 )
 def test_evaluate_refuses(

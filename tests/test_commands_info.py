@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,13 @@ def test_info_lists_the_bundled(capsys: pytest.CaptureFixture[str]) -> None:
 def test_info_describes(capsys: pytest.CaptureFixture[str], tiny_checkpoint: Path) -> None:
     assert cli.main(["info", str(tiny_checkpoint)]) == 0
     text = capsys.readouterr().out
-    assert text.startswith(f"{tiny_checkpoint}: 0.")
-    assert '"channels": 16' in text
+    rows = dict(line.split("  ", 1) for line in text.splitlines() if "  " in line)
+    assert rows["checkpoint"].strip() == str(tiny_checkpoint)
+    assert re.fullmatch(r"spectral, 0\.\d\dM parameters", rows["network"].strip())
+    assert rows["mel enhancer"].strip() == "none"
+    assert rows["4"].split() == ["ddim", "0", "even"]
+    assert cli.main(["info", str(tiny_checkpoint), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["network"]["channels"] == 16 and document["parameters"] > 1000
     assert cli.main(["info", str(tiny_checkpoint / "missing")]) == 2
     one_line(capsys, "missing")

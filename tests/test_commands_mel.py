@@ -13,6 +13,7 @@ from tiny import HOP
 from told import one_line
 
 from diffwave import cli
+from diffwave.mel import PRESETS
 
 
 def test_mel_and_back(
@@ -53,3 +54,24 @@ def test_mel_refuses(
     assert cli.main(["mel", *(word.format(**places) for word in arguments)]) == 2
     one_line(capsys, words)
     assert sorted(os.listdir()) == ["a.wav", "short.wav"]
+
+
+def test_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "in/deep").mkdir(parents=True)
+    soundfile.write(tmp_path / "in/a.wav", speech_like(0.5), 22050)
+    soundfile.write(tmp_path / "in/deep/b.flac", speech_like(0.5), 22050)
+    soundfile.write(tmp_path / "in/short.wav", speech_like(0.01), 22050)
+    (tmp_path / "in/._a.wav").write_bytes(b"of macOS")
+    assert cli.main(["mel", str(tmp_path / "in"), str(tmp_path / "out")]) == 2
+    made = sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.npy"))
+    assert made == ["a.npy", "deep/b.npy"]
+    told = capsys.readouterr()
+    assert "2 files in " in told.out and "short.wav: " in told.err and "1 of 3 files" in told.err
+
+
+def test_the_conventions_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["mel", "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == list(PRESETS)
+    assert cli.main(["mel"]) == 2
+    one_line(capsys, "--list")

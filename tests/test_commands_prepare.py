@@ -74,7 +74,7 @@ def test_again_verified_and_damaged(
     [
         (["{audio}"], "Where should the prepared corpus be written? Give a second folder."),
         (["{audio}/none", "{out}"], "There is no folder '{audio}/none' of audio."),
-        (["{empty}", "{out}"], "There is no audio (.wav, .flac, .ogg, .mp3) below {empty}."),
+        (["{empty}", "{out}"], "There is no audio (.wav, .flac, .ogg, .opus, .mp3) below {empty}."),
         (["{audio}", "{audio}"], "{audio} is not empty, and holds no prepared corpus"),
         (["{audio}", "{audio}/0.wav"], "it exists and is not a folder"),
         (
@@ -88,7 +88,7 @@ def test_again_verified_and_damaged(
         (["{audio}", "{out}", "--verify"], "--verify takes the prepared folder alone."),
         (["{audio}", "--verify"], "{audio} holds no prepared corpus."),
         (["{audio}", "{out}", "--set", "data.mel_folder={empty}"], "There is no mel (.npy, "),
-        (["{audio}", "{out}", "--jobs", "-1"], "must be at least 0, not -1"),
+        (["{audio}", "{out}", "--jobs", "-1"], "of at least 0, not '-1'"),
     ],
 )
 def test_bad_input_is_one_sentence(

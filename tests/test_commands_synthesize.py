@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -82,6 +83,7 @@ def test_it_is_the_vocoders_wave(
         ("a.wav", ("--bits", "float"), "FLOAT"),
         ("a.flac", (), "PCM_16"),
         ("a.flac", ("--bits", "24"), "PCM_24"),
+        ("a.ogg", (), "VORBIS"),
     ],
 )
 def test_sample_formats(
@@ -97,7 +99,7 @@ def test_a_flac_of_floats_is_refused(
     mels: Path, synthesize: Synthesize, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert synthesize(mels / "a.npy", mels / "a.flac", "--bits", "float") == 2
-    assert "FLOAT" in capsys.readouterr().err
+    assert "holds no float samples" in capsys.readouterr().err
     assert not (mels / "a.flac").exists()
 
 
@@ -176,15 +178,20 @@ def test_a_subfolder_that_cannot_be_made(
     [
         ("missing", "out", "no file or folder"),
         ("missing.npy", "out.wav", "no file or folder"),
-        ("mels/notes.txt", "out.wav", "neither a mel nor a recording"),
-        ("mels/a.npy", "out.mp3", "must end in .wav, .flac"),
+        ("mels/notes.txt", "out.wav", "is not a mel or recording"),
+        ("mels/a.npy", "out.aac", "must end in .wav, .flac"),
         ("mels/a.npy", "out", "must end in"),
         ("mels/a.npy", "mels", "must end in"),
         ("mels/a.npy", "missing/out.wav", "no folder"),
         ("mels/a.npy", "mels/notes.txt/out.wav", "no folder"),
         ("mels", "mels/notes.txt", "must be one too"),
         ("mels", "out/of/reach", "Cannot make the folder"),
-        ("nothing", "out", "no mel and no recording"),
+        ("mels", "mels", "mels is the input"),
+        ("mels", "mels/../mels", "is the input"),
+        ("mels", "link", "is the input"),
+        ("mels/a.npy", "soft.wav", "is the input"),
+        ("mels/a.npy", "hard.wav", "is the input"),
+        ("nothing", "out", "no mel or recording"),
     ],
 )
 def test_what_is_wrong_is_told_before_any_work(
@@ -199,6 +206,9 @@ def test_what_is_wrong_is_told_before_any_work(
 ) -> None:
     monkeypatch.setattr(Vocoder, "from_pretrained", lambda *_: pytest.fail("it began to work"))
     (tmp_path / "nothing").mkdir()
+    (tmp_path / "link").symlink_to(mels)
+    (tmp_path / "soft.wav").symlink_to(mels / "a.npy")
+    (tmp_path / "hard.wav").hardlink_to(mels / "a.npy")
     before = names(tmp_path)
     assert synthesize(tmp_path / source, tmp_path / target) == 2
     error = capsys.readouterr().err
@@ -217,17 +227,67 @@ def test_two_of_one_name(
     assert not (tmp_path / "out").exists()
 
 
-def test_results_inside_the_input_folder_are_no_input(mels: Path, synthesize: Synthesize) -> None:
+@pytest.mark.parametrize("out", ["mels/out", "mels/deep/../out", "link/out"])
+def test_results_inside_the_input_folder_are_no_input(
+    out: str, mels: Path, tmp_path: Path, synthesize: Synthesize
+) -> None:
+    (tmp_path / "link").symlink_to(mels)
     for _ in range(2):
-        assert synthesize(mels, mels / "out") == 0
+        assert synthesize(mels, tmp_path / out) == 0
         assert names(mels / "out") == {"a.wav", "deep/er/b.wav"}
 
 
-def test_a_wrong_sampler_is_told_once(
+def test_an_input_elsewhere_in_the_tree_is_not_written_over(
+    mels: Path, synthesize: Synthesize, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """mels/deep to mels: the output of deep/deep/er/b.wav would be the input deep/er/b.wav."""
+    (mels / "deep/deep/er").mkdir(parents=True)
+    for place in ("deep/er/b.wav", "deep/deep/er/b.wav"):
+        soundfile.write(mels / place, speech_like(0.5), 22050)
+    (mels / "deep/er/b.npy").unlink()
+    before = (mels / "deep/er/b.wav").read_bytes()
+    assert synthesize(mels / "deep", mels) == 2
+    assert "is the input" in capsys.readouterr().err
+    assert (mels / "deep/er/b.wav").read_bytes() == before
+
+
+def test_hidden_files_are_no_input(mels: Path, tmp_path: Path, synthesize: Synthesize) -> None:
+    (mels / "._a.wav").write_bytes(b"of macOS")
+    (mels / ".cache").mkdir()
+    np.save(mels / ".cache" / "c.npy", MEL)
+    assert synthesize(mels, tmp_path / "out") == 0
+    assert names(tmp_path / "out") == {"a.wav", "deep/er/b.wav"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names that are no text")
+def test_a_name_that_is_no_text(
     mels: Path, tmp_path: Path, synthesize: Synthesize, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert synthesize(mels, tmp_path / "out", "--sampler", "euler") == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    np.save(mels / "\udcff.npy", MEL)
+    status = synthesize(mels, tmp_path / "out")
+    assert {"a.wav", "deep/er/b.wav"} <= names(tmp_path / "out")
+    told = capsys.readouterr()
+    assert status == 0 or r"\udcff" in told.err
+
+
+def test_too_little_memory_for_one_file(
+    mels: Path,
+    tmp_path: Path,
+    synthesize: Synthesize,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stream = Vocoder.stream
+
+    def scarce(self: Vocoder, mel: torch.Tensor, **options: object) -> Iterator[torch.Tensor]:
+        if mel.shape[-1] > 10:
+            raise MemoryError
+        return stream(self, mel, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Vocoder, "stream", scarce)
+    assert synthesize(mels, tmp_path / "out") == 2
+    assert names(tmp_path / "out") == {"deep/er/b.wav"}
+    assert "not enough memory" in capsys.readouterr().err
 
 
 def test_clipping_is_told(

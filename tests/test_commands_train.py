@@ -1,4 +1,4 @@
-"""`diffwave train`; real runs in processes of their own are in test_training_trainer.py."""
+"""`diffwave train`; real runs in processes of their own are in test_train_durability.py."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_a_wrong_key_is_named_before_any_work(capsys: pytest.CaptureFixture[str]
 def test_a_missing_package_is_told(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in [name for name in sys.modules if name.startswith("diffwave.train.trainer")]:
+    for name in [name for name in sys.modules if name.startswith("diffwave.train.loop")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.delitem(sys.modules, "diffwave.train.logbook", raising=False)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)

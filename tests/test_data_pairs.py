@@ -12,7 +12,7 @@ from signals import speech_like
 from tiny import HOP
 
 from diffwave.data.data import sixteen_bit
-from diffwave.data.pairs import MelFolder, told_differences
+from diffwave.data.pairs import MelFolder, length_notes
 from diffwave.errors import InputError
 from diffwave.mel import MelSpectrogram, preset
 
@@ -109,6 +109,6 @@ def test_no_folder_and_no_mels(tmp_path: Path) -> None:
 
 
 def test_differences_are_counted() -> None:
-    assert told_differences([0, 0]) == []
-    (sentence,) = told_differences([0, -3, 2, 0])
+    assert length_notes([0, 0]) == []
+    (sentence,) = length_notes([0, -3, 2, 0])
     assert sentence.startswith("2 of 4 mels differ in length from their recordings, by -3 to +2 ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -24,6 +25,9 @@ MEL = preset("hifigan")
 RNG = np.random.default_rng(0)
 CLIPS = [RNG.integers(-32768, 32768, frames * 256, dtype=np.int16) for frames in (3, 5, 2, 9)]
 MELS = [RNG.standard_normal((80, len(clip) // 256)).astype(np.float32) for clip in CLIPS]
+
+
+CLIP = dataclasses.asdict(Entry("clip2", "2.wav", "train", 0, 2048, 512, 0, 8))
 
 
 @pytest.fixture
@@ -72,16 +76,11 @@ def test_a_clip_larger_than_a_shard_gets_one_of_its_own(
 ) -> None:
     monkeypatch.setattr(shards, "SHARD_BYTES", 100)
     with ShardWriter(tmp_path, "x") as writer:
-        assert writer.append(np.zeros(10, np.int16)) == (0, 0)
+        assert writer.append(np.array([1, -2] * 5, ">i2")) == (0, 0)
         assert writer.append(np.zeros(400, np.int16)) == (1, 0)
         assert writer.append(np.zeros(10, np.int16)) == (2, 0)
     assert [file.bytes for file in writer.files.values()] == [20, 800, 20]
-
-
-def test_samples_on_disk_are_little_endian(tmp_path: Path) -> None:
-    with ShardWriter(tmp_path, "x") as writer:
-        writer.append(np.array([1, -2], ">i2"))
-    assert (tmp_path / "x-00000.raw").read_bytes() == b"\x01\x00\xfe\xff"
+    assert (tmp_path / "x-00000.raw").read_bytes() == 5 * b"\x01\x00\xfe\xff"  # little-endian
     assert stored_file(tmp_path / "x-00000.raw") == writer.files["x-00000.raw"]
 
 
@@ -122,10 +121,16 @@ def test_files_cut_short_or_missing(written: Path) -> None:
     [
         ({"format": "another"}, r"corpus\.json is of the format 'another', not"),
         ({"clips": [{"name": "a"}]}, r"corpus\.json is damaged \(TypeError\)"),
-        ({"files": []}, r"corpus\.json is damaged"),
-        ({"mel": {"name": "x"}}, r"Mel setting"),
+        ({"files": []}, "is damaged"),
+        ({"mel": {"name": "x"}}, "Mel setting"),
+        *(
+            ({"clips": [{**CLIP, **outside}]}, "is damaged")
+            for outside in (
+                {"start": -1}, {"length": 2561}, {"shard": 7}, {"mel_start": 9}, {"mel_shard": 5}
+            )
+        ),
     ],
-)
+)  # fmt: skip
 def test_an_index_that_makes_no_sense(
     written: Path, changes: dict[str, object], message: str
 ) -> None:
@@ -133,24 +138,6 @@ def test_an_index_that_makes_no_sense(
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     with pytest.raises(InputError, match=message):
         open_prepared(written)
-
-
-@pytest.mark.parametrize(
-    "changes", [{"start": -1}, {"length": 2561}, {"shard": 7}, {"mel_start": 9}, {"mel_shard": 5}]
-)
-def test_a_clip_outside_its_shard(written: Path, changes: dict[str, int]) -> None:
-    path = written / "corpus.json"
-    index = json.loads(path.read_text())
-    index["clips"][2] |= changes
-    path.write_text(json.dumps(index))
-    with pytest.raises(InputError, match=r"corpus\.json is damaged"):
-        open_prepared(written)
-
-
-def test_an_index_that_is_no_json(written: Path) -> None:
-    (written / "corpus.json").write_text("{")
-    with pytest.raises(InputError, match=r"corpus\.json is damaged \(JSONDecodeError\)"):
-        open_prepared(written)
-    (written / "corpus.json").write_text("[]")
-    with pytest.raises(InputError, match=r"corpus\.json is damaged \(TypeError\)"):
+    path.write_text("[]")
+    with pytest.raises(InputError, match=r"corpus\.json does not hold a JSON object"):
         open_prepared(written)

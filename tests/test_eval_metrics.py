@@ -19,8 +19,8 @@ from diffwave.eval.waves import Wave
 
 RATE = 22050
 PERFECT = {"pesq": 4.644, "stoi": 1.0, "mr_stft": 0.0, "mel_l1": 0.0, "mcd": 0.0,
-           "voicing_f1": 1.0, "f0_cents": 0.0, "periodicity_rmse": 0.0, "pause_level_db": 0.0,
-           "loudness_db": 0.0}  # fmt: skip
+           "voicing_f1": 1.0, "f0_cents": 0.0, "periodicity_rmse": 0.0, "pulse_sharpness": 0.0,
+           "envelope_correlation": 0.0, "pause_level_db": 0.0, "loudness_db": 0.0}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -131,7 +131,8 @@ def test_silence_and_snippets_give_nan_or_a_number_never_an_error(name: str, spe
         value = measure(reference, generated, RATE)
         assert isinstance(value, float)
         assert not math.isinf(value)
-    undefined = {"pesq", "f0_cents", "loudness_db", "distillmos"}
+    undefined = {"pesq", "f0_cents", "pulse_sharpness", "envelope_correlation", "loudness_db",
+                 "distillmos"}  # fmt: skip
     assert math.isnan(measure(speech, silence, RATE)) == (name in undefined)
 
 

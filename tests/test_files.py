@@ -1,3 +1,5 @@
+"""Files and folders are written whole or not at all, whatever happens meanwhile."""
+
 from __future__ import annotations
 
 import contextlib
@@ -5,8 +7,10 @@ import errno
 import os
 import signal
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +19,11 @@ import soundfile
 
 from diffwave import files
 from diffwave.errors import InputError
-from diffwave.files import atomic_folder, atomic_path, remove_leftovers
+from diffwave.files import atomic_folder, atomic_path, find_files, remove_leftovers
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX permissions and limits")
+BOTH = pytest.mark.parametrize("write", [atomic_path, atomic_folder])
+Write = Callable[[Path], contextlib.AbstractContextManager[Path]]
 
 
 @contextmanager
@@ -35,10 +41,13 @@ def files_limited_to(size: int) -> Iterator[None]:
         signal.signal(signal.SIGXFSZ, handler)
 
 
-def one_sentence(error: pytest.ExceptionInfo[InputError], *parts: str) -> None:
+@contextmanager
+def refused(*parts: str) -> Iterator[None]:
+    """The block ends in an InputError of one sentence with these parts in it."""
+    with pytest.raises(InputError) as error:
+        yield
     message = str(error.value)
     assert message.endswith(".")
-    assert "\n" not in message
     for part in parts:
         assert part in message
 
@@ -51,94 +60,128 @@ def everything(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_writes_a_new_file_and_leaves_nothing_else(tmp_path: Path) -> None:
-    with atomic_path(tmp_path / "a.txt") as temporary:
-        temporary.write_text("new")
-        assert not (tmp_path / "a.txt").exists()
-    assert everything(tmp_path) == {"a.txt": b"new"}
+def put(place: Path, text: str) -> None:
+    """Write a file, or a file in a folder."""
+    if place.is_dir():
+        (place / "deep").mkdir(exist_ok=True)
+        place = place / "deep" / "config.json"
+    place.write_text(text)
 
 
-def test_replaces_a_file_only_at_the_end(tmp_path: Path) -> None:
-    target = tmp_path / "a.txt"
-    target.write_text("old")
-    with atomic_path(target) as temporary:
-        temporary.write_text("new")
-        assert target.read_text() == "old"
-    assert everything(tmp_path) == {"a.txt": b"new"}
+def got(place: Path) -> str:
+    return (place / "deep" / "config.json" if place.is_dir() else place).read_text()
 
 
-def test_temporary_is_hidden_beside_unique_and_of_the_same_suffix(tmp_path: Path) -> None:
-    target = tmp_path / "a.b.flac"
-    with atomic_path(target) as one, atomic_path(target) as two:
-        assert one != two
-        for temporary in (one, two):
-            assert temporary.parent == tmp_path.resolve()
-            assert temporary.name.startswith(".")
-            assert temporary.suffix == ".flac"
-
-
-@pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt, SystemExit])
-def test_failure_keeps_the_old_file(tmp_path: Path, failure: type[BaseException]) -> None:
-    (tmp_path / "a.txt").write_text("old")
-
-    def fail() -> None:
-        with atomic_path(tmp_path / "a.txt") as temporary:
-            temporary.write_text("half")
-            raise failure
-
-    with pytest.raises(failure):
-        fail()
-    assert everything(tmp_path) == {"a.txt": b"old"}
-
-
-@pytest.mark.parametrize("write", [atomic_path, atomic_folder])
-def test_missing_folder_is_told_before_any_work(
-    tmp_path: Path, write: Callable[[Path], AbstractContextManager[Path]]
+@BOTH
+def test_a_reader_sees_the_old_or_the_new_and_nothing_else_is_left(
+    tmp_path: Path, write: Write
 ) -> None:
-    with pytest.raises(InputError) as error, write(tmp_path / "no" / "a.txt"):
-        pytest.fail("the block ran")
-    one_sentence(error, str(tmp_path / "no" / "a.txt"), f"no folder {tmp_path / 'no'}")
+    target = tmp_path / "a-1.5.flac"
+    with write(target) as temporary, write(target) as other:
+        assert temporary != other
+        assert temporary.parent == tmp_path.resolve()
+        assert temporary.name.startswith(".") and temporary.suffix == ".tmp"  # no audio
+        put(other, "lost")
+        put(temporary, "1")
+        assert not target.exists()
+    with write(target) as temporary:
+        put(temporary, "2")
+        assert got(target) == "1"
+    assert got(target) == "2"
+    assert os.listdir(tmp_path) == ["a-1.5.flac"]
 
 
-def test_a_parent_that_is_a_file(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(InputError) as error, atomic_path(tmp_path / "file" / "a.txt"):
-        pytest.fail("the block ran")
-    one_sentence(error, "no folder")
+@BOTH
+@pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt, SystemExit])
+def test_failure_keeps_the_old(tmp_path: Path, write: Write, failure: type[BaseException]) -> None:
+    with write(tmp_path / "a") as temporary:
+        put(temporary, "old")
 
+    def fail(temporary: Path) -> None:
+        put(temporary, "half")
+        raise failure
 
-def test_empty_name() -> None:
-    with pytest.raises(InputError) as error, atomic_path(""):
-        pytest.fail("the block ran")
-    one_sentence(error, "empty")
-
-
-def test_a_folder_is_not_a_file_nor_a_file_a_folder(tmp_path: Path) -> None:
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "file").write_text("old")
-    with pytest.raises(InputError, match="not a regular file"), atomic_path(tmp_path / "folder"):
-        pytest.fail("the block ran")
-    with pytest.raises(InputError, match="not a folder"), atomic_folder(tmp_path / "file"):
-        pytest.fail("the block ran")
-    assert everything(tmp_path) == {"file": b"old"}
+    with pytest.raises(failure), write(tmp_path / "a") as temporary:
+        fail(temporary)
+    assert got(tmp_path / "a") == "old"
+    assert os.listdir(tmp_path) == ["a"]
 
 
 @posix
-def test_a_device_is_refused_not_replaced() -> None:
-    with pytest.raises(InputError, match="not a regular file"), atomic_path(os.devnull):
-        pytest.fail("the block ran")
-    assert stat.S_ISCHR(os.stat(os.devnull).st_mode)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("write", ["atomic_path", "atomic_folder"])
+def test_a_signal_that_ends_the_process_leaves_nothing(
+    tmp_path: Path, number: signal.Signals, write: str
+) -> None:
+    code = (
+        f"import os, signal, time; from diffwave.files import {write}\n"
+        f"with {write}('a.wav'): os.kill(os.getpid(), {int(number)}); time.sleep(9)"
+    )
+    process = subprocess.run([sys.executable, "-c", code], cwd=tmp_path)
+    assert process.returncode == 128 + number
+    assert not list(tmp_path.iterdir())
+
+
+def test_signal_handlers_are_as_before(tmp_path: Path) -> None:
+    def mine(number: int, frame: object) -> None:
+        raise NotImplementedError
+
+    for handler in (signal.SIG_DFL, mine):
+        before = signal.signal(signal.SIGTERM, handler)
+        try:
+            with atomic_path(tmp_path / "a"):
+                assert (signal.getsignal(signal.SIGTERM) is mine) == (handler is mine)
+            assert signal.getsignal(signal.SIGTERM) == handler
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+
+def test_files_of_a_folder_but_hidden_ones(tmp_path: Path) -> None:
+    for name in ("b.wav", "deep/a.WAV", "._b.wav", ".0123.tmp", ".git/c.wav", "a.txt", "d.wav/e"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "f.wav").symlink_to("nothing")
+    names = [tmp_path / "b.wav", tmp_path / "deep" / "a.WAV", tmp_path / "f.wav"]
+    assert find_files(tmp_path, {".wav"}) == names
+    assert find_files(tmp_path, {".wav"}, deep=False) == [names[0], names[2]]
+    with refused(f"Cannot read {tmp_path / 'none'}: No such file"):
+        find_files(tmp_path / "none", {".wav"})
+
+
+def test_places_that_cannot_be_written_are_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("old")
+    monkeypatch.chdir(tmp_path / "folder")
+    places: list[tuple[Write, object, str]] = [
+        (atomic_path, "", "empty"),
+        (atomic_path, "a\0b", "NUL"),
+        (atomic_path, tmp_path / "no" / "a", f"{tmp_path / 'no' / 'a'}: there is no folder"),
+        (atomic_folder, tmp_path / "no" / "a", f"there is no folder {tmp_path / 'no'}"),
+        (atomic_path, tmp_path / "file" / "a", "no folder"),
+        (atomic_path, tmp_path / "folder", "not a regular file"),
+        (atomic_folder, tmp_path / "file", "not a folder"),
+        (atomic_folder, ".", "current folder"),
+        (atomic_folder, tmp_path, "current folder"),
+    ]
+    if os.name == "posix":
+        places.append((atomic_path, os.devnull, "not a regular file"))
+    for write, place, words in places:
+        with refused(words), write(place):  # type: ignore[arg-type]
+            pytest.fail("the block ran")
+    assert everything(tmp_path) == {"file": b"old"}
 
 
 @pytest.mark.usefixtures("as_anybody")
 def test_read_only_places(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("old")
     (tmp_path / "a.txt").chmod(0o444)
-    with pytest.raises(InputError, match="read-only"), atomic_path(tmp_path / "a.txt"):
+    with refused("read-only"), atomic_path(tmp_path / "a.txt"):
         pytest.fail("the block ran")
     tmp_path.chmod(0o555)
     try:
-        with pytest.raises(InputError, match="permission denied"), atomic_path(tmp_path / "b.txt"):
+        with refused("permission denied"), atomic_path(tmp_path / "b.txt"):
             pytest.fail("the block ran")
     finally:
         tmp_path.chmod(0o755)
@@ -158,14 +201,14 @@ def test_symbolic_link_is_followed(tmp_path: Path) -> None:
 def test_permissions_follow_the_umask_or_the_old_file(tmp_path: Path) -> None:
     umask = os.umask(0o027)
     try:
-        with atomic_path(tmp_path / "new") as temporary:
-            temporary.write_text("x")
+        with atomic_path(tmp_path / "new"):
+            pass
     finally:
         os.umask(umask)
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o640
     (tmp_path / "new").chmod(0o604)
-    with atomic_path(tmp_path / "new") as temporary:
-        temporary.write_text("y")
+    with atomic_path(tmp_path / "new"):
+        pass
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o604
 
 
@@ -180,24 +223,21 @@ def test_permissions_follow_the_umask_or_the_old_file(tmp_path: Path) -> None:
 )
 def test_no_room(tmp_path: Path, writer: Callable[[Path, np.ndarray], None]) -> None:
     (tmp_path / "a.bin").write_text("old")
-    target = tmp_path / "a.bin"
-    with files_limited_to(4096), pytest.raises(InputError) as error, atomic_path(target) as temp:
-        writer(temp, np.zeros(10_000))
-    one_sentence(error, str(tmp_path / "a.bin"), "larger than is allowed")
+    data = np.zeros(10_000)
+    told = (str(tmp_path / "a.bin"), "larger than is allowed")
+    with files_limited_to(4096), refused(*told), atomic_path(tmp_path / "a.bin") as temporary:
+        writer(temporary, data)
+    with files_limited_to(4096), refused("larger than"), atomic_folder(tmp_path / "b") as temporary:
+        writer(temporary / "model.bin", data)
     assert everything(tmp_path) == {"a.bin": b"old"}
 
 
-def test_full_disk_is_called_that(tmp_path: Path) -> None:
-    with pytest.raises(InputError) as error, atomic_path(tmp_path / "a.bin"):
+def test_full_disk_is_called_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with refused(str(tmp_path / "a"), "the disk is full"), atomic_path(tmp_path / "a"):
         raise OSError(errno.ENOSPC, "No space left on device")
-    one_sentence(error, str(tmp_path / "a.bin"), "the disk is full")
-    assert everything(tmp_path) == {}
-
-
-def test_full_disk_told_by_somebody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "_full", lambda folder: OSError(errno.ENOSPC, "No space"))
-    with pytest.raises(InputError, match="the disk is full"), atomic_path(tmp_path / "a.bin"):
-        raise RuntimeError("unexpected pos 704 vs 598")
+    with refused("the disk is full"), atomic_path(tmp_path / "a"):
+        raise RuntimeError("unexpected pos 704 vs 598")  # as torch.save tells it
 
 
 def test_errors_about_other_files_pass(tmp_path: Path) -> None:
@@ -210,51 +250,14 @@ def test_errors_about_other_files_pass(tmp_path: Path) -> None:
     assert everything(tmp_path) == {}
 
 
-def test_folder_is_new_or_old_never_between(tmp_path: Path) -> None:
-    target = tmp_path / "checkpoint-1.5"
-    with atomic_folder(target) as temporary:
-        assert temporary.parent == tmp_path.resolve()
-        assert temporary.name.startswith(".")
-        (temporary / "deep").mkdir()
-        (temporary / "deep" / "config.json").write_text("1")
-        assert not target.exists()
-    with atomic_folder(target) as temporary:
-        (temporary / "deep").mkdir()
-        (temporary / "deep" / "config.json").write_text("2")
-        assert (target / "deep" / "config.json").read_text() == "1"
-    assert everything(tmp_path) == {"checkpoint-1.5/deep/config.json": b"2"}
-    assert os.listdir(tmp_path) == ["checkpoint-1.5"]
-
-
 def test_folder_keeps_what_others_put_there(tmp_path: Path) -> None:
-    target = tmp_path / "checkpoint"
-    target.mkdir()
-    (target / "README.md").write_text("mine")
-    (target / "config.json").write_text("old")
-    with atomic_folder(target) as temporary:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "README.md").write_text("mine")
+    (tmp_path / "a" / "config.json").write_text("old")
+    with atomic_folder(tmp_path / "a") as temporary:
         (temporary / "config.json").write_text("new")
-    assert everything(tmp_path) == {
-        "checkpoint/README.md": b"mine",
-        "checkpoint/config.json": b"new",
-    }
-    assert os.listdir(tmp_path) == ["checkpoint"]
-
-
-@pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt])
-def test_folder_failure_keeps_the_old(tmp_path: Path, failure: type[BaseException]) -> None:
-    target = tmp_path / "checkpoint"
-    target.mkdir()
-    (target / "config.json").write_text("old")
-
-    def fail() -> None:
-        with atomic_folder(target) as temporary:
-            (temporary / "config.json").write_text("new")
-            raise failure
-
-    with pytest.raises(failure):
-        fail()
-    assert everything(tmp_path) == {"checkpoint/config.json": b"old"}
-    assert os.listdir(tmp_path) == ["checkpoint"]
+    assert everything(tmp_path) == {"a/README.md": b"mine", "a/config.json": b"new"}
+    assert os.listdir(tmp_path) == ["a"]
 
 
 def test_folder_swap_that_fails_half_way_is_undone(
@@ -271,30 +274,10 @@ def test_folder_swap_that_fails_half_way_is_undone(
         rename(source, destination)
 
     monkeypatch.setattr(os, "rename", second_fails)
-    with pytest.raises(InputError) as error, atomic_folder(target) as temporary:
+    with refused(str(target), "Input/output error"), atomic_folder(target) as temporary:
         (temporary / "config.json").write_text("new")
-    one_sentence(error, str(target), "Input/output error")
     assert everything(tmp_path) == {"checkpoint/config.json": b"old"}
     assert os.listdir(tmp_path) == ["checkpoint"]
-
-
-@posix
-def test_folder_no_room(tmp_path: Path) -> None:
-    target = tmp_path / "checkpoint"
-    with files_limited_to(4096), pytest.raises(InputError) as error, atomic_folder(target) as temp:
-        (temp / "model.bin").write_bytes(bytes(10_000))
-    one_sentence(error, str(target), "larger than is allowed")
-    assert os.listdir(tmp_path) == []
-
-
-def test_the_current_folder_is_not_swapped_away(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "in").mkdir()
-    monkeypatch.chdir(tmp_path / "in")
-    for path in (".", tmp_path):
-        with pytest.raises(InputError, match="current folder"), atomic_folder(path):
-            pytest.fail("the block ran")
 
 
 def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
@@ -302,10 +285,9 @@ def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
     stack = contextlib.ExitStack()
     temporary = stack.enter_context(atomic_path(tmp_path / "speech.wav"))
     (stack.enter_context(atomic_folder(tmp_path / "checkpoint")) / "model.bin").touch()
-    old = tmp_path / ".0123456789abcdef.old"
-    (old / "deep").mkdir(parents=True)
+    (tmp_path / ".0123456789abcdef.old" / "deep").mkdir(parents=True)
     kept = [".hidden", ".0123.tmp", "0123456789abcdef.tmp", "speech.tmp"]
-    for name in kept:
+    for name in [*kept, ".0123456789abcdef.tmp.wav"]:  # the last as earlier versions named it
         (tmp_path / name).touch()
     assert temporary.exists()
     remove_leftovers(tmp_path)
@@ -314,15 +296,17 @@ def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
         raise KeyError  # nothing is there to be renamed; nor does the clean-up mind
 
 
-@pytest.mark.parametrize(
-    ("content", "words"), [("{", "is not valid JSON"), ("[1]", "does not hold a JSON object")]
-)
-def test_json_that_is_none(content: str, words: str, tmp_path: Path) -> None:
+def test_json_that_is_none(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    with pytest.raises(InputError, match="Cannot read .*a.json: No such file"):
+    with refused(f"Cannot read {path}: No such file"):
         files.read_json(path)
-    path.write_text(content)
-    with pytest.raises(InputError, match=words):
-        files.read_json(path)
+    for content, words in (
+        ("{", "not valid"),
+        ("[" * 10**5, "not valid"),
+        ("[1]", "not hold a JSON"),
+    ):
+        path.write_text(content)
+        with refused(words):
+            files.read_json(path)
     path.write_text('{"a": 1}')
     assert files.read_json(path) == {"a": 1}

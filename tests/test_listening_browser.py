@@ -15,11 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 from browser import MISSING, Browser, chromium
-from listening import NASTY, SECONDS, SENTENCES, SYSTEMS, page_arguments
+from listening import NASTY, SECONDS, SYSTEMS, UTTERANCES, page_arguments
 
 from diffwave.listening.page import write_page
 
-pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(MISSING is not None, reason=str(MISSING)),
+]
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +54,7 @@ def test_players_load_and_names_are_text(browser: Browser) -> None:
     assert browser.texts(".version span") == ["Original", *SYSTEMS]
     assert browser.all("main img[src=x]") == []
     assert browser.driver.title == f"Title {NASTY}"
+    assert browser.one(".transcript").text == f"Text {NASTY}"
     assert browser.one(".position").get_attribute("max") == str(
         browser.js("return player.duration")
     )
@@ -74,7 +78,7 @@ def test_keys_switch_play_and_keep_the_position(browser: Browser) -> None:
     browser.until(
         lambda: np.allclose(
             browser.js("return player.playing.volumes.map((v) => v.gain.value)"),
-            [0, 0, 0, 1],
+            [0, 0, 0, browser.js("return player.gains[3]")],
             atol=1e-3,
         )
     )
@@ -86,17 +90,17 @@ def test_keys_switch_play_and_keep_the_position(browser: Browser) -> None:
     assert browser.js("return player.time") == position
 
 
-def test_arrows_change_the_sentence_and_a_missing_one_is_told(browser: Browser) -> None:
+def test_arrows_change_the_utterance_and_a_missing_one_is_disabled(browser: Browser) -> None:
     from selenium.webdriver.common.keys import Keys
 
     browser.open()
     browser.press("4")
     browser.press(Keys.ARROW_LEFT)  # round to the last, which quagga lacks
     browser.until_ready()
-    assert browser.one(".sentence select").get_attribute("value") == "2"
+    assert browser.one(".utterance select").get_attribute("value") == "2"
     assert browser.chosen() == ["Original"]
     assert not browser.all(".version")[3].is_enabled()
-    assert browser.all("tbody tr")[3].text.endswith("no audio")
+    assert browser.all(".version")[3].text.endswith("no audio")
     browser.press("4")
     assert browser.chosen() == ["Original"]
     browser.press(Keys.ARROW_RIGHT)
@@ -122,32 +126,62 @@ def test_axes_are_labelled(browser: Browser) -> None:
     assert all(text.endswith("dB") for text in browser.texts(".legend span"))
 
 
+def test_means_name_the_metrics_and_bold_is_for_the_only_best(browser: Browser) -> None:
+    browser.open("scores")
+    rows = browser.all(".metrics tbody tr")
+    assert browser.texts(".metrics tbody th b") == ["PESQ", "Loudness"]
+    assert all(row.find_element("css selector", ".about").is_displayed() for row in rows)
+    assert browser.texts(".metrics strong") == ["3.25"]  # loudness: -0.5, 0.5 and 1.5 LU
+    assert browser.js(
+        "const metric = {better: 'zero'}, shown = (x) => x.toFixed(1);"
+        "return [[0.51, -0.54], [0.51, -0.44], [null, 0.5], [1]].map("
+        "(values) => bestOf(metric, values, shown))"
+    ) == [-1, 1, -1, -1]
+
+
+def test_p_is_shown_for_the_chosen_metric(browser: Browser) -> None:
+    browser.open("scores")
+    tests, utterances = browser.all("section:nth-of-type(2) tbody")
+    assert tests.text.split("\n")[0].split()[-4:] == ["1.00", "2", "0.500", "1.000"]
+    assert len(utterances.find_elements("css selector", "tr")) == 3
+    browser.js(
+        "const s = document.querySelector('main select'); s.value = 1;"
+        "s.dispatchEvent(new Event('change'))"
+    )
+    tests = browser.one("section:nth-of-type(2) tbody")
+    assert tests.text.split("\n")[0].split()[-4:] == ["0.00", "1", "1.000", "1.000"]
+    assert "distances from zero" in browser.one("section:nth-of-type(2)").text
+
+
 def test_sorting(browser: Browser) -> None:
     browser.open("scores")
-    names = "section:nth-of-type(1) tbody th"
-    assert browser.texts(names) == list(SYSTEMS)
-    pesq, loudness = browser.all("section:nth-of-type(1) th.number button")
-    head = browser.all("section:nth-of-type(1) th[aria-sort]")[1]
-    pesq.click()  # higher is better, so the best come first
-    assert browser.texts(names) == list(SYSTEMS)
-    assert head.get_attribute("aria-sort") == "descending"
-    pesq.click()
-    assert browser.texts(names) == list(reversed(SYSTEMS))
-    assert head.get_attribute("aria-sort") == "ascending"
-    loudness.click()  # -0.5, 0.5, 1.5: nearest to zero first
-    assert browser.texts(names)[2] == "quagga"
-    assert head.get_attribute("aria-sort") == "none"
-
-    column = "section:nth-of-type(2) tbody td:nth-child(4)"
-    for sign in "\N{MINUS SIGN}", "1":  # undefined ones stay at the end, whichever way
-        browser.all("section:nth-of-type(2) th.number button")[1].click()
-        values = browser.texts(column)
-        assert values[0].startswith(sign) or values[0] == "0.50"
-        assert values[3:] == ["\N{EN DASH}"] * 5
-    assert "0 of" not in browser.one("main").text
-    browser.all("section:nth-of-type(2) button.link")[-1].click()
+    table = "section:nth-of-type(2) .titled:last-child"
+    zebra = browser.all(f"{table} th.number button")[0]
+    head = browser.all(f"{table} th[aria-sort]")[1]
+    for direction, values in (  # undefined ones stay at the end, whichever way
+        ("descending", ["3.50", "3.00", "\N{EN DASH}"]),
+        ("ascending", ["3.00", "3.50", "\N{EN DASH}"]),
+    ):
+        zebra.click()
+        assert head.get_attribute("aria-sort") == direction
+        assert browser.texts(f"{table} tbody td:nth-child(2)") == values
+    assert browser.texts(f"{table} tbody td:last-child")[2] == "no audio"
+    browser.all(f"{table} td button")[-1].click()  # the second system's of the last utterance
+    browser.until(lambda: browser.chosen() == [NASTY])
     browser.until_ready()
     assert browser.driver.current_url.endswith("#listen")
+    assert browser.js("return listen.utterance") == 2
+
+
+def test_one_switch_of_the_level_for_all_views(browser: Browser) -> None:
+    switch = "[title^='Play every version at'] input"
+    browser.open()
+    for view, expected in (("abx", True), ("rating", False), ("listen", True)):
+        box = browser.one(switch)
+        assert box.is_selected() == expected == browser.js("return player.matched")
+        box.click()
+        browser.go(view)
+    assert not browser.one(switch).is_selected()
 
 
 def blind(browser: Browser) -> None:
@@ -193,9 +227,16 @@ def test_abx(browser: Browser) -> None:
         )
         x_is = "A" if buffers[1] == buffers[0] else "B"
         assert buffers[1] in (buffers[0], buffers[2]) and buffers[0] != buffers[2]
+        browser.press(Keys.ARROW_LEFT)  # nothing counts before all three were played
+        assert not browser.one(".primary").is_enabled()
         for key in "132":
             browser.press(key)
             blind(browser)
+            slot = int(key) - 1
+            browser.until(
+                lambda slot=slot: browser.js("return player.playing && player.slot") == slot
+            )
+        browser.until(browser.one(".primary").is_enabled)
         answer = x_is if trial % 3 else "A"
         right += answer == x_is
         browser.press(Keys.ARROW_LEFT if answer == "A" else Keys.ARROW_RIGHT)
@@ -226,7 +267,7 @@ def download(browser: Browser, label: str, prefix: str) -> str:
     return file.read_text(encoding="utf-8")
 
 
-def test_abx_needs_two_versions_with_a_common_sentence(browser: Browser) -> None:
+def test_abx_needs_two_versions_with_a_common_utterance(browser: Browser) -> None:
     browser.open("abx")
     browser.js(
         "const s = document.querySelectorAll('select')[1]; s.value = 0;"
@@ -249,7 +290,7 @@ def test_guess_probability_is_the_binomial_tail(browser: Browser) -> None:
 
 
 def rate_all(browser: Browser, value: Callable[[int], int]) -> list[int]:
-    """Move every slider of the sentence; by keyboard the first, as a listener without a mouse."""
+    """Move every slider of the utterance; by keyboard the first, as a listener without a mouse."""
     from selenium.webdriver.common.keys import Keys
 
     sliders = browser.all(".scale input")
@@ -273,8 +314,8 @@ def test_rating(browser: Browser) -> None:
     letters = []
     for place in range(3):
         blind(browser)
-        assert browser.one(".status").text.startswith(f"Sentence {place + 1} of 3")
-        forward = "Finish and see" if place == 2 else "Next sentence"
+        assert browser.one(".status").text.startswith(f"Utterance {place + 1} of 3")
+        forward = "Finish and see" if place == 2 else "Next utterance"
         assert not browser.button(forward).is_enabled()
         values = rate_all(browser, lambda i: 3 + i)
         letters.append(len(values))
@@ -296,8 +337,8 @@ def test_rating(browser: Browser) -> None:
     ratings = report["rating"]
     assert len(ratings) == 11
     assert {row["system"] for row in ratings} == {"Original", *SYSTEMS}
-    for sentence in SENTENCES:
-        given = [row["rating"] for row in ratings if row["sentence"] == sentence]
+    for utterance in UTTERANCES:
+        given = [row["rating"] for row in ratings if row["sentence"] == utterance]
         assert given == [3 + i for i in range(len(given))]
     rows = list(csv.DictReader(io.StringIO(download(browser, "Save CSV", "ratings-"))))
     assert [row["system"] for row in rows] == [row["system"] for row in ratings]
@@ -309,7 +350,7 @@ def test_rating(browser: Browser) -> None:
         assert abs(float(number.split()[0]) - mean) <= 0.5
 
 
-def test_orders_differ_between_listeners_and_sentences_and_follow_from_the_seed(
+def test_orders_differ_between_listeners_and_utterances_and_follow_from_the_seed(
     browser: Browser,
 ) -> None:
     browser.open()
@@ -376,7 +417,7 @@ def test_every_control_has_a_name_and_shows_the_focus(browser: Browser) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("width", [390, 1400])
 def test_fits_the_screen_in_either_scheme(browser: Browser, width: int, scheme: str) -> None:
     def command(name: str, **parameters: Any) -> None:
         browser.driver.execute_cdp_cmd(f"Emulation.{name}", parameters)
@@ -393,6 +434,13 @@ def test_fits_the_screen_in_either_scheme(browser: Browser, width: int, scheme: 
             if view == "rating":
                 browser.button("Begin").click()
             assert browser.js("return document.documentElement.scrollWidth") <= width
+            cut = "return [...document.querySelectorAll('.scroll')].filter("
+            cut += "(e) => e.scrollWidth > e.clientWidth).length"
+            assert width < 500 or browser.js(cut) == 0
+            if view == "listen":  # the versions come first, all of them on the first screen
+                box = "return document.querySelector(arguments[0]).getBoundingClientRect()"
+                versions, plot = (browser.js(box, name) for name in (".versions", ".picture"))
+                assert versions["bottom"] < plot["top"] and versions["bottom"] < 800
             ratios = [contrast(*colours) for colours in browser.js(COLOURS)]
             assert len(ratios) > 10 and min(ratios) > 4.5, view
     finally:

@@ -6,13 +6,14 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
-from listening import NASTY, RATE, SECONDS, SENTENCES, SYSTEMS, page_arguments, wave_of
+from listening import NASTY, RATE, SECONDS, SYSTEMS, UTTERANCES, page_arguments, wave_of
 from PIL import Image
 from signals import speech_like
 
@@ -27,9 +28,9 @@ def data_of(folder: Path) -> dict[str, Any]:
     return data
 
 
-def audio_of(folder: Path, sentence: int) -> list[tuple[Any, int] | None]:
-    """Every track of a sentence, decoded."""
-    text = (folder / "audio" / f"{sentence}.js").read_text()
+def audio_of(folder: Path, utterance: int) -> list[tuple[Any, int] | None]:
+    """Every track of an utterance, decoded."""
+    text = (folder / "audio" / f"{utterance}.js").read_text()
     tracks = json.loads(re.fullmatch(r"receiveAudio\(\d+, (.*)\);\n", text, re.S)[1])  # type: ignore[index]
     return [
         None if track is None else soundfile.read(io.BytesIO(base64.b64decode(track)))
@@ -54,21 +55,21 @@ def test_everything_is_in_the_folder_and_nothing_is_fetched(folder: Path) -> Non
 
 
 def test_audio_is_what_it_was(folder: Path) -> None:
-    for sentence in range(3):
-        tracks = audio_of(folder, sentence)
+    for utterance in range(3):
+        tracks = audio_of(folder, utterance)
         assert len(tracks) == 4
         for track, decoded in enumerate(tracks):
-            if (sentence, track) == (2, 3):
+            if (utterance, track) == (2, 3):
                 assert decoded is None
                 continue
             assert decoded is not None and decoded[1] == RATE
-            np.testing.assert_allclose(decoded[0], wave_of(sentence, track), atol=1e-4)
+            np.testing.assert_allclose(decoded[0], wave_of(utterance, track), atol=1e-4)
 
 
 def test_names_come_through_unharmed_and_cannot_act(folder: Path) -> None:
     data = data_of(folder)
     assert data["systems"] == list(SYSTEMS)
-    assert [sentence["name"] for sentence in data["sentences"]] == list(SENTENCES)
+    assert [utterance["name"] for utterance in data["utterances"]] == list(UTTERANCES)
     assert data["title"] == f"Title {NASTY}" and data["notes"] == [f"Note {NASTY}"]
     html = (folder / "index.html").read_text()
     assert "<img" not in html and "&lt;img" in html
@@ -78,18 +79,24 @@ def test_names_come_through_unharmed_and_cannot_act(folder: Path) -> None:
 def test_scores_and_what_is_not_defined(folder: Path) -> None:
     data = data_of(folder)
     assert [metric["name"] for metric in data["metrics"]] == ["pesq", "loudness_db"]
-    assert data["values"][1][0] == [2.0, 2.5, None]  # the third sentence was not scored
+    assert data["values"][1][0] == [2.0, 2.5, None]  # the third utterance was not scored
     assert data["values"][0][1] == [-0.5, None, None]  # NaN
     pesq, loudness = data["means"][0]
     assert pesq["mean"] == pytest.approx(3.25) and pesq["n"] == 2
     assert 3.0 <= pesq["low"] < pesq["high"] <= 3.5
     assert loudness == {"mean": -0.5, "low": None, "high": None, "n": 1}
+    assert data["compared"] == 2 and len(data["tests"]) == 2 * 3
+    assert data["tests"][1] == {
+        "metric": 0, "pair": [0, 2], "difference": 2.0, "n": 2, "p": 0.5, "holm": 1.0
+    }  # fmt: skip
+    assert data["metrics"][0]["title"] == "PESQ" and data["metrics"][0]["about"]
+    assert [utterance["text"] for utterance in data["utterances"]] == [f"Text {NASTY}", None, None]
 
 
-def test_pictures_of_a_sentence_are_equally_large(folder: Path) -> None:
-    for sentence in range(3):
-        files = sorted((folder / "pictures").glob(f"{sentence}-*.png"))
-        assert len(files) == (5 if sentence == 2 else 7)
+def test_pictures_of_an_utterance_are_equally_large(folder: Path) -> None:
+    for utterance in range(3):
+        files = sorted((folder / "pictures").glob(f"{utterance}-*.png"))
+        assert len(files) == (5 if utterance == 2 else 7)
         sizes = set()
         for file in files:
             with Image.open(file) as image:
@@ -103,7 +110,9 @@ def test_delay_and_length_do_not_give_a_system_away(tmp_path: Path) -> None:
     late = np.concatenate([np.zeros(200, np.float32), clean, np.zeros(4000, np.float32)])
     early_and_short = clean[160:-3000]
     for name, samples in zip(SYSTEMS, (late, early_and_short, clean), strict=True):
-        soundfile.write(arguments["systems"][name]["first"], samples, RATE, subtype="FLOAT")
+        soundfile.write(
+            arguments["scores"].generated[name]["first"], samples, RATE, subtype="FLOAT"
+        )
     folder = write_page(**arguments).parent
     original, *tracks = (track[0] for track in audio_of(folder, 0) if track is not None)
     assert [len(track) for track in tracks] == [len(original)] * 3
@@ -121,7 +130,7 @@ def test_other_formats_rates_and_channels(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "b.wav", np.stack([clean, clean], 1), 24000, subtype="DOUBLE")
     soundfile.write(tmp_path / "loud.wav", 20 * wave_of(0, 0), RATE, subtype="FLOAT")
     for name, file in zip(SYSTEMS, ("a.ogg", "b.wav", "loud.wav"), strict=True):
-        arguments["systems"][name]["first"] = tmp_path / file
+        arguments["scores"].generated[name]["first"] = tmp_path / file
     folder = write_page(**arguments).parent
     tracks = [track for track in audio_of(folder, 0) if track is not None]
     assert {rate for _, rate in tracks} == {RATE} and len({len(track) for track, _ in tracks}) == 1
@@ -129,20 +138,22 @@ def test_other_formats_rates_and_channels(tmp_path: Path) -> None:
 
 
 def test_same_level_never_clips(folder: Path) -> None:
-    gains = data_of(folder)["sentences"][0]["gains"]
+    gains = data_of(folder)["utterances"][0]["gains"]
     waves = [track[0] for track in audio_of(folder, 0) if track is not None]
     levels = [gain * np.sqrt(np.mean(w**2)) for gain, w in zip(gains, waves, strict=True)]
     np.testing.assert_allclose(levels, levels[0], rtol=1e-3)
     assert max(gain * np.abs(w).max() for gain, w in zip(gains, waves, strict=True)) <= 1.0001
-    assert data_of(folder)["sentences"][2]["gains"][3] is None
+    assert data_of(folder)["utterances"][2]["gains"][3] is None
 
 
 def test_silence_and_one_sample(tmp_path: Path) -> None:
     arguments = page_arguments(tmp_path)
-    soundfile.write(arguments["references"]["first"], np.zeros(RATE, np.float32), RATE)
-    soundfile.write(arguments["systems"]["zebra"]["two words"], np.zeros(1, np.float32), RATE)
+    soundfile.write(arguments["scores"].references["first"], np.zeros(RATE, np.float32), RATE)
+    soundfile.write(
+        arguments["scores"].generated["zebra"]["two words"], np.zeros(1, np.float32), RATE
+    )
     folder = write_page(**arguments).parent
-    assert all(0 < gain < 10 for gain in data_of(folder)["sentences"][0]["gains"])
+    assert all(0 < gain < 10 for gain in data_of(folder)["utterances"][0]["gains"])
 
 
 def test_same_input_same_page_other_input_other_answers(tmp_path: Path) -> None:
@@ -158,23 +169,23 @@ def test_a_failure_leaves_the_old_page(tmp_path: Path) -> None:
     arguments = page_arguments(tmp_path)
     folder = write_page(**arguments).parent
     before = (folder / "index.html").read_bytes()
-    arguments["systems"]["zebra"]["two words"].write_bytes(b"not audio")
+    arguments["scores"].generated["zebra"]["two words"].write_bytes(b"not audio")
     with pytest.raises(InputError, match="not a sound file"):
         write_page(**arguments)
     assert (folder / "index.html").read_bytes() == before
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
-@pytest.mark.parametrize("empty", ["references", "systems"])
-def test_nothing_to_show(tmp_path: Path, empty: str) -> None:
+def test_nothing_to_show(tmp_path: Path) -> None:
+    scores = replace(page_arguments(tmp_path)["scores"], references={})
     with pytest.raises(InputError, match="at least one"):
-        write_page(**page_arguments(tmp_path, **{empty: {}}))
+        write_page(**page_arguments(tmp_path, scores=scores))
     assert not (tmp_path / "page").exists()
 
 
-def test_two_sentences_whose_names_differ_in_case(tmp_path: Path) -> None:
+def test_two_utterances_whose_names_differ_in_case(tmp_path: Path) -> None:
     arguments = page_arguments(tmp_path)
-    arguments["references"]["FIRST"] = arguments["references"]["two words"]
+    arguments["scores"].references["FIRST"] = arguments["scores"].references["two words"]
     folder = write_page(**arguments).parent
     assert audio_of(folder, 3)[1:] == [None, None, None]
 

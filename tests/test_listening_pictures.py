@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from diffwave.listening import pictures
+from diffwave.errors import InputError
 from diffwave.listening.pictures import (
     MAX_COLUMNS,
     RANGE_DB,
@@ -102,5 +102,5 @@ def test_a_missing_library_is_named(library: str, monkeypatch: pytest.MonkeyPatc
     import sys
 
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(pictures.InputError, match="pip install"):
+    with pytest.raises(InputError, match="pip install"):
         spectrogram_png(np.zeros((2, 2), np.float32), 0.0)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from diffwave.errors import InputError
+from diffwave.mel import files
 from diffwave.mel.files import MEL_SUFFIXES, read_mel, write_mel
 
 MEL = np.random.default_rng(0).normal(-5, 2, (80, 30)).astype(np.float32)
@@ -110,6 +111,11 @@ BAD: dict[str, tuple[str, Save, str]] = {
     "npy, complex": ("a.npy", lambda path: np.save(path, MEL + 1j), "array of numbers"),
     "npy, strings": ("a.npy", lambda path: np.save(path, np.array(["x"])), "array of numbers"),
     "npy, records": ("a.npy", lambda p: np.save(p, np.zeros(2, [("a", "f4")])), "numbers"),
+    "npz, names that are none": (
+        "a.npz",
+        save_npz(**{"\x1b[2Ja": MEL, "b\n": MEL}),
+        r"holds \x1b[2Ja, b\n; call",
+    ),
     "npz, text": ("a.npz", lambda path: path.write_text("hello"), "not a .npz file"),
     "npz, nothing in it": ("a.npz", save_npz(), "holds nothing"),
     "npz, two": ("a.npz", save_npz(a=MEL, b=MEL), "holds a, b; call"),
@@ -127,9 +133,22 @@ BAD: dict[str, tuple[str, Save, str]] = {
     "safetensors, nothing in it": ("a.safetensors", lambda p: save_file({}, p), "nothing"),
     "unknown suffix": ("a.mel", lambda path: path.write_text("x"), "must end in .npy, .npz"),
     "no suffix": ("a", lambda path: path.write_text("x"), "must end in"),
+    "safetensors, names that are none": (
+        "a.safetensors",
+        lambda path: save_file({"\x1b]0;a\a": TENSOR, "b": TENSOR + 1}, path),
+        r"\x1b]0;a\x07",
+    ),
     "missing": ("a.npy", lambda path: None, "There is no file"),
     "a folder": ("a.npy", lambda path: path.mkdir(), "There is no file"),
 }
+
+
+def test_an_archive_of_more_than_any_mel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez_compressed(tmp_path / "a.npz", mel=MEL)
+    monkeypatch.setattr(files, "MAX_BYTES", MEL.nbytes + 128)  # 128: the header of an array
+    assert read_mel(tmp_path / "a.npz").numel()
+    monkeypatch.setattr(files, "MAX_BYTES", MEL.nbytes + 127)
+    assert "too large for the memory" in sentence(tmp_path / "a.npz")
 
 
 def spoil(path: Path, save: Save) -> None:

@@ -67,7 +67,7 @@ def finished(
     """Where all stages have run, what they said, and the arguments."""
     place = tmp_path_factory.mktemp("it's a #place: here")
     arguments = ["--data-dir", recordings, "--config", "debug", "--exp-dir", "exp", *tiny()]
-    arguments += ["--metrics", "pesq,loudness_db"]
+    arguments += ["--metrics", "pesq,loudness_db", "--speaker", "somebody"]
     return place / "exp", run("ljspeech", *arguments, cwd=place), arguments
 
 
@@ -82,7 +82,7 @@ def test_all_stages_run(finished: tuple[Path, subprocess.CompletedProcess[str], 
     assert "pesq" in scores["metrics"]
 
 
-def test_the_parts_are_trained_one_from_the_other(
+def test_the_runs_are_trained_one_from_the_other(
     finished: tuple[Path, subprocess.CompletedProcess[str], object],
 ) -> None:
     exp, result, _ = finished
@@ -93,7 +93,7 @@ def test_the_parts_are_trained_one_from_the_other(
     envelope = first.space.envelope_bias
     assert envelope.equal(third.space.envelope_bias)
     assert float(envelope.abs().max()) > 0
-    # The last part trains the restorer, and it alone.
+    # The last run trains the restorer, and it alone.
     assert third.network.state_dict().keys() == second.network.state_dict().keys()
     for name, tensor in second.network.state_dict().items():
         assert tensor.equal(third.network.state_dict()[name])
@@ -107,12 +107,13 @@ def test_the_result_is_a_voice_with_a_card(
 ) -> None:
     exp, result, _ = finished
     assert result.returncode == 0, result.stderr
-    assert load_config(exp / "voice").sampling.steps == 2  # of the last part
+    assert load_config(exp / "voice").sampling.steps == 2  # of the last run
     card = (exp / "voice" / "README.md").read_text()
     assert "2 steps in" in card and card.count("; then 2 steps in") == 2
     assert "| data | 0.1 min in 3 clips, and 1 held out |" in card
     assert "| pesq, MOS-LQO |" in card
-    assert "unrolled: 1.0" in card
+    assert "| speaker | somebody |" in card
+    assert "unrolled: 1.0" in (exp / "voice" / "stage-2.yaml").read_text()
     command = [sys.executable, str(ROOT / "synthesize.py"), str(exp / "held-out/LJ001-0001.wav")]
     target = exp / "out.wav"
     subprocess.run([*command, str(target), "--checkpoint", str(exp / "voice")], check=True)
@@ -239,6 +240,29 @@ def test_a_python_without_the_package_is_told(tmp_path: Path) -> None:
     result = run("ljspeech", cwd=tmp_path, env={"PYTHON": str(other)})
     assert result.returncode == 2
     assert "has no diffwave; pip install -e '.[train,eval]'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "stage", "sentence"),
+    [
+        ("tensorboard", 2, "Stage 2 cannot run: "),
+        ("pesq", 2, ""),
+        ("pesq", 3, "Stage 3 has no metric to score with; pip install -e '.[train,eval]'"),
+    ],
+)
+def test_what_a_later_stage_lacks_is_told_in_the_first(
+    module: str, stage: int, sentence: str, recordings: Path, tmp_path: Path
+) -> None:
+    (tmp_path / f"{module}.py").write_text("raise ImportError('not here')")
+    options = ["--data-dir", recordings, "--exp-dir", "exp", "--metrics", "pesq"]
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    result = run(
+        "ljspeech", *options, "--stop-stage", stage, "--set", "run.stop=here",
+        cwd=tmp_path, env={"PYTHONPATH": path},
+    )  # fmt: skip
+    assert result.returncode == 2
+    assert sentence in result.stderr
+    assert headings(result) == ([] if sentence else STAGES[:2])
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="the download is curl's")

@@ -13,8 +13,8 @@ from diffwave.chain.schedule import NAMED, alpha_bars
 from diffwave.checkpoint import load_config
 from diffwave.data import envelope
 from diffwave.train.config import TrainConfig
+from diffwave.train.loop import train
 from diffwave.train.settings import read_config
-from diffwave.train.trainer import train
 from diffwave.vocoder import Vocoder
 
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -66,7 +66,7 @@ def speaks(folder: Path, paths: list[str], *overrides: str) -> Vocoder:
 
 @pytest.mark.parametrize("rate", RATES)
 def test_every_rate_trains_and_speaks(rate: str, trained: Path) -> None:
-    rounds = "sampling.mel_rounds=1" if rate != "22k" else "sampling.mel_rounds=0"
+    rounds = "sampling.n_iter=1" if rate != "22k" else "sampling.n_iter=0"
     small = ["data.crop_frames=24", rounds]
     paths = files("ljspeech/spectral", f"rates/{rate}")
     vocoder = speaks(trained, paths, *small)
@@ -75,7 +75,7 @@ def test_every_rate_trains_and_speaks(rate: str, trained: Path) -> None:
     assert space is not None
     assert space.n_fft == (2048 if RATES[rate] > 40000 else 1024)
     # Settings of the voice that the rate does not change stay.
-    assert vocoder.config.sampling.angles["4"] == [1.0, 0.8, 0.6, 0.3]
+    assert vocoder.config.sampling.preset(4).levels == (1.0, 0.8, 0.6, 0.3)
 
 
 @pytest.mark.parametrize("rate", ["16k", "48k"])
@@ -88,7 +88,7 @@ def test_a_rate_goes_with_the_second_part_too(rate: str, trained: Path) -> None:
 def test_other_hops_train_and_speak(hop: int, trained: Path) -> None:
     overrides = [f"mel.hop_length={hop}", "data.crop_frames=20"]
     paths = files("ljspeech/spectral", "rates/24k")
-    vocoder = speaks(trained, paths, *overrides, "sampling.mel_rounds=1")
+    vocoder = speaks(trained, paths, *overrides, "sampling.n_iter=1")
     assert vocoder.hop_length == hop
 
 
@@ -111,9 +111,9 @@ def test_the_default_rate_changes_nothing() -> None:
 def test_diffwave_trains_and_speaks(size: str, options: tuple[str, ...], trained: Path) -> None:
     paths = files(*(f"waveform/{name}" for name in (size, *options)))
     vocoder = speaks(trained, paths, "data.crop_frames=8")
-    prior = vocoder.config.prior
-    assert (prior.floor if prior else None) == (0.1 if "prior" in options else None)
-    last = vocoder.model.levels(6)[0]
+    prior = vocoder.config.space.prior
+    assert prior.floor == (0.1 if "prior" in options else 1)
+    last = vocoder.model.denoiser.levels(vocoder.model.sampling(6))[0]
     assert (float(last) == 0) == ("zero-terminal-snr" in options)
 
 
@@ -125,19 +125,19 @@ def test_diffwave_is_the_papers(size: str, channels: int, steps: int) -> None:
     assert len(NAMED[model.diffusion.schedule]) == steps
     assert (config.optim.batch_size, config.optim.lr, config.optim.last_lr) == (16, 2e-4, 1)
     assert config.data.crop_frames * 256 == 15872
-    # The listed angles are the published fast schedule.
-    angles = torch.tensor(model.sampling.angles["6"], dtype=torch.float64)
+    # The listed levels are the published fast schedule.
+    angles = torch.tensor(model.sampling.preset(6).levels, dtype=torch.float64)
     roots = torch.cos(angles * torch.pi / 2)
     fast = alpha_bars(NAMED[f"diffwave-{size}-fast"]).sqrt().flip(0)
     torch.testing.assert_close(roots, fast, rtol=0, atol=1e-6)
 
 
-def test_the_parts_of_a_voice_are_of_one_model() -> None:
+def test_the_stages_of_a_voice_are_of_one_model() -> None:
     first, *others = (read_config(files(f"ljspeech/{part}"))
                       for part in ("spectral", "unrolled", "restorer"))  # fmt: skip
     for other in others:
         assert first.model_config().network == other.model_config().network
-        assert first.model_config().restorer == other.model_config().restorer is not None
+        assert first.model_config().enhancer == other.model_config().enhancer is not None
         assert first.data.validation == other.data.validation
 
 

@@ -7,9 +7,9 @@ import math
 
 import pytest
 
-from diffwave.errors import InputError
 from diffwave.mel import PRESETS
-from diffwave.train.config import LossConfig, TrainConfig
+from diffwave.spaces import SpectralConfig, WaveformConfig
+from diffwave.train.config import TrainConfig
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
@@ -17,11 +17,10 @@ def test_model_follows_the_mel_preset(name: str) -> None:
     mel = PRESETS[name]
     spectral = TrainConfig(mel=name).model_config()
     assert spectral.mel == mel
-    assert spectral.space is not None
-    assert spectral.space.n_fft == mel.n_fft
+    assert spectral.space == SpectralConfig.of(mel)
     assert spectral.network.n_mels == mel.n_mels
     waveform = TrainConfig(mel=name, network="waveform").model_config()
-    assert waveform.space is None
+    assert waveform.space == WaveformConfig.of(mel)
     assert waveform.network.n_mels == mel.n_mels
 
 
@@ -30,9 +29,8 @@ def test_scaling_of_the_mel_is_in_units_of_the_preset() -> None:
     amplitude = 0.03
     for name in ("hifigan", "espnet", "coqui"):
         config = TrainConfig(mel=name).model_config()
-        network = config.network
         value = config.mel.log_factor * math.log(amplitude) + config.mel.offset
-        entering = (value - network.mel_mean) / network.mel_scale  # type: ignore[union-attr]
+        entering = (value - config.normalise.mean) / config.normalise.scale
         assert entering == pytest.approx((math.log(amplitude) + 5) / 2.5)
 
 
@@ -43,35 +41,14 @@ def test_an_unconditional_waveform_network_stays_so() -> None:
 
 
 @pytest.mark.parametrize("name", ["hifigan", "espnet", "coqui", "bigvgan-44k"])
-def test_the_restorer_follows_the_mel_preset(name: str) -> None:
+def test_the_enhancer_follows_the_mel_preset(name: str) -> None:
     config = TrainConfig(mel=name).model_config()
-    network, restorer = config.network, config.restorer
-    assert restorer is not None
-    assert restorer.n_mels == PRESETS[name].n_mels
-    assert restorer.mel_mean == network.mel_mean  # type: ignore[union-attr]
-    assert restorer.mel_scale == network.mel_scale  # type: ignore[union-attr]
+    assert config.enhancer is not None
+    assert config.enhancer.n_mels == PRESETS[name].n_mels
 
 
-def test_no_layers_or_another_space_mean_no_restorer() -> None:
+def test_no_layers_or_another_space_mean_no_enhancer() -> None:
     config = TrainConfig()
-    config.restorer = dataclasses.replace(config.restorer, layers=0)
-    assert config.model_config().restorer is None
-    assert TrainConfig(network="waveform").model_config().restorer is None
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"denoising": 0, "unrolled": 0, "restoration": 0}, "loss.restoration must be 0 or more"),
-        ({"restoration": -1}, "loss.restoration must be 0 or more"),
-        ({"restoration_share": 1.1}, "loss.restoration_share must lie in 0 .. 1"),
-        ({"restoration_share": math.nan}, "loss.restoration_share must lie in 0 .. 1"),
-        ({"restoration_blur": -0.1}, "loss.restoration_blur must be 0 or more"),
-        ({"restoration_noise": math.inf}, "loss.restoration_noise must be 0 or more"),
-    ],
-)
-def test_weights_of_restoration_that_make_no_sense(changes: dict[str, float], words: str) -> None:
-    with pytest.raises(InputError) as caught:
-        LossConfig(**changes)  # type: ignore[arg-type]
-    assert words in str(caught.value) and "\n" not in str(caught.value)
-    LossConfig(denoising=0, unrolled=0, restoration=1)
+    config.enhancer = dataclasses.replace(config.enhancer, layers=0)
+    assert config.model_config().enhancer is None
+    assert TrainConfig(network="waveform").model_config().enhancer is None

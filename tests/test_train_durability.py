@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,9 +34,9 @@ from diffwave import cli
 from diffwave.checkpoint import load_checkpoint
 from diffwave.data.crops import Batch, Crops
 from diffwave.errors import InputError
+from diffwave.train.loop import SETBACKS, train
 from diffwave.train.objective import Objective
-from diffwave.train.state import read_state, saved_states
-from diffwave.train.trainer import SETBACKS, train
+from diffwave.train.state import LOCK_FILE, read_state, saved_states
 
 LEFTOVER = ".0123456789abcdef.tmp.pt"
 
@@ -53,8 +54,12 @@ def stop_at(step: int, monkeypatch: pytest.MonkeyPatch, number: int = signal.SIG
     monkeypatch.setattr(Objective, "forward", noisy)
 
 
+BEGINNING = "step-00000000.pt"
+
+
 def names(folder: Path) -> list[str]:
-    return [path.name for path in saved_states(folder)]
+    """Of the states but the one that a run begins with."""
+    return [path.name for path in saved_states(folder) if path.name != BEGINNING]
 
 
 # --- stopping and going on -------------------------------------------------------------------
@@ -101,9 +106,9 @@ def test_sigterm_writes_a_checkpoint_and_a_second_start_resumes(
         process.kill()
     assert process.returncode == 0, err
     assert f"exported {folder / 'export'}" in out
-    (path,) = saved_states(folder)
-    step = int(path.stem.split("-")[1])
+    step = int(saved_states(folder)[-1].stem.split("-")[1])
     assert step == max(steps_noted(folder))
+    assert not list(folder.glob(".*")) and not (folder / LOCK_FILE).exists()
     caplog.set_level(logging.INFO)
     conf = str(tmp_path / "conf.yaml")
     settings = overrides(clips, folder, {"run.steps": step + 2, "run.log_steps": 1})
@@ -240,36 +245,58 @@ def test_leftovers_are_removed(configure: Configure, tmp_path: Path) -> None:
 # --- damaged, or no room ---------------------------------------------------------------------
 
 
-def test_damaged_states_alone_are_a_new_beginning(
-    configure: Configure, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_damaged_states_alone_are_refused(
+    finished: Path, configure: Configure, tmp_path: Path
 ) -> None:
-    """The envelope is then fitted as for any new run."""
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "step-00000009.pt").write_bytes(b"torn")
-    damaged = train(configure(run__steps=2), progress_bar=False)
-    assert "step-00000009.pt cannot be read" in caplog.text
-    assert_same_weights(damaged, train(configure("new", run__steps=2), progress_bar=False))
+    """A run of days is not replaced because its states cannot be read today."""
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    for path in saved_states(folder):
+        path.write_bytes(b"torn")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=r"None of the 2 checkpoints .* can be read, .* afresh"):
+        train(configure(run__steps=90), progress_bar=False)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
-def test_a_full_disk_leaves_the_last_checkpoint(
-    configure: Configure, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    folder, save = tmp_path / "run", torch.save
+class SmallDisk:
+    """`torch.save` on a disk that has room for some states, not counting a damaged one."""
 
-    def fill(state: dict, file: object) -> None:  # type: ignore[type-arg]
-        if state["step"] == 3:
+    def __init__(self, folder: Path, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.room, self.save = folder, room, torch.save
+        monkeypatch.setattr(torch, "save", self)
+
+    def __call__(self, state: dict, file: object) -> None:  # type: ignore[type-arg]
+        if len(saved_states(self.folder)) >= self.room:
             file.write(b"some of it")  # type: ignore[attr-defined]
             raise OSError(errno.ENOSPC, "No space left on device")
-        save(state, file)
+        self.save(state, file)
 
-    monkeypatch.setattr(torch, "save", fill)
-    told = r"the disk is full\. Training has stopped; step-00000002\.pt is the last checkpoint\.$"
-    with pytest.raises(InputError, match=told):
-        train(configure(run__steps=9, run__checkpoint_minutes=0), progress_bar=False)
-    assert names(folder) == ["step-00000001.pt", "step-00000002.pt"]
+
+def test_on_a_full_disk_old_states_make_room(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    SmallDisk(tmp_path / "run", 2, monkeypatch)
+    train(configure(run__steps=4, run__checkpoint_minutes=0), progress_bar=False)
+    assert names(tmp_path / "run") == ["step-00000003.pt", "step-00000004.pt"]
+
+
+def test_a_full_disk_leaves_the_last_sound_checkpoint(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    train(configure(run__steps=2), progress_bar=False)
+    (folder / BEGINNING).unlink()
+    with monkeypatch.context() as patch:
+        SmallDisk(folder, 1, patch)
+        told = (
+            r"the disk is full\. Training has stopped; step-00000002\.pt is the last checkpoint\.$"
+        )
+        with pytest.raises(InputError, match=told):
+            train(configure(run__steps=9, run__checkpoint_minutes=0), progress_bar=False)
+    assert names(folder) == ["step-00000002.pt"]
     assert read_state(folder / "step-00000002.pt")["step"] == 2
     assert not list(folder.glob(".*"))
-    monkeypatch.setattr(torch, "save", save)
     train(configure(run__steps=4), progress_bar=False)  # once there is room
 
 

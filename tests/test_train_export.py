@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 from tiny import enhancing_config, random_model, speech_mel
 from torch.amp.grad_scaler import GradScaler
@@ -18,10 +19,10 @@ from diffwave import cli
 from diffwave.checkpoint import load_checkpoint, save_checkpoint
 from diffwave.errors import InputError
 from diffwave.train.config import TrainConfig
-from diffwave.train.export import averaged_model, export_run
-from diffwave.train.optim import make_optimizer
-from diffwave.train.settings import SETTINGS_FILE, save_settings
-from diffwave.train.state import Ema, Progress, Trained, save_state, saved_states
+from diffwave.train.export import UNPUBLISHED, averaged_model, export_run
+from diffwave.train.learner import make_optimizer
+from diffwave.train.settings import SETTINGS_FILE, read_config, save_settings
+from diffwave.train.state import Progress, Trained, averaged, save_state, saved_states
 from diffwave.vocoder import Vocoder
 
 SCORES: dict[str, Any] = {
@@ -35,18 +36,21 @@ SCORES: dict[str, Any] = {
 }
 
 
-def make_run(folder: Path, steps: int = 7, seed: int = 0) -> Path:
+def make_run(folder: Path, steps: int = 7, seed: int = 0, init: str = "") -> Path:
     """A run folder whose newest state has averaged weights that differ from the last ones."""
     folder.mkdir()
     model = random_model(enhancing_config(), seed).requires_grad_(True)
     config = TrainConfig()
-    ema = Ema(model.learned(), 0.5)
-    for average in ema.average:
-        average.add_(0.25)
-    optimizer = make_optimizer(model, config.optim)
-    trained = Trained(model, ema, optimizer, GradScaler("cpu", enabled=False))
+    average = averaged(model, 0.5)
+    with torch.no_grad():
+        for parameter in average.parameters():
+            parameter.add_(0.25)
+    optimizer = make_optimizer(model.learned(), config.optim)
+    trained = Trained(model, average, optimizer, GradScaler("cpu", enabled=False))
     save_state(folder, Progress(steps, 1.5), trained, keep=3)
     config.optim.lr = 0.125
+    config.run.folder, config.data.folder = str(folder), str(folder.parent / "prepared")
+    config.run.init = init
     save_settings(config, folder / SETTINGS_FILE)
     return folder
 
@@ -107,11 +111,11 @@ def test_the_best_weights_may_be_taken(run: Path, tmp_path: Path) -> None:
     assert "| weights | those of the best validation so far (pesq 2.25) |" in card
 
 
-def test_the_card_tells_all_parts_and_scores(run: Path, tmp_path: Path) -> None:
+def test_the_card_says_all_stages_and_scores(run: Path, tmp_path: Path) -> None:
     first = make_run(tmp_path / "first", steps=1234)
     export_run(run, tmp_path / "voice", earlier=(first,), scores=SCORES, data="two hours of me")
     card = (tmp_path / "voice" / "README.md").read_text()
-    assert card.startswith("# voice\n")
+    assert "\n# voice\n" in card
     assert "| training | 1,234 steps in 1.5 min; then 7 steps in 1.5 min |" in card
     assert "| data | two hours of me |" in card
     assert "`hifigan`: 80 bands, 0 to 8000 Hz, of audio at 22050 Hz" in card
@@ -120,16 +124,49 @@ def test_the_card_tells_all_parts_and_scores(run: Path, tmp_path: Path) -> None:
     assert "| f0, cents | lower | - | - |" in card
     assert "On 2 held-out clips" in card
     assert "- 2 steps of ddim, seed 0" in card
-    assert "`diffwave train part-2.yaml`" in card
-    assert card.count("lr: 0.125") == 2
+    assert "diffwave train stage-2.yaml " in card
     assert "| default | 4 steps of ddim |" in card
+
+
+def test_the_settings_are_shipped_without_folders_of_this_machine(tmp_path: Path) -> None:
+    first = make_run(tmp_path / "first", init="ljspeech-22k")
+    last = make_run(tmp_path / "last", init=str(tmp_path / "first" / "export"))
+    export_run(last, tmp_path / "voice", earlier=(first,))
+    stages = [read_config(str(tmp_path / "voice" / f"stage-{i}.yaml")) for i in (1, 2)]
+    assert [stage.optim.lr for stage in stages] == [0.125, 0.125]
+    assert [stage.run.init for stage in stages] == ["ljspeech-22k", ""]
+    for path in (tmp_path / "voice").glob("*.[ym]*"):
+        assert str(tmp_path) not in path.read_text()
+    export_run(last, tmp_path / "alone")
+    assert read_config(str(tmp_path / "alone" / "settings.yaml")).optim.lr == 0.125
+    assert f"| base voice | {UNPUBLISHED} |" in (tmp_path / "alone" / "README.md").read_text()
+
+
+def test_a_voice_tuned_from_another_is_compared_with_it(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", init="ljspeech-22k")
+    rows = ["0,0,pesq,2.5", "0,0,loss_validation,0.9", "5,1,pesq,3.5", "5,1,best,3.5"]
+    rows += ["7,2,pesq,3.25", "7,2,loss_validation,0.75", "7,2,lr,1"]
+    (run / "metrics.csv").write_text("step,minutes,name,value\n" + "\n".join(rows) + "\n")
+    export_run(run, tmp_path / "out", speaker="Mary | me", licence="cc-by-4.0")
+    lines = (tmp_path / "out" / "README.md").read_text().splitlines()
+    row = "| before and after | pesq 2.500 to 3.250; loss_validation 0.900 to 0.750 |"
+    assert {"| base voice | ljspeech-22k |", "| speaker | Mary \\| me |", row} <= set(lines)
+    front = yaml.safe_load("\n".join(lines[1 : lines.index("---", 1)]))
+    assert front["license"] == "cc-by-4.0"
+    assert (front["library_name"], front["pipeline_tag"]) == ("diffwave", "text-to-speech")
+    assert "vocoder" in front["tags"] and "base_model" not in front
+    save_checkpoint(random_model(restoring_config()), run / "best")
+    state = torch.load(saved_states(run)[0], weights_only=True)
+    torch.save(state | {"best": 3.5, "best_by": "pesq"}, saved_states(run)[0])
+    export_run(run, tmp_path / "out", best=True)
+    assert "| before and after | pesq 2.500 to 3.500 |" in (tmp_path / "out/README.md").read_text()
 
 
 def test_a_card_without_scores_claims_none(run: Path, tmp_path: Path) -> None:
     (run / SETTINGS_FILE).unlink()
     export_run(run, tmp_path / "out", title="Aunt Mary")
     card = (tmp_path / "out" / "README.md").read_text()
-    assert card.startswith("# Aunt Mary\n")
+    assert card.startswith("---\nlicense: unknown\n") and "\n# Aunt Mary\n" in card
     assert "Scores" not in card and "How it was trained" not in card and "| data |" not in card
 
 
@@ -148,7 +185,7 @@ def test_the_command_in_a_process_of_its_own(run: Path, tmp_path: Path) -> None:
     result = subprocess.run([*command, *options], capture_output=True, text=True, timeout=120)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout == f"exported {tmp_path / 'out'}: 7 steps, 1.5 minutes\n"
-    assert (tmp_path / "out" / "README.md").read_text().startswith("# Me\n")
+    assert (tmp_path / "out" / "README.md").read_text().count("\n# Me\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -71,3 +71,20 @@ def test_a_full_disk_is_told_in_one_sentence(
     assert "\n" not in str(caught.value)
     monkeypatch.undo()
     book.close()
+
+
+def test_what_is_in_the_way_is_told(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_bytes(b"1,0.1,loss,\xff\n")
+    with pytest.raises(InputError, match=r"metrics\.csv is not a table of text"):
+        Logbook(tmp_path, Progress())
+    (tmp_path / "metrics.csv").write_text("9" * 5000 + ",0,loss,1\n1,0,loss\n\u0661,0,loss,1\n")
+    (tmp_path / "tensorboard").write_text("a file")
+    with pytest.raises(InputError, match="Cannot write .*tensorboard"):
+        Logbook(tmp_path, Progress())
+    (tmp_path / "tensorboard").unlink()
+    Logbook(tmp_path, Progress()).close()
+    assert len(rows(tmp_path)) == 1
+    (tmp_path / "metrics.csv").unlink()
+    (tmp_path / "metrics.csv").mkdir()
+    with pytest.raises(InputError, match=r"Cannot read .*metrics\.csv"):
+        Logbook(tmp_path, Progress())

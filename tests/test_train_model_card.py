@@ -6,11 +6,12 @@ import dataclasses
 from typing import Any
 
 import pytest
+import yaml
 from tiny import random_model, spectral_config, waveform_config
 
 from diffwave.errors import InputError
 from diffwave.model import DiffusionModel, SamplingConfig
-from diffwave.train.model_card import Part, model_card
+from diffwave.train.model_card import About, Stage, model_card
 
 SCORES: dict[str, Any] = {
     "notes": [],
@@ -28,74 +29,73 @@ def sampled(model: DiffusionModel, sampling: SamplingConfig) -> DiffusionModel:
     return DiffusionModel(dataclasses.replace(model.config, sampling=sampling))
 
 
-def rows(card: str) -> dict[str, str]:
+def card(model: DiffusionModel, scores: Any = None, **known: Any) -> str:
+    return model_card(About("Mary", **known), model, [Stage(1, 1.0)], scores=scores)
+
+
+def rows(text: str) -> dict[str, str]:
     """The first table, by name."""
-    table = card.split("\n\n")[3].splitlines()[2:]
+    table = text.split("| | |\n|---|---|\n")[1].split("\n\n")[0].splitlines()
     return dict(line.strip("| ").split(" | ", 1) for line in table)
 
 
 def test_what_is_known_is_a_row(model: DiffusionModel) -> None:
-    parts = [Part(10, 0.25, ""), Part(12345, 678.9, "")]
-    card = model_card("Mary", model, parts, data="her letters", chosen="the best", half=False)
-    assert card.startswith("# Mary\n")
-    table = rows(card)
-    assert list(table) == ["network", "mels", "data", "training", "weights", "default"]
+    known = {"data": "her letters", "chosen": "the best", "speaker": "Mary", "base": "a/b"}
+    stages = [Stage(10, 0.25), Stage(12345, 678.9, "stage-2.yaml")]
+    about = About("Mary", licence="my: own", before_and_after={"pesq": (2.0, 3.0)}, **known)
+    text = model_card(about, model, stages, half=False)
+    front = yaml.safe_load(text.split("---\n")[1])
+    assert (front["license"], front["base_model"]) == ("my: own", "a/b")
+    table = rows(text)
     assert table["training"] == "10 steps in 0.2 min; then 12,345 steps in 678.9 min"
     assert (table["data"], table["weights"]) == ("her letters", "the best")
+    assert (table["speaker"], table["base voice"], table["licence"]) == ("Mary", "a/b", "my: own")
+    assert table["before and after"] == "pesq 2.000 to 3.000"
     assert table["network"].startswith("`spectral`, 0.")
     assert table["network"].endswith("parameters, stored in single precision")
+    assert "diffwave train stage-2.yaml" in text and "stage-1.yaml" not in text
 
 
 def test_what_is_not_known_is_not_said(model: DiffusionModel) -> None:
-    card = model_card("", model, [Part(1, 1.0, "")])
-    assert list(rows(card)) == ["network", "mels", "training", "default"]
-    assert "Scores" not in card and "How it was trained" not in card
+    assert list(rows(card(model))) == ["network", "mels", "training", "licence", "default"]
+    assert rows(card(model))["licence"].startswith("not stated")
+    assert "Scores" not in card(model) and "How it was trained" not in card(model)
 
 
 def test_a_waveform_network_is_called_so() -> None:
-    card = model_card("", random_model(waveform_config()), [Part(1, 1.0, "")])
-    assert rows(card)["network"].startswith("`waveform`, ")
+    assert rows(card(random_model(waveform_config())))["network"].startswith("`waveform`, ")
 
 
 @pytest.mark.parametrize(
-    ("sampling", "told"),
+    ("sampling", "text"),
     [
         (SamplingConfig(1), "1 step of ddim"),
         (SamplingConfig(2, angles={"4": [1, 0.8, 0.6, 0.3]}), "2 steps of ddim"),
-        (SamplingConfig(2, angles={"2": [1, 0.55]}), "2 steps of ddim at the angles 1, 0.55"),
+        (SamplingConfig(2, angles={"2": [1, 0.55]}), "2 steps of ddim at the noise levels 1, 0.55"),
         (
             SamplingConfig(3, "ancestral", mel_rounds=1),
-            "3 steps of ancestral, then 1 round of agreement with the mel",
+            "3 steps of ancestral, then 1 mel-consistency iteration",
         ),
         (
             SamplingConfig(1, angles={"1": [1]}, mel_rounds=6),
-            "1 step of ddim at the angle 1, then 6 rounds of agreement with the mel",
+            "1 step of ddim at the noise level 1, then 6 mel-consistency iterations",
         ),
     ],
 )
-def test_the_way_of_sampling_is_told(
-    model: DiffusionModel, sampling: SamplingConfig, told: str
+def test_the_way_of_sampling_is_said(
+    model: DiffusionModel, sampling: SamplingConfig, text: str
 ) -> None:
-    card = model_card("", sampled(model, sampling), [Part(1, 1.0, "")])
-    assert rows(card)["default"] == told
+    assert rows(card(sampled(model, sampling)))["default"] == text
 
 
 def test_scores_are_a_table(model: DiffusionModel) -> None:
-    card = model_card("", model, [Part(1, 1.0, "")], scores=SCORES)
-    assert "On 1 held-out clip, from" in card
-    assert "| stoi | higher | 0.932 | 0.900 to 0.950 |" in card
+    text = card(model, SCORES)
+    assert "On 1 held-out clip, from" in text
+    assert "| stoi | higher | 0.932 | 0.900 to 0.950 |" in text
 
 
 @pytest.mark.parametrize("missing", ["notes", "metrics", "sentences"])
 def test_scores_that_are_none_are_refused(model: DiffusionModel, missing: str) -> None:
     scores = {key: value for key, value in SCORES.items() if key != missing}
     with pytest.raises(InputError, match="not what `diffwave evaluate` saves"):
-        model_card("", model, [Part(1, 1.0, "")], scores=scores)
-
-
-def test_settings_are_given_for_the_parts_that_noted_them(model: DiffusionModel) -> None:
-    card = model_card("", model, [Part(1, 1.0, ""), Part(1, 1.0, "optim: {lr: 0.5}\n")])
-    assert "`part-1.yaml`" not in card
-    assert "```yaml\noptim: {lr: 0.5}\n```" in card.split("`part-2.yaml`:")[1]
-    alone = model_card("", model, [Part(1, 1.0, "optim: {lr: 0.5}\n")])
-    assert "`diffwave train settings.yaml`" in alone
+        card(model, scores)

@@ -17,7 +17,9 @@ def test_the_table_is_read_from_times() -> None:
     assert lines[1].split() == ["data", "0.0", "0.0", "0.0", "0.0%"]
     assert lines[2].split() == ["forward", "300.0", "140.0", "460.0", "75.0%"]
     assert lines[3].split() == ["step", "400.0", "400.0", "400.0", "100.0%"]
-    assert lines[4] == "5.0 s of audio per second; 25% of this device's matrix throughput"
+    assert lines[4] == (
+        "5.0 s of audio per second; MFU 25% (of this device's measured matrix throughput)"
+    )
 
 
 def test_parts_make_up_the_step(configure: Configure, tmp_path: Path) -> None:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import SoftFileLease
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import enhancing_config, random_model, spectral_config, waveform_config
@@ -15,17 +20,21 @@ from torch import nn
 from diffwave.errors import InputError
 from diffwave.mel import preset
 from diffwave.model import DiffusionModel, ModelConfig, SamplingConfig
+from diffwave.train import state
 from diffwave.train.config import OptimConfig
-from diffwave.train.optim import make_optimizer
+from diffwave.train.learner import make_optimizer
 from diffwave.train.state import (
-    Ema,
+    LOCK_FILE,
     Progress,
     Trained,
+    averaged,
     check_same_model,
     load_state,
+    only_trainer,
     read_state,
     save_state,
     saved_states,
+    update_average,
 )
 
 KEPT = 3
@@ -34,7 +43,8 @@ KEPT = 3
 def trained(model: DiffusionModel, half: bool = False) -> Trained:
     """A model about to be trained."""
     scaler = torch.amp.GradScaler("cpu", enabled=half, init_scale=64.0)
-    return Trained(model, Ema(model.learned(), 0.9), make_optimizer(model, OptimConfig()), scaler)
+    optimizer = make_optimizer(model.learned(), OptimConfig())
+    return Trained(model, averaged(model, 0.9), optimizer, scaler)
 
 
 def parts(seed: int = 0, steps: int = 0, config: ModelConfig | None = None) -> Trained:
@@ -45,7 +55,7 @@ def parts(seed: int = 0, steps: int = 0, config: ModelConfig | None = None) -> T
         sum(p.square().sum() for p in model.learned()).backward()  # type: ignore[union-attr]
         made.optimizer.step()
         made.optimizer.zero_grad()
-        made.ema.update(step + 1)
+        update_average(made.average, model, step + 1)
     return made
 
 
@@ -57,7 +67,7 @@ def assert_same(left: Trained, right: Trained) -> None:
     pairs = zip(left.model.state_dict().values(), right.model.state_dict().values(), strict=True)
     for a, b in pairs:
         assert torch.equal(a, b)
-    for a, b in zip(left.ema.average, right.ema.average, strict=True):
+    for a, b in zip(left.averages, right.averages, strict=True):
         assert torch.equal(a, b)
     mine, theirs = left.optimizer.state_dict(), right.optimizer.state_dict()
     assert mine["state"].keys() == theirs["state"].keys()
@@ -70,33 +80,15 @@ def assert_same(left: Trained, right: Trained) -> None:
 @given(st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=30), st.floats(0, 0.999))
 def test_average_follows_its_formula(values: list[float], decay: float) -> None:
     module = nn.Linear(1, 1, bias=False)
-    with torch.no_grad():
-        module.weight.fill_(3.0)
-    ema = Ema(list(module.parameters()), decay)
+    nn.init.constant_(module.weight, 3.0)
+    average = averaged(module, decay)  # type: ignore[arg-type]
     expected = 3.0
     for step, value in enumerate(values, 1):
-        with torch.no_grad():
-            module.weight.fill_(value)
-        ema.update(step)
+        nn.init.constant_(module.weight, value)
+        update_average(average, module, step)  # type: ignore[arg-type]
         d = min(decay, (1 + step) / (10 + step))
         expected = d * expected + (1 - d) * value
-    assert float(ema.average[0]) == pytest.approx(expected, abs=1e-5)
-
-
-def test_swap_exchanges_and_exchanges_back() -> None:
-    module = nn.Linear(2, 2)
-    ema = Ema(list(module.parameters()), 0.5)
-    averaged = [p.clone() for p in ema.average]
-    with torch.no_grad():
-        for p in module.parameters():
-            p.add_(1)
-    trained = [p.clone() for p in module.parameters()]
-    ema.swap()
-    assert all(torch.equal(a, b) for a, b in zip(module.parameters(), averaged, strict=True))
-    assert all(torch.equal(a, b) for a, b in zip(ema.average, trained, strict=True))
-    ema.swap()
-    assert all(torch.equal(a, b) for a, b in zip(module.parameters(), trained, strict=True))
-    assert all(torch.equal(a, b) for a, b in zip(ema.average, averaged, strict=True))
+    assert float(average.module.weight.detach()) == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("config", [waveform_config(), enhancing_config()])
@@ -148,7 +140,7 @@ def test_one_wrong_bit_is_noticed(tmp_path: Path) -> None:
     save(tmp_path, 1, good)
     path = save(tmp_path, 2, parts(2, steps=1))
     data = bytearray(path.read_bytes())
-    weights = parts(2, steps=1).ema.average[1].numpy().tobytes()
+    weights = parts(2, steps=1).averages[1].detach().numpy().tobytes()
     data[data.index(weights) + len(weights) // 2] ^= 1
     path.write_bytes(data)
     torch.load(path, weights_only=True)
@@ -171,10 +163,10 @@ def test_states_of_earlier_versions_load(tmp_path: Path) -> None:
     """They had neither configuration nor scale nor anything of validation."""
     saved, loaded = parts(0, steps=2), parts(1)
     path = save(tmp_path, 5, saved)
-    state = torch.load(path, weights_only=True)
+    held = torch.load(path, weights_only=True)
     for name in ("config", "scaler", "lr_factor", "best", "best_by"):
-        del state[name]
-    torch.save(state, path)
+        del held[name]
+    torch.save(held, path)
     assert load_state(tmp_path, loaded) == (Progress(5, 0.5), [])
     assert_same(saved, loaded)
 
@@ -211,11 +203,42 @@ def test_pesq_is_preferred_to_the_loss() -> None:
     assert (progress.best, progress.best_by) == (1.1, "pesq")
 
 
-def test_nothing_sound_is_a_beginning(tmp_path: Path) -> None:
-    save(tmp_path, 1, parts()).write_bytes(b"\0" * 100)
-    progress, skipped = load_state(tmp_path, parts(1))
-    assert progress is None
-    assert len(skipped) == 1
+def test_a_folder_has_one_trainer(tmp_path: Path) -> None:
+    """A second one is refused by name; the lock of a killed one is taken over."""
+    code = (
+        "import sys, time; from pathlib import Path\n"
+        "from diffwave.train.state import only_trainer\n"
+        "with only_trainer(Path(sys.argv[1])): print('in', flush=True); time.sleep(600)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout is not None and other.stdout.readline() == "in\n"
+        name = f"trained in by process {other.pid} on {socket.gethostname()}"
+        with pytest.raises(InputError, match=name), only_trainer(tmp_path):
+            pass
+    finally:
+        other.kill()
+        other.wait()
+    assert (tmp_path / LOCK_FILE).exists()
+    with only_trainer(tmp_path):
+        assert f"pid={os.getpid()}" in (tmp_path / LOCK_FILE).read_text()
+    assert not (tmp_path / LOCK_FILE).exists()
+
+
+@pytest.mark.slow
+def test_the_lock_of_another_machine_is_taken_over_when_it_shows_no_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "LEASE_SECONDS", 2.0)
+    lease = SoftFileLease(tmp_path / LOCK_FILE, lease_duration=2.0)
+    with lease:  # alive: its heartbeat is seen
+        text = (tmp_path / LOCK_FILE).read_text().replace(socket.gethostname(), "elsewhere")
+        claim = tmp_path / "claim"
+        claim.write_text(text)
+    claim.rename(tmp_path / LOCK_FILE)
+    with only_trainer(tmp_path):
+        pass
 
 
 def test_a_failed_save_leaves_the_last_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

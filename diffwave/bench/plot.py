@@ -86,7 +86,7 @@ def save_plot(result: Result, path: str | os.PathLike[str]) -> None:
         subtitle = "the machine may have been busy: do not trust these numbers"
     axes.set_title(subtitle, loc="right", fontsize=8, color=INK)
     with atomic_path(path) as temporary:
-        figure.savefig(temporary)
+        figure.savefig(temporary, format=Path(path).suffix[1:])
 
 
 def _interval(quality: Quality) -> list[list[float]] | None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import sys
-from pathlib import Path
 
 from tqdm import tqdm
 
@@ -16,19 +14,17 @@ from diffwave.bench.result import Quality, Result, read_quality
 from diffwave.bench.run import bench
 from diffwave.bench.systems import SYSTEMS, build_systems
 from diffwave.errors import InputError
+from diffwave.options import Bench
 from diffwave.vocoder import DEFAULT
 
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left"
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: Bench) -> int:
     """Measure, or read what was measured; print the tables, write the JSON and the plot."""
     quality = _quality(options.scores)
     if options.plot is not None:
         check_plot(options.plot)
-    for path in (options.json, options.plot):
-        if path is not None and not Path(path).absolute().parent.is_dir():
-            raise InputError(f"Cannot write {path}: there is no folder {Path(path).parent}.")
     result = Result.load(options.result) if options.result is not None else _measure(options)
     result = dataclasses.replace(result, quality={**result.quality, **quality})
     if options.json is not None:
@@ -39,8 +35,8 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _measure(options: argparse.Namespace) -> Result:
-    names = [name for name in options.systems.split(",") if name] or list(SYSTEMS)
+def _measure(options: Bench) -> Result:
+    names = [name for name in (options.systems or "").split(",") if name] or list(SYSTEMS)
     effort = QUICK if options.quick else FULL if options.full else NORMAL
     checkpoint = options.checkpoint or DEFAULT
     systems, missing = build_systems(list(dict.fromkeys(names)), checkpoint)

@@ -1,19 +1,89 @@
-"""What several commands share."""
+"""What several commands share: the vocoder that their options ask for, and how it is to speak."""
 
 from __future__ import annotations
 
-import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
+from tqdm import tqdm
 
-from diffwave.chain.samplers import get_sampler
+from diffwave.commands.jobs import Job, out_of_memory
+from diffwave.errors import InputError
+from diffwave.model import DiffusionModel, ModelConfig
+from diffwave.options import Generation
+from diffwave.parser import notice
+from diffwave.text import printable
 from diffwave.vocoder import DEFAULT, Vocoder
 
 
-def vocoder_of(options: argparse.Namespace) -> Vocoder:
-    """The vocoder that the options of `model_arguments` ask for."""
+def vocoder_of(options: Generation) -> Vocoder:
+    """The vocoder that the options ask for; a notice if they ask for more steps than help."""
     if options.threads:
         torch.set_num_threads(options.threads)
-    if options.sampler is not None:
-        get_sampler(options.sampler)  # before any work, and once for a whole folder
-    return Vocoder.from_pretrained(options.checkpoint or DEFAULT, options.device)
+    vocoder = Vocoder.from_pretrained(options.checkpoint or DEFAULT, options.device)
+    most = _most_steps(vocoder.config)
+    if options.steps is not None and options.steps > most:
+        notice(
+            f"{options.steps} steps take longer and seldom sound better: "
+            f"this voice is tuned for at most {most}."
+        )
+    return vocoder
+
+
+def generation(options: Generation) -> dict[str, Any]:
+    """The options as arguments of a call of the vocoder."""
+    names = ("steps", "sampler", "n_iter", "seed", "enhance")
+    return {name: getattr(options, name) for name in names}
+
+
+def described(options: Generation, model: DiffusionModel) -> str:
+    """The same in words, with the checkpoint's own values where none are given."""
+    chosen = model.sampling(options.steps, options.sampler, options.n_iter)
+    plain = "" if options.enhance or model.enhancer is None else ", mel enhancer off"
+    return (
+        f"{chosen.steps} steps of {chosen.solver}, {chosen.n_iter} mel-consistency iterations, "
+        f"seed {options.seed}{plain}"
+    )
+
+
+def _most_steps(config: ModelConfig) -> int:
+    sampling, chain = config.sampling, config.diffusion.alpha_bars()
+    trained = 0 if chain is None else len(chain)  # a whole discrete chain is worth its steps
+    return max(sampling.default, trained, *(preset.steps for preset in sampling.presets))
+
+
+def each(jobs: list[Job], work: Callable[[Job], object]) -> int:
+    """Do the work of every file; what fails is named on standard error. Returns how many succeeded.
+
+    Whatever is wrong with one file, the others are worth doing.
+    """
+    done = 0
+    for job in tqdm(jobs, unit="file", disable=None):
+        try:
+            work(job)
+            done += 1
+        except (InputError, MemoryError, RuntimeError, UnicodeError) as error:
+            with tqdm.external_write_mode(sys.stderr):
+                notice(f"{job[0]}: {_sentence(error)}")
+    return done
+
+
+def _sentence(error: Exception) -> str:
+    if out_of_memory(error):
+        return "there is not enough memory for it."
+    if isinstance(error, InputError):
+        return str(error)
+    return f"{type(error).__name__}: {error}".partition("\n")[0]
+
+
+def table(rows: Sequence[Sequence[object]]) -> str:
+    """Rows as columns of text, each as wide as its widest cell."""
+    cells = [[printable(f"{cell:g}" if isinstance(cell, float) else cell) for cell in row]
+             for row in rows]  # fmt: skip
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
+    )

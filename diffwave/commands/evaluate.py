@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import errno
 import os
 import tempfile
 from pathlib import Path
@@ -11,66 +9,59 @@ from pathlib import Path
 from torch import Tensor
 from tqdm import tqdm
 
-from diffwave.commands.common import vocoder_of
+from diffwave.commands.common import described, generation, vocoder_of
 from diffwave.errors import InputError
-from diffwave.eval.comparison import Comparison, common_sentences
-from diffwave.eval.metrics import METRICS, choose_metrics
-from diffwave.eval.pairs import audio_files, folder_pairs, listed, resynthesis_pairs
-from diffwave.eval.report import METHOD, Report
-from diffwave.eval.scoring import System, evaluate_systems
-from diffwave.files import write_error
+from diffwave.eval.libraries import needed_for
+from diffwave.eval.metrics import choose_metrics
+from diffwave.eval.pairs import (
+    audio_files,
+    folder_pairs,
+    listed,
+    resynthesis_pairs,
+    transcripts,
+)
+from diffwave.options import Evaluate
+from diffwave.text import printable
 from diffwave.vocoder import DEFAULT
 
+with needed_for("Scoring"):
+    from diffwave.eval import report
+    from diffwave.eval.scores import Scores, common_utterances
+    from diffwave.eval.scoring import System, evaluate_systems
 
-def run(options: argparse.Namespace) -> int:
+
+def run(options: Evaluate) -> int:
     """Score folders of generated audio, or a checkpoint on the recordings' own mels, or both."""
-    _check_places(options)
-    metrics = [name for name in options.metrics.split(",") if name] or None
-    choose_metrics(metrics)  # a wrong name is told before any work
+    if options.html:
+        from diffwave.listening.page import check_folder
+
+        check_folder(options.html)  # this and a wrong name are reported before any work
+    metrics = [name for name in (options.metrics or "").split(",") if name] or None
+    choose_metrics(metrics)
     with tempfile.TemporaryDirectory(prefix="diffwave-") as folder:
-        systems, sentences = _systems(options, Path(folder))
-        if len(systems) > 1:
-            common_sentences(sentences)
-        count = sum(map(len, sentences.values()))
-        with tqdm(total=count, unit="sentence", disable=None, leave=False) as bar:
-
-            def count_up(done: int, name: str) -> None:
-                bar.update()
-
-            reports = evaluate_systems(systems, metrics, count_up, options.jobs)
-        result = Comparison(reports) if len(reports) > 1 else next(iter(reports.values()))
+        systems, utterances = _systems(options, Path(folder))
+        common_utterances(utterances)
+        count = sum(map(len, utterances.values()))
+        with tqdm(total=count, unit="utterance", disable=None, leave=False) as bar:
+            scores = evaluate_systems(systems, metrics, lambda *_: bar.update(), options.jobs)
         for path in options.save:
-            result.save(path)
-        print(result.to_markdown())
+            report.save(scores, path)
+        print(report.to_markdown(scores))
         if options.html:
-            print(f"Listening page: {_write_page(options, reports, result)}")
+            print(printable(f"Listening page: {_write_page(options.html, options, scores)}"))
     return 0
 
 
-def _check_places(options: argparse.Namespace) -> None:
-    """What can be known to fail at the end is told at the beginning."""
-    for path in options.save:
-        if Path(path).suffix.lower() not in (".json", ".csv", ".md"):
-            raise InputError(f"Cannot write {path}: a report ends in .json, .csv or .md.")
-    for path in [*options.save, *([options.html] if options.html else [])]:
-        if not Path(path).absolute().parent.is_dir():
-            raise write_error(path, OSError(errno.ENOENT, ""))
-    if options.html and Path(options.html).is_file():
-        raise InputError(f"Cannot write {options.html}: it exists and is not a folder.")
-
-
-def _systems(
-    options: argparse.Namespace, folder: Path
-) -> tuple[dict[str, System], dict[str, list[str]]]:
-    """The systems that the options name and their sentences; a checkpoint writes to `folder`."""
+def _systems(options: Evaluate, folder: Path) -> tuple[dict[str, System], dict[str, list[str]]]:
+    """The systems that the options name and their utterances; a checkpoint writes to `folder`."""
     systems: dict[str, System] = {}
-    sentences: dict[str, list[str]] = {}
+    utterances: dict[str, list[str]] = {}
     places: dict[str, str] = {}
     folders = [_named(text) for text in options.generated]
-    checkpoint = None
+    checkpoints = []
     if options.checkpoint or not folders:
-        checkpoint, options.checkpoint = _named(options.checkpoint or DEFAULT)
-    for name, place in [*folders, *([(checkpoint, options.checkpoint)] if checkpoint else [])]:
+        checkpoints = [_named(options.checkpoint or DEFAULT)]
+    for name, place in [*folders, *checkpoints]:
         if name in places:
             raise InputError(
                 f"Two systems would be called {name!r}, {places[name]} and {place}: "
@@ -78,30 +69,23 @@ def _systems(
             )
         places[name] = place
     for name, place in folders:
-        pairs, sentences[name], missing = folder_pairs(options.reference, place, options.only)
+        pairs, utterances[name], missing = folder_pairs(options.reference, place, options.only)
         notes = [f"nothing was generated for {listed(missing)}"] if missing else []
         systems[name] = System(pairs, notes)
-    if checkpoint:
+    for name, options.checkpoint in checkpoints:
         files = audio_files(options.reference, options.only)
-        sentences[checkpoint] = list(files)
-        systems[checkpoint] = _checkpoint(options, list(files.values()), folder)
-    return systems, sentences
+        utterances[name] = list(files)
+        systems[name] = _checkpoint(options, list(files.values()), folder)
+    return systems, utterances
 
 
-def _checkpoint(options: argparse.Namespace, files: list[Path], folder: Path) -> System:
+def _checkpoint(options: Evaluate, files: list[Path], folder: Path) -> System:
     vocoder = vocoder_of(options)
-    chosen = vocoder.model.sampling(options.steps, options.sampler, options.rounds)
 
     def resynthesise(wave: Tensor) -> Tensor:
-        mel = vocoder.mel(wave)
-        return vocoder(
-            mel, steps=chosen.steps, sampler=chosen.solver, n_iter=chosen.n_iter, seed=options.seed
-        )
+        return vocoder(vocoder.mel(wave), **generation(options))
 
-    note = (
-        f"checkpoint {options.checkpoint}, {chosen.steps} steps of {chosen.solver}, "
-        f"{chosen.n_iter} mel-consistency iterations, seed {options.seed}"
-    )
+    note = f"checkpoint {options.checkpoint}, {described(options, vocoder.model)}"
     return System(resynthesis_pairs(files, resynthesise, vocoder.sample_rate, folder), [note])
 
 
@@ -109,34 +93,17 @@ def _named(text: str) -> tuple[str, str]:
     """Name and place of "NAME=PLACE"; a place alone is named by the last part of its path."""
     name, equals, place = text.partition("=")
     if equals and name and place and os.sep not in name and not Path(text).exists():
-        return name, place
-    return Path(text).absolute().name, text
+        return printable(name), place
+    return printable(Path(text).absolute().name), text
 
 
-def _write_page(
-    options: argparse.Namespace, reports: dict[str, Report], result: Report | Comparison
-) -> Path:
-    # Imported here: scores alone need no pictures.
-    from diffwave.listening.page import write_page
+def _write_page(folder: str, options: Evaluate, scores: Scores) -> Path:
+    from diffwave.listening.page import write_page  # scores alone need no pictures
 
-    references = {
-        sentence: file
-        for report in reports.values()
-        for sentence, file in report.reference_files.items()
-    }
-    measured = next(iter(reports.values())).values
     return write_page(
-        Path(options.html),
-        f"{', '.join(reports)} against {Path(options.reference).absolute().name}",
-        references,
-        {name: report.generated_files for name, report in reports.items()},
-        {
-            name: {
-                metric: dict(zip(report.sentences, values, strict=True))
-                for metric, values in report.values.items()
-            }
-            for name, report in reports.items()
-        },
-        {metric: METRICS[metric] for metric in measured},
-        [*result.notes, METHOD, *(remark.replace("**", "") for remark in result.remarks())],
+        folder,
+        f"{', '.join(scores.systems)} against {printable(Path(options.reference).absolute().name)}",
+        scores,
+        [*report.all_notes(scores), report.METHOD, *scores.remarks()],
+        transcripts(options.reference),
     )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from diffwave.files import read_json
+from diffwave.options import Export
 from diffwave.train.settings import missing_package
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: Export) -> int:
     """Write the checkpoint folder; returns the exit status.
 
     Raises:
@@ -25,8 +25,10 @@ def run(options: argparse.Namespace) -> int:
         Path(options.output),
         earlier=tuple(Path(folder) for folder in options.after),
         scores=read_json(options.scores) if options.scores else None,
-        title=options.title,
-        data=options.data,
+        title=options.title or "",
+        data=options.data or "",
+        speaker=options.speaker or "",
+        licence=options.license or "",
         half=options.half,
         best=options.best,
     )

@@ -2,20 +2,54 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 
+from torch import nn
+
+from diffwave.commands.common import table
+from diffwave.options import Info
 from diffwave.vocoder import Vocoder, bundled, find_checkpoint
 
 
-def run(options: argparse.Namespace) -> int:
-    """The settings of a checkpoint, or the names of the bundled ones."""
+def run(options: Info) -> int:
+    """The settings of a checkpoint as a table or as JSON, or the names of the bundled ones."""
     if options.checkpoint is None:
-        print("\n".join(bundled()))
+        print(json.dumps(bundled()) if options.json else "\n".join(bundled()))
         return 0
     folder = find_checkpoint(options.checkpoint)
     vocoder = Vocoder.from_pretrained(folder, "cpu")
-    count = sum(p.numel() for p in vocoder.model.learned())
-    print(f"{folder}: {count / 1e6:.2f}M parameters")
-    print(json.dumps(vocoder.config.to_dict(), indent=2))
+    if options.json:
+        count = sum(parameter.numel() for parameter in vocoder.model.learned())
+        print(json.dumps({"parameters": count, **vocoder.config.to_dict()}, indent=2))
+        return 0
+    print(table([("checkpoint", folder), *_rows(vocoder)]))
+    print("\n" + table([("steps", "solver", "iterations", "noise levels"), *_presets(vocoder)]))
     return 0
+
+
+def _rows(vocoder: Vocoder) -> list[tuple[str, object]]:
+    config, model = vocoder.config, vocoder.model
+    mel, sampling = config.mel, config.sampling
+    chain = f"{config.diffusion.schedule}, predicts {config.diffusion.prediction}"
+    return [
+        ("audio", f"{vocoder.sample_rate} Hz"),
+        ("mel", f"{mel.name}: {mel.n_mels} bands, {mel.fmin:g} to {mel.fmax:g} Hz, {mel.log}"),
+        ("frames", f"hop {mel.hop_length}, window {mel.win_length}, FFT {mel.n_fft} samples"),
+        ("network", f"{config.network.kind}, {_size(model.network)}"),
+        ("mel enhancer", "none" if model.enhancer is None else _size(model.enhancer)),
+        ("diffusion", chain),
+        ("sampling", f"{sampling.default} steps by default"),
+    ]
+
+
+def _size(module: nn.Module) -> str:
+    return f"{sum(parameter.numel() for parameter in module.parameters()) / 1e6:.2f}M parameters"
+
+
+def _presets(vocoder: Vocoder) -> list[tuple[object, ...]]:
+    sampling = vocoder.config.sampling
+    presets = {preset.steps: preset for preset in (sampling.preset(), *sampling.presets)}
+    return [
+        (steps, one.solver, one.n_iter, ", ".join(map("{:g}".format, one.levels)) or "even")
+        for steps, one in sorted(presets.items())
+    ]

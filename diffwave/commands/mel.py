@@ -1,19 +1,53 @@
-"""`diffwave mel`: the mel-spectrogram of a recording."""
+"""`diffwave mel`: the mel-spectrogram of a recording, or of a folder of them."""
 
 from __future__ import annotations
 
-import argparse
+from pathlib import Path
 
-from diffwave.audio import read_audio
-from diffwave.mel import MelSpectrogram, preset
+from diffwave.audio import AUDIO_SUFFIXES, read_audio
+from diffwave.commands.common import each, table
+from diffwave.commands.jobs import Job, file_jobs, make_folder
+from diffwave.errors import InputError
+from diffwave.mel import PRESETS, MelSpectrogram, preset
 from diffwave.mel.files import write_mel
+from diffwave.options import Mel
+from diffwave.text import printable
 
 
-def run(options: argparse.Namespace) -> int:
-    """A recording to a .npy mel of a preset."""
+def run(options: Mel) -> int:
+    """Recordings to .npy mels of a preset; or a table of the presets."""
+    if options.list:
+        print(_presets())
+        return 0
+    assert options.input is not None and options.output is not None  # checked beforehand
     config = preset(options.preset)
-    wave, _ = read_audio(options.input, config.sample_rate)
-    result = MelSpectrogram(config)(wave)
-    write_mel(options.output, result)
-    print(f"{options.output}: {list(result.shape)}, {config.name} convention")
+    frontend = MelSpectrogram(config)
+    source, target = Path(options.input), Path(options.output)
+    jobs = file_jobs(source, target, AUDIO_SUFFIXES, (".npy",), "recording")
+    shape: list[int] = []
+
+    def analyse(job: Job) -> None:
+        wave, _ = read_audio(job[0], config.sample_rate)
+        mel = frontend(wave)
+        make_folder(job[1].parent)
+        write_mel(job[1], mel)
+        shape[:] = mel.shape
+
+    if not source.is_dir():
+        analyse(jobs[0])
+        print(printable(f"{target}: {shape}, {config.name} convention"))
+        return 0
+    done = each(jobs, analyse)
+    print(printable(f"{done} files in {target}, {config.name} convention"))
+    if done < len(jobs):
+        raise InputError(f"{len(jobs) - done} of {len(jobs)} files could not be used.")
     return 0
+
+
+def _presets() -> str:
+    header = ("preset", "Hz", "bands", "hop", "FFT", "from Hz", "to Hz", "scale", "log")
+    rows = [
+        (name, c.sample_rate, c.n_mels, c.hop_length, c.n_fft, c.fmin, c.fmax, c.mel_scale, c.log)
+        for name, c in PRESETS.items()
+    ]
+    return table([header, *rows])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from pathlib import Path
@@ -10,21 +9,21 @@ from pathlib import Path
 from diffwave.data.prepare import prepare
 from diffwave.data.shards import is_prepared, open_prepared
 from diffwave.errors import InputError
+from diffwave.options import Prepare
 from diffwave.train.settings import read_config
 
 TOLD = 10  # rejected files that are named on the screen; all are in the report
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: Prepare) -> int:
     """Prepare a corpus, or check the files of one; returns the exit status.
 
     Raises:
         InputError: for settings or folders that cannot be used, no usable audio, or a damaged file.
     """
     if options.verify:
-        return _verify(Path(options.audio), options.prepared)
-    if options.prepared is None:
-        raise InputError("Where should the prepared corpus be written? Give a second folder.")
+        return _verify(Path(options.audio))
+    assert options.prepared is not None  # checked beforehand
     config = read_config(options.config, options.set)
     target = Path(options.prepared)
     jobs = options.jobs or os.cpu_count() or 1
@@ -44,9 +43,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _verify(folder: Path, second: str | None) -> int:
-    if second is not None:
-        raise InputError("--verify takes the prepared folder alone.")
+def _verify(folder: Path) -> int:
     if not is_prepared(folder):
         raise InputError(f"{folder} holds no prepared corpus.")
     prepared = open_prepared(folder)

@@ -2,130 +2,100 @@
 
 from __future__ import annotations
 
-import argparse
+import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 from torch import Tensor
 from tqdm import tqdm
 
-from diffwave.audio import AUDIO_SUFFIXES, SUBTYPES, read_audio, write_audio
-from diffwave.commands.common import vocoder_of
+from diffwave.audio import AUDIO_SUFFIXES, SUBTYPES, read_audio, subtype_of, write_audio
+from diffwave.commands.common import each, generation, vocoder_of
+from diffwave.commands.jobs import Job, file_jobs, make_folder
 from diffwave.errors import InputError
-from diffwave.files import write_error
 from diffwave.mel import check_mel
 from diffwave.mel.files import MEL_SUFFIXES, read_mel
+from diffwave.options import Synthesize
+from diffwave.parser import notice
+from diffwave.text import printable
 from diffwave.vocoder import Vocoder
 
-SUBTYPE_OF_BITS = {"16": "PCM_16", "24": "PCM_24", "float": "FLOAT"}
+
+def run(options: Synthesize) -> int:
+    """A mel or recording, or a folder of them, to audio; prints duration and real-time factor.
+
+    "-" for the input is a .npy (or a wav) on standard input; for the output, a wav on standard
+    output, and what is printed goes to standard error.
+    """
+    with tempfile.TemporaryDirectory(prefix="diffwave-") as place:
+        source, target = Path(options.input), Path(options.output)
+        if options.input == "-":
+            source = _standard_input(Path(place))
+        if options.output == "-":
+            target = Path(place) / "output.wav"
+        _synthesize(source, target, options)
+        if options.output == "-":
+            with target.open("rb") as file:
+                shutil.copyfileobj(file, sys.stdout.buffer)
+    return 0
 
 
-def run(options: argparse.Namespace) -> int:
-    """A mel or recording, or a folder of them, to audio; prints duration and real-time factor."""
-    jobs = _jobs(Path(options.input), Path(options.output))
+def _standard_input(folder: Path) -> Path:
+    data = sys.stdin.buffer.read()
+    path = folder / ("input.wav" if data[:4] == b"RIFF" else "input.npy")
+    path.write_bytes(data)
+    return path
+
+
+def _synthesize(source: Path, target: Path, options: Synthesize) -> None:
+    known = (*MEL_SUFFIXES, *AUDIO_SUFFIXES)
+    jobs = file_jobs(source, target, known, tuple(SUBTYPES), "mel or recording")
     vocoder = vocoder_of(options)
-    if Path(options.input).is_dir():
-        return _synthesize_folder(vocoder, jobs, options)
-    ((source, target),) = jobs
-    mel = _mel_of(vocoder, source)
-    with tqdm(total=mel.shape[-1], unit="frame", disable=None, leave=False) as bar:
-        seconds, spent = _generate_to(vocoder, mel, target, options, bar)
-    print(_told(target, seconds, spent))
-    return 0
+    spoken = spent = 0.0
 
+    def generate(job: Job, bar: tqdm | None = None) -> None:
+        nonlocal spoken, spent
+        mel = _mel_of(vocoder, job[0])
+        make_folder(job[1].parent)
+        if bar is not None:
+            bar.reset(mel.shape[-1])
+        start = time.perf_counter()
+        _generate_to(vocoder, mel, job[1], options, bar)
+        spent += time.perf_counter() - start
+        spoken += mel.shape[-1] * vocoder.hop_length / vocoder.sample_rate
 
-def _synthesize_folder(
-    vocoder: Vocoder, jobs: list[tuple[Path, Path]], options: argparse.Namespace
-) -> int:
-    total_seconds = total_spent = 0.0
-    failed = 0
-    for source, target in tqdm(jobs, unit="file", disable=None):
-        try:
-            mel = _mel_of(vocoder, source)
-            _make_folder(target.parent)
-            seconds, spent = _generate_to(vocoder, mel, target, options, None)
-        except InputError as error:
-            failed += 1
-            tqdm.write(f"{source}: {error}", file=sys.stderr)
-            continue
-        total_seconds += seconds
-        total_spent += spent
-    done = len(jobs) - failed
-    print(_told(f"{done} files in {options.output}", total_seconds, total_spent))
-    if failed:
-        raise InputError(f"{failed} of {len(jobs)} files could not be used.")
-    return 0
+    def report(what: str) -> None:
+        factor = f", real-time factor {spent / spoken:.3f}" if spoken else ""
+        line = f"{what}: {spoken:.2f} s of speech in {spent:.2f} s{factor}"
+        print(printable(line), file=sys.stderr if options.output == "-" else sys.stdout)
 
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise write_error(folder, error) from error
-
-
-def _told(what: object, seconds: float, spent: float) -> str:
-    factor = f", real-time factor {spent / seconds:.3f}" if seconds else ""
-    return f"{what}: {seconds:.2f} s of speech in {spent:.2f} s{factor}"
+    if source.is_dir():
+        done = each(jobs, generate)
+        report(f"{done} files in {target}")
+        if done < len(jobs):
+            raise InputError(f"{len(jobs) - done} of {len(jobs)} files could not be used.")
+        return
+    with tqdm(total=0, unit="frame", disable=None, leave=False) as bar:
+        generate(jobs[0], bar)
+    report(options.output)
 
 
 def _generate_to(
-    vocoder: Vocoder, mel: Tensor, target: Path, options: argparse.Namespace, bar: tqdm | None
-) -> tuple[float, float]:
-    """Generate into a file; returns seconds of audio and seconds spent on the network."""
-    start = time.perf_counter()
+    vocoder: Vocoder, mel: Tensor, target: Path, options: Synthesize, bar: tqdm | None
+) -> None:
     wave = vocoder.stream(
         mel,
-        steps=options.steps,
-        sampler=options.sampler,
-        seed=options.seed,
-        n_iter=options.rounds,
-        enhance=options.restore,
+        **generation(options),
         chunk_frames=options.chunk,
         progress=bar.update if bar is not None else None,
     )
-    clipped = write_audio(target, wave, vocoder.sample_rate, SUBTYPE_OF_BITS[options.bits])
-    spent = time.perf_counter() - start
+    subtype = subtype_of(target, options.bits)
+    clipped = write_audio(target, wave, vocoder.sample_rate, subtype)
     if clipped:
-        tqdm.write(f"{target}: {clipped} samples were clipped at full scale.", file=sys.stderr)
-    return mel.shape[-1] * vocoder.hop_length / vocoder.sample_rate, spent
-
-
-def _jobs(source: Path, target: Path) -> list[tuple[Path, Path]]:
-    """Pairs of input and output files; everything that can be checked beforehand is."""
-    if not source.exists():
-        raise InputError(f"There is no file or folder {source}.")
-    known = (*MEL_SUFFIXES, *AUDIO_SUFFIXES)
-    if not source.is_dir():
-        if source.suffix.lower() not in known:
-            raise InputError(f"{source} is neither a mel nor a recording ({', '.join(known)}).")
-        if target.suffix.lower() not in SUBTYPES:
-            raise InputError(f"The output {target} must end in {', '.join(SUBTYPES)}.")
-        if not target.parent.is_dir():
-            raise InputError(f"Cannot write {target}: there is no folder {target.parent}.")
-        return [(source, target)]
-    if target.exists() and not target.is_dir():
-        raise InputError(f"{source} is a folder, so the output {target} must be one too.")
-    if not target.parent.is_dir():
-        raise InputError(f"Cannot make the folder {target}: there is no {target.parent}.")
-    inputs = sorted(
-        p
-        for p in source.rglob("*")
-        # An output folder inside the input's holds the results of the last run.
-        if p.suffix.lower() in known
-        and p.is_file()
-        and (target == source or target not in p.parents)
-    )
-    if not inputs:
-        raise InputError(f"There is no mel and no recording ({', '.join(known)}) in {source}.")
-    jobs = [(p, target / p.relative_to(source).with_suffix(".wav")) for p in inputs]
-    seen: dict[Path, Path] = {}
-    for p, out in jobs:
-        if out in seen:
-            raise InputError(f"{seen[out]} and {p} would both become {out}.")
-        seen[out] = p
-    return jobs
+        with tqdm.external_write_mode(sys.stderr):
+            notice(f"{target}: {clipped} samples were clipped at full scale.")
 
 
 def _mel_of(vocoder: Vocoder, source: Path) -> Tensor:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 
-from diffwave.train.settings import missing_package, read_config
+from diffwave.options import Train
+from diffwave.train.settings import described_settings, missing_package, read_config
 
 
-def run(options: argparse.Namespace) -> int:
-    """Train with the settings of a YAML file and `key=value` overrides; returns the exit status.
+def run(options: Train) -> int:
+    """Train with the settings of YAML files and `key=value` overrides; returns the exit status.
 
     Raises:
         InputError: for settings, data or a run folder that cannot be used, or packages not there.
     """
+    if options.help_settings:
+        print(described_settings())
+        return 0
     config = read_config(options.config, options.set)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
+        from diffwave.train.loop import train
         from diffwave.train.profile import profile
-        from diffwave.train.trainer import train
     except ImportError as error:
         raise missing_package(error) from None
     if options.profile:

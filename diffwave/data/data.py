@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +13,11 @@ from tqdm import tqdm
 
 from diffwave.audio import AUDIO_SUFFIXES, read_audio
 from diffwave.data.config import DataConfig
-from diffwave.data.pairs import MelFolder, told_differences
+from diffwave.data.pairs import MelFolder, length_notes
 from diffwave.data.shards import VALIDATION, is_prepared, open_prepared
+from diffwave.data.split import matches
 from diffwave.errors import InputError
+from diffwave.files import find_files
 from diffwave.mel import MelConfig
 
 
@@ -45,7 +46,7 @@ class Corpus:
     rejected: list[str]
     sample_rate: int
     notes: list[str] = field(default_factory=list)
-    """Other things to be told, a sentence each."""
+    """Remarks on the corpus as a whole, a sentence each."""
 
     @property
     def hours(self) -> float:
@@ -58,7 +59,8 @@ def load_corpus(config: DataConfig, mel: MelConfig, shortest: int, progress: boo
 
     Audio is resampled and kept in memory as 16-bit samples; a prepared corpus is mapped, so that
     memory does not grow with it. Clips get the mels of `config.mel_folder`, or of the prepared
-    corpus.
+    corpus. Processes that load clips beside this one must be started by "spawn": a fork of a
+    process in which PyTorch has started threads inherits their locks, and waits for ever.
 
     Args:
         config: folders and validation patterns; without patterns a prepared corpus is split as it
@@ -86,7 +88,7 @@ def load_corpus(config: DataConfig, mel: MelConfig, shortest: int, progress: boo
 
 def audio_paths(folder: Path) -> list[Path]:
     """Every audio file below a folder, sorted; InputError if there is none."""
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+    paths = find_files(folder, AUDIO_SUFFIXES)
     if not paths:
         raise InputError(f"There is no audio ({', '.join(AUDIO_SUFFIXES)}) below {folder}.")
     return paths
@@ -95,11 +97,6 @@ def audio_paths(folder: Path) -> list[Path]:
 def sixteen_bit(wave: NDArray[np.float32]) -> NDArray[np.int16]:
     """Samples -1 .. 1, what lies beyond clipped, as 16-bit integers."""
     return np.clip(np.rint(wave * 32768), -32768, 32767).astype(np.int16)
-
-
-def matches(file: str, patterns: list[str]) -> bool:
-    """Whether the name of a file is one that the patterns hold out."""
-    return any(fnmatch(Path(file).name, pattern) for pattern in patterns)
 
 
 def _add(corpus: Corpus, clip: Clip, name: object, held_out: bool, shortest: int) -> None:
@@ -131,7 +128,7 @@ def _read(config: DataConfig, mel: MelConfig, shortest: int, progress: bool) -> 
             corpus.rejected.append(str(error))
             continue
         _add(corpus, clip, path, matches(path.name, config.validation), shortest)
-    corpus.notes += told_differences(differences)
+    corpus.notes += length_notes(differences)
     return corpus, f"{len(paths)} audio files"
 
 

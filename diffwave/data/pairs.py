@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffwave.errors import InputError
+from diffwave.files import find_files
 from diffwave.mel import MelConfig, check_mel
 from diffwave.mel.files import MEL_SUFFIXES, read_mel
 
@@ -29,11 +30,10 @@ class MelFolder:
         if not self.folder.is_dir():
             raise InputError(f"There is no folder {folder!r} of mels; set data.mel_folder.")
         self.paths: dict[Path, list[Path]] = {}
-        for path in sorted(self.folder.rglob("*")):
-            if path.suffix.lower() in MEL_SUFFIXES:
-                stem = path.relative_to(self.folder).with_suffix("")
-                for key in {stem, Path(stem.name)}:
-                    self.paths.setdefault(key, []).append(path)
+        for path in find_files(self.folder, MEL_SUFFIXES):
+            stem = path.relative_to(self.folder).with_suffix("")
+            for key in {stem, Path(stem.name)}:
+                self.paths.setdefault(key, []).append(path)
         if not self.paths:
             raise InputError(f"There is no mel ({', '.join(MEL_SUFFIXES)}) below {folder}.")
 
@@ -97,8 +97,8 @@ class MelFolder:
         )
 
 
-def told_differences(differences: list[int]) -> list[str]:
-    """A sentence on mels that were not as long as their recordings, if there are any."""
+def length_notes(differences: list[int]) -> list[str]:
+    """A note on mels that were not as long as their recordings, if there are any."""
     uneven = [difference for difference in differences if difference]
     if not uneven:
         return []

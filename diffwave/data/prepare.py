@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 import os
 import threading
 from collections import deque
@@ -19,15 +18,14 @@ from tqdm import tqdm
 
 from diffwave.data.config import DataConfig
 from diffwave.data.crops import Crops, Framing
-from diffwave.data.data import Clip, audio_paths, matches
+from diffwave.data.data import Clip, audio_paths
 from diffwave.data.envelope import envelope_path, fitted_space, save_envelope
-from diffwave.data.pairs import MelFolder, told_differences
+from diffwave.data.pairs import MelFolder, length_notes
 from diffwave.data.recording import Recording, take
 from diffwave.data.report import CorpusReport
 from diffwave.data.shards import (
     INDEX,
     TRAIN,
-    VALIDATION,
     Entry,
     Prepared,
     ShardWriter,
@@ -35,6 +33,7 @@ from diffwave.data.shards import (
     open_prepared,
     stored_file,
 )
+from diffwave.data.split import split
 from diffwave.errors import InputError
 from diffwave.files import atomic_folder, write_error
 from diffwave.mel import MelConfig
@@ -43,8 +42,6 @@ from diffwave.spaces import SPACES
 
 LARGE = 1 << 24
 """Bytes from which on a file is worked on by one thread at a time: an hour takes 2 GB of memory."""
-LEAST_VALIDATION = 4
-"""Clips held out when no patterns say which, if they are no more than a quarter."""
 
 
 def prepare(
@@ -116,30 +113,6 @@ def prepare(
         report.count_clips(prepared.entries)
         report.save(folder)
     return report
-
-
-def split(entries: list[Entry], data: DataConfig) -> list[Entry]:
-    """The clips with some of them held out for validation.
-
-    Those whose recording matches `data.validation`; without patterns `data.prepare`'s share of
-    them, at least `LEAST_VALIDATION` but at most a quarter, which are the first in the order of the
-    digests of their names: nothing but names decides, and a clip that is added moves few others.
-    """
-    if data.validation:
-        held_out = {entry.name for entry in entries if matches(entry.file, data.validation)}
-    else:
-        share = math.ceil(data.prepare.validation_share * len(entries))
-        count = min(max(LEAST_VALIDATION, share), len(entries) // 4) if share else 0
-        names = sorted((entry.name for entry in entries), key=_name_digest)
-        held_out = set(names[:count])
-    return [
-        dataclasses.replace(entry, split=VALIDATION if entry.name in held_out else TRAIN)
-        for entry in entries
-    ]
-
-
-def _name_digest(name: str) -> str:
-    return hashlib.sha256(os.fsencode(name)).hexdigest()
 
 
 def _digest(
@@ -225,7 +198,7 @@ def _write(
                 entries.append(entry)
             bar.set_postfix_str(f"{len(report.rejected)} rejected", refresh=False)
             bar.update()
-    report.notes += told_differences(differences)
+    report.notes += length_notes(differences)
     return samples.files | mels.files, entries
 
 

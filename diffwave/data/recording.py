@@ -4,29 +4,31 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
-from diffwave.audio import read_audio, resample
+from diffwave.audio import read_whole, resample
 from diffwave.data.config import PrepareConfig
 from diffwave.data.data import sixteen_bit
 from diffwave.data.pairs import MelFolder
 from diffwave.data.pauses import frame_powers, pieces, speech_rms
 from diffwave.errors import InputError
+from diffwave.text import printable
 
 SILENT_RMS = 1e-3  # -60 dB of full scale
-LOWEST_RATE = 4000  # Hz; a damaged header may claim less, which resampling would blow up
 FLAT = 0.999  # share of the largest sample from which on others count as cut off
 
 
-class Remark(NamedTuple):
-    """Something to be told about a file: its kind, to be counted by, and a sentence."""
+@dataclass(frozen=True)
+class Remark:
+    """Something to report of a file: its kind, to be counted by, and a sentence."""
 
     kind: str
     sentence: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sentence", printable(self.sentence))  # it quotes file names
 
 
 @dataclass
@@ -63,50 +65,49 @@ def take(
     """
     taken = Recording(file)
     try:
-        wave, rate = read_audio(path)
-        channels = soundfile.info(path).channels
+        taken.rejected = _cut(taken, path, sample_rate, config, mels)
     except InputError as error:
         taken.rejected = Remark("unreadable", str(error))
-        return taken
+    return taken
+
+
+def _cut(
+    taken: Recording, path: Path, sample_rate: int, config: PrepareConfig, mels: MelFolder | None
+) -> Remark | None:
+    """Give a recording its clips and remarks; returns why it has none, if so."""
+    file = taken.file
+    wave, rate, channels = read_whole(path)
     taken.seconds = len(wave) / rate
-    if rate < LOWEST_RATE:
-        taken.rejected = Remark("unreadable", f"{path} claims a sample rate of {rate} Hz.")
-        return taken
     if channels > 1:
         taken.remarks.append(
             Remark("more than one channel", f"{file} has {channels} channels; their mean is taken.")
         )
     if rate < sample_rate:
-        taken.remarks.append(
-            Remark(
-                "upsampled",
-                f"{file} was resampled from {rate} to {sample_rate} Hz; above {rate / 2:g} Hz it "
-                "is silent.",
-            )
-        )
-    samples = resample(wave, rate, sample_rate).numpy()
-    taken.rejected = _fault(path, wave.numpy(), samples, sample_rate, config)
-    if taken.rejected:
-        return taken
+        limit = f"from {rate} to {sample_rate} Hz; above {rate / 2:g} Hz it is silent"
+        taken.remarks.append(Remark("upsampled", f"{file} was resampled {limit}."))
+    try:
+        samples = resample(wave, rate, sample_rate).numpy()
+    except InputError as error:
+        return Remark("too long", f"{path}: {error}")
+    if fault := _fault(path, wave.numpy(), samples, sample_rate, config):
+        return fault
     if mels is not None:
         try:
             clip, taken.mel, taken.mel_difference = mels.pair(Path(file), sixteen_bit(samples))
-            taken.clips = [clip]
         except InputError as error:
-            taken.rejected = Remark("no mel that fits", str(error))
-        return taken
+            return Remark("no mel that fits", str(error))
+        taken.clips = [clip]
+        return None
     samples = samples * np.float32(_gain(samples, sample_rate, config))
     shortest = config.shortest_seconds * sample_rate
     found = [samples[start:end] for start, end in pieces(samples, sample_rate, config)]
     taken.clips = [sixteen_bit(piece) for piece in found if len(piece) >= shortest]
     if not taken.clips:
-        taken.rejected = Remark("too short", f"{path} is too short without its silence.")
-    elif len(taken.clips) < len(found):
-        lost = len(found) - len(taken.clips)
-        taken.remarks.append(
-            Remark("pieces too short", f"{lost} of {len(found)} pieces of {file} are left out.")
-        )
-    return taken
+        return Remark("too short", f"{path} is too short without its silence.")
+    if lost := len(found) - len(taken.clips):
+        sentence = f"{lost} of {len(found)} pieces of {file} are left out."
+        taken.remarks.append(Remark("pieces too short", sentence))
+    return None
 
 
 def _fault(

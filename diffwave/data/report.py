@@ -78,14 +78,8 @@ class CorpusReport:
     def save(self, folder: Path) -> None:
         """Write report.json and report.md."""
         data = dataclasses.asdict(self)
-        data["rejected"] = {file: remark._asdict() for file, remark in self.rejected.items()}
-        data["remarks"] = {
-            file: [remark._asdict() for remark in remarks] for file, remarks in self.remarks.items()
-        }
         (folder / "report.json").write_text(json.dumps(data, indent=1), encoding="utf-8")
-        # The name of a file need not be text.
-        page = self.to_markdown().encode("utf-8", "backslashreplace")
-        (folder / "report.md").write_bytes(page)
+        (folder / "report.md").write_text(self.to_markdown(), encoding="utf-8")
 
     def to_markdown(self) -> str:
         """A page to read; every rejected file is in it."""
@@ -93,7 +87,7 @@ class CorpusReport:
         lines += [f"- {line}" for line in self.summary()]
         if self.rejected:
             lines += ["", "## Rejected", ""]
-            lines += [f"- {remark.kind}: {remark.sentence}" for remark in self.rejected.values()]
+            lines += [f"- {it.kind}: {it.sentence}" for it in self.rejected.values()]
         by_kind: dict[str, list[str]] = {}
         for remarks in self.remarks.values():
             for remark in remarks:

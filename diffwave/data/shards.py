@@ -13,7 +13,6 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from diffwave.errors import InputError
+from diffwave.files import read_json
 from diffwave.mel import MelConfig
 
 INDEX = "corpus.json"
@@ -61,39 +61,29 @@ class ShardWriter:
         self.folder, self.stem = folder, stem
         self.files: dict[str, StoredFile] = {}
         self._file: BinaryIO | None = None
-        self._hash, self._rows, self._bytes = hashlib.sha256(), 0, 0
 
     def __enter__(self) -> ShardWriter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self._close()
 
     def append(self, array: NDArray[Any]) -> tuple[int, int]:
         """Write an array [rows, ..]; returns its shard, and the rows that lie before it there."""
         data = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False).tobytes()
-        if self._file is not None and self._bytes + len(data) > SHARD_BYTES:
+        if self._file is not None and self._file.tell() + len(data) > SHARD_BYTES:
             self._close()
         if self._file is None:
             self._file = (self.folder / shard_name(self.stem, len(self.files))).open("wb")
-            self._hash, self._rows, self._bytes = hashlib.sha256(), 0, 0
-        place = len(self.files), self._rows
+        start = self._file.tell() * len(array) // len(data)
         self._file.write(data)
-        self._hash.update(data)
-        self._rows += len(array)
-        self._bytes += len(data)
-        return place
+        return len(self.files), start
 
     def _close(self) -> None:
         if self._file is not None:
             self._file.close()
-            name = shard_name(self.stem, len(self.files))
-            self.files[name] = StoredFile(self._bytes, self._hash.hexdigest())
+            path = Path(self._file.name)
+            self.files[path.name] = stored_file(path)
             self._file = None
 
 
@@ -131,7 +121,7 @@ class Prepared:
         return self._maps["mels", entry.mel_shard][entry.mel_start : end].T
 
     def _map(self, stem: str, number: int, dtype: str, width: int) -> None:
-        path = self.folder / "data" / shard_name(stem, number)
+        path = self._path(shard_name(stem, number))
         try:
             mapped = np.memmap(path, np.dtype(dtype), "r")
         except OSError as error:
@@ -152,16 +142,11 @@ class Prepared:
 
     def damaged(self, progress: bool = True) -> list[str]:
         """Names of the files whose checksum is not that of the index; reads everything."""
-        total = sum(file.bytes for file in self.files.values())
-        found = []
-        shown = None if progress else True
-        bar = tqdm(total=total, desc="checking", unit="B", unit_scale=True, disable=shown)
-        with bar:
-            for name, file in self.files.items():
-                if stored_file(self.folder / "data" / name) != file:
-                    found.append(name)
-                bar.update(file.bytes)
-        return found
+        names = tqdm(self.files, desc="checking", unit="file", disable=None if progress else True)
+        return [name for name in names if stored_file(self._path(name)) != self.files[name]]
+
+    def _path(self, name: str) -> Path:
+        return self.folder / "data" / name
 
 
 def stored_file(path: Path) -> StoredFile:
@@ -188,13 +173,10 @@ def open_prepared(folder: Path) -> Prepared:
             files, which are missing or cut short.
     """
     path = folder / INDEX
+    index = read_json(path)
+    if (known := index.get("format")) != FORMAT:
+        raise InputError(f"{path} is of the format {known!r}, not {FORMAT!r}; prepare it again.")
     try:
-        index = json.loads(path.read_text(encoding="utf-8"))
-        known = index["format"]
-        if known != FORMAT:
-            raise InputError(
-                f"{path} is of the format {known!r}, not {FORMAT!r}; prepare it again."
-            )
         prepared = Prepared(
             folder,
             MelConfig.from_dict(index["mel"]),
@@ -203,8 +185,6 @@ def open_prepared(folder: Path) -> Prepared:
             [Entry(**clip) for clip in index["clips"]],
         )
         _check(prepared)
-    except OSError as error:
-        raise InputError(f"Cannot read {path}: {error.strerror}.") from None
     except InputError:
         raise
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -216,7 +196,7 @@ def open_prepared(folder: Path) -> Prepared:
 
 def _check(prepared: Prepared) -> None:
     for name, file in prepared.files.items():
-        path = prepared.folder / "data" / name
+        path = prepared._path(name)
         size = path.stat().st_size if path.is_file() else 0
         if size != file.bytes:
             raise InputError(

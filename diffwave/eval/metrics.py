@@ -4,7 +4,8 @@ Every function takes two float32 arrays [L] of equal length and their sample rat
 a number, or NaN where the measure is not defined (a silent wave, no voiced frame in common, too
 short). `waves.align` makes the lengths equal. Nothing here changes the loudness of a wave: a
 vocoder that gets it wrong is to be seen (PESQ and DistillMOS level their inputs themselves, by
-definition). Those of pitch, periodicity and envelope are in `source_filter`.
+definition). Those of pitch, periodicity and envelope are in `source_filter`, those of phase in
+`phase`.
 
 Other people's measures are computed by their libraries, imported when first needed.
 """
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 
 from diffwave.errors import InputError
 from diffwave.eval.libraries import import_library, version_of
+from diffwave.eval.phase import envelope_correlation, pulse_sharpness
 from diffwave.eval.source_filter import (
     MEL_CEPSTRUM,
     f0_cents,
@@ -49,6 +51,8 @@ class Metric:
     better: Literal["higher", "lower", "zero"]  # "zero": signed, best near 0
     library: str  # distribution and module; "diffwave" if it is our own
     settings: str
+    title: str = ""  # in readable words, for a page
+    about: str = ""  # what it tells, for a reader who does not know it
 
 
 def pesq(reference: Wave, generated: Wave, sample_rate: int) -> float:
@@ -109,14 +113,13 @@ def pause_level_db(reference: Wave, generated: Wave, sample_rate: int) -> float:
 
 def loudness_db(reference: Wave, generated: Wave, sample_rate: int) -> float:
     """Loudness of the generated wave minus the reference's (ITU-R BS.1770-4, in LU = dB)."""
-    from torchaudio.functional import loudness
-
-    if len(reference) < 0.4 * sample_rate:  # one gating block
+    if len(reference) < 0.4 * sample_rate or not np.any(reference):  # one gating block
         return float("nan")
-    values = [
-        float(loudness(as_tensor(wave)[None], sample_rate)) for wave in (reference, generated)
-    ]
-    difference = values[1] - values[0]
+    meter = import_library("pyloudnorm").Meter(sample_rate)
+    original, copy = (
+        meter.integrated_loudness(wave.astype(np.float64)) for wave in (reference, generated)
+    )
+    difference = float(copy) - float(original) if np.isfinite(original) else np.nan
     return difference if np.isfinite(difference) else float("nan")
 
 
@@ -133,39 +136,77 @@ def distillmos(reference: Wave, generated: Wave, sample_rate: int) -> float:
 
 
 _F0 = "DIO + StoneMask, 5 ms frames, 71 to 800 Hz"
+_PHASE = "at 16 kHz, 40 ms frames every 20 ms within 30 dB of the reference's loudest"
 METRICS: dict[str, Metric] = {
-    "pesq": Metric(pesq, "MOS-LQO", "higher", "pesq", "wide band, at 16 kHz"),
-    "stoi": Metric(stoi, "", "higher", "pystoi", "not extended; resamples to 10 kHz itself"),
+    "pesq": Metric(
+        pesq, "MOS-LQO", "higher", "pesq", "wide band, at 16 kHz", "PESQ",
+        "Quality beside the recording, 1.04 to 4.64, by a model of hearing made for telephony. It "
+        "knows little of phase.",
+    ),
+    "stoi": Metric(
+        stoi, "", "higher", "pystoi", "not extended; resamples to 10 kHz itself", "STOI",
+        "Intelligibility: the share of words that would be understood, about 0 to 1.",
+    ),
     "mr_stft": Metric(
         mr_stft, "", "lower", "auraloss",
         "FFT 1024/2048/512, hop 120/240/50, window 600/1200/240, at the reference's rate",
+        "MR-STFT", "Distance of the magnitude spectrograms at three resolutions.",
     ),
-    "mel_l1": Metric(mel_l1, "ln", "lower", "diffwave", "mel preset hifigan, at 22.05 kHz"),
+    "mel_l1": Metric(
+        mel_l1, "ln", "lower", "diffwave", "mel preset hifigan, at 22.05 kHz", "Mel distance",
+        "Mean absolute difference of the log-mel spectrograms.",
+    ),
     "mcd": Metric(
         mel_cepstral_distortion, "dB", "lower", "pyworld",
         f"mel-cepstral distortion, orders 1 to {MEL_CEPSTRUM} (not c0) of the CheapTrick envelope "
         "by code_spectral_envelope at the reference's rate, 5 ms frames of speech (from 35 dB "
         "below the reference's 95th percentile), no time warping",
+        "Mel-cepstral distortion", "Distance of the spectral envelopes: is the timbre right?",
     ),
-    "voicing_f1": Metric(voicing_f1, "", "higher", "pyworld", _F0),
+    "voicing_f1": Metric(
+        voicing_f1, "", "higher", "pyworld", _F0, "Voicing F1",
+        "Agreement on which frames are voiced, 0 to 1.",
+    ),
     "f0_cents": Metric(
-        f0_cents, "cents", "lower", "pyworld", _F0 + "; mean absolute error where both are voiced"
+        f0_cents, "cents", "lower", "pyworld", _F0 + "; mean absolute error where both are voiced",
+        "Pitch error", "Mean distance of the pitch from the recording's; 100 cents are a semitone.",
     ),
     "periodicity_rmse": Metric(
         periodicity_rmse, "", "lower", "torchcrepe",
         "CREPE full, Viterbi, 50 to 550 Hz, 16 kHz, 10 ms frames, no padding, 0 where the "
-        "A-weighted level is below -60 dB; per sentence",
+        "A-weighted level is below -60 dB; per utterance",
+        "Periodicity error", "Is the voice as hoarse or as clear as the recording's? 0 to 1.",
+    ),
+    "pulse_sharpness": Metric(
+        pulse_sharpness, "log2", "zero", "diffwave",
+        "kurtosis of the residual of linear prediction of order 18 (Hann), generated over "
+        f"reference; {_PHASE}",
+        "Pulse sharpness",
+        "Are the pulses of the voice as sharp as the recording's? -1: half as sharp, which sounds "
+        "phasy and metallic.",
+    ),
+    "envelope_correlation": Metric(
+        envelope_correlation, "", "zero", "diffwave",
+        "correlation between disjoint bands (800 to 7800 Hz, 2 ERB apart) of envelopes above "
+        f"50 Hz, generated minus reference; {_PHASE}",
+        "Band coherence",
+        "Do the pulses come at one time in all bands, as in the recording? Below zero they are "
+        "smeared.",
     ),
     "pause_level_db": Metric(
         pause_level_db, "dB", "zero", "diffwave",
         "generated minus reference, mean over the 25 ms frames where the reference is 35 dB below "
         "its 95th percentile",
+        "Pause level", "How much louder the recording's pauses became: hiss.",
     ),
     "loudness_db": Metric(
-        loudness_db, "dB", "zero", "torchaudio", "BS.1770-4, generated minus reference"
+        loudness_db, "dB", "zero", "pyloudnorm", "BS.1770-4, generated minus reference",
+        "Loudness", "How much louder it is than the recording.",
     ),
     "distillmos": Metric(
-        distillmos, "MOS", "higher", "distillmos", "variant 7, at 16 kHz, generated wave alone"
+        distillmos, "MOS", "higher", "distillmos", "variant 7, at 16 kHz, generated wave alone",
+        "DistillMOS",
+        "Opinion of listeners, 1 to 5, as a network predicts it without the recording.",
     ),
 }  # fmt: skip
 
@@ -179,7 +220,7 @@ def choose_metrics(
         names: in `METRICS`. A name after a "-" is left out: ["-pesq"] means all the others.
 
     Returns:
-        {name: metric} of those whose library is installed; {name: reason} of the others.
+        {name: metric} of those whose library can be imported; {name: reason} of the others.
 
     Raises:
         InputError: a name is unknown.
@@ -195,8 +236,8 @@ def choose_metrics(
             continue
         try:
             import_library(METRICS[name].library)
-        except (ImportError, OSError) as error:  # OSError: a shared library that does not load
-            missing[name] = f"{METRICS[name].library} cannot be imported ({error})"
+        except ImportError as error:
+            missing[name] = str(error)
         else:
             found[name] = METRICS[name]
     return found, missing

@@ -1,4 +1,4 @@
-"""The sentences of an evaluation: recordings, and what was generated for them."""
+"""The utterances of an evaluation: recordings, and what was generated for them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from torch import Tensor
 
 from diffwave.audio import AUDIO_SUFFIXES, read_audio, write_audio
 from diffwave.errors import InputError
+from diffwave.files import find_files
+from diffwave.text import printable
 
-NAMED = 5  # sentences that a note lists by name
+NAMED = 5  # utterances that a note lists by name
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One sentence: the recording and what is to be judged, [L] each, at one sample rate (Hz)."""
+    """One utterance: the recording and what is to be judged, [L] each, at one sample rate (Hz)."""
 
     name: str
     reference: Tensor
@@ -50,7 +52,8 @@ def resynthesis_pairs(
         if folder is not None:
             place = Path(folder) / f"{Path(file).stem}.wav"
             write_audio(place, generated, sample_rate)
-        yield Pair(Path(file).stem, reference, generated, sample_rate, Path(file), place)
+        name = printable(Path(file).stem)
+        yield Pair(name, reference, generated, sample_rate, Path(file), place)
 
 
 def folder_pairs(
@@ -100,17 +103,33 @@ def audio_files(folder: str | os.PathLike[str], only: str = "*") -> dict[str, Pa
     if not Path(folder).is_dir():
         raise InputError(f"There is no folder {os.fspath(folder)}.")
     files: dict[str, Path] = {}
-    for file in sorted(Path(folder).iterdir()):
-        if file.suffix.lower() in AUDIO_SUFFIXES and not file.name.startswith("."):
-            if file.stem in files:
-                raise InputError(f"{file} and {files[file.stem]} have the same name.")
-            files[file.stem] = file
+    for file in find_files(Path(folder), AUDIO_SUFFIXES, deep=False):
+        name = printable(file.stem)
+        if name in files:
+            raise InputError(f"{file} and {files[name]} have the same name.")
+        files[name] = file
     if not files:
         raise InputError(f"{os.fspath(folder)} holds no audio ({', '.join(AUDIO_SUFFIXES)}).")
     chosen = {name: file for name, file in files.items() if fnmatch(file.name, only)}
     if not chosen:
         raise InputError(f"No recording in {os.fspath(folder)} matches {only!r}.")
     return chosen
+
+
+def transcripts(folder: str | os.PathLike[str]) -> dict[str, str]:
+    """{name: text} of the metadata.csv of a corpus, as LJSpeech has it: lines of "name|...|text".
+
+    The file is looked for in the folder of recordings and in the one above. Nothing is required of
+    it: without it, or where a line is of another kind, there are no texts.
+    """
+    for place in (Path(folder), Path(folder).absolute().parent):
+        try:
+            lines = (place / "metadata.csv").read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError):
+            continue
+        cells = [line.split("|") for line in lines]
+        return {Path(first).stem: rest[-1] for first, *rest in cells if rest}
+    return {}
 
 
 def listed(names: list[str]) -> str:

@@ -1,152 +1,192 @@
-"""Scores of one system: per sentence, their means, and how far the means can be trusted."""
+"""Scores as a file to keep or a page to read: JSON, CSV or Markdown.
+
+The keys of the files are stable; an utterance is called "sentence" there, as it always was.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from diffwave.errors import InputError
+from diffwave.eval.libraries import version_of
 from diffwave.eval.metrics import METRICS, library_version
-from diffwave.eval.statistics import INTERVAL, Summary, summarise
+from diffwave.eval.scores import Scores
+from diffwave.eval.statistics import INTERVAL, Summary
 from diffwave.files import atomic_path
+from diffwave.text import csv_cell, markdown_cell, printable
 
 METHOD = (
     "Waves are aligned by cross-correlation (of spectrograms, then of waves within 1.5 ms; at "
     "most 50 ms) and cut to their common length; loudness is left alone. "
     f"Intervals: {INTERVAL}."
 )
-UNEVEN = 100  # ms by which lengths may differ before the reader is told
+TESTED = (
+    "Tested, for each metric and each pair of systems: the difference, first minus second, of the "
+    "scores of each common utterance for which both are defined (of their absolute values where "
+    "zero is best). The interval is that of the mean difference. p: two-sided Wilcoxon signed-rank "
+    f"test that the differences lie evenly around zero ({version_of('scipy')}; zero differences "
+    "dropped). p (Holm): corrected for the number of pairs of systems, each metric by itself; the "
+    "metrics are not corrected for being several."
+)
 
 
-@dataclass(frozen=True)
-class Report:
-    """What was measured of one system. NaN: the metric is not defined for that sentence."""
-
-    sentences: tuple[str, ...]
-    seconds: tuple[float, ...]  # duration of each reference
-    lag_ms: tuple[float, ...]  # delay of the generated wave that was undone
-    extra_ms: tuple[float, ...]  # length of generated minus reference, before the cut
-    values: dict[str, tuple[float, ...]]  # metric -> one value for each sentence
-    missing: dict[str, str]  # metric -> why it could not be computed
-    notes: tuple[str, ...] = ()  # what the caller wants the reader to know: checkpoint, steps, seed
-    # sentence -> where it can be listened to, if it was read from or written to a file
-    reference_files: dict[str, Path] = field(default_factory=dict)
-    generated_files: dict[str, Path] = field(default_factory=dict)
-
-    def summary(self) -> dict[str, Summary]:
-        return {name: summarise(values) for name, values in self.values.items()}
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the whole report (.json), the table of sentences (.csv) or a page to read (.md)."""
-        save_text(path, {".json": self.to_json, ".csv": self.to_csv, ".md": self.to_markdown})
-
-    def to_json(self) -> str:
-        """Strict JSON: an undefined value is null."""
-        return json_text(
-            {
-                "method": METHOD,
-                "notes": list(self.notes),
-                "metrics": {
-                    name: summary_facts(summary) | metric_facts(name)
-                    for name, summary in self.summary().items()
-                },
-                "missing": self.missing,
-                "sentences": self.rows(),
-            }
-        )
-
-    def to_csv(self) -> str:
-        """One row for each sentence; an undefined value is an empty cell."""
-        return csv_text(self.rows())
-
-    def to_markdown(self) -> str:
-        count = len(self.sentences)
-        lines = [
-            f"# Evaluation of {count} sentence{'s'[: count != 1]}, {sum(self.seconds):.1f} s",
-            "",
-        ]
-        lines += [f"- {note}" for note in self.notes] + [""] * bool(self.notes)
-        lines += table(
-            ["metric", "better", "mean", "95 % interval", "n", "library", "settings"],
-            (
-                [
-                    heading(name),
-                    METRICS[name].better,
-                    show(summary.mean),
-                    interval(summary),
-                    str(summary.n),
-                    library_version(METRICS[name]),
-                    METRICS[name].settings,
-                ]
-                for name, summary in self.summary().items()
-            ),
-        )
-        lines += ["", METHOD]
-        remarks = self.remarks()
-        lines += [""] * bool(remarks) + [f"- {remark}" for remark in remarks]
-        return "\n".join([*lines, "", *row_table(self.rows())]) + "\n"
-
-    def remarks(self) -> list[str]:
-        """What is odd in the scores, or missing, a sentence each."""
-        return self.oddities() + missing_remarks(self.missing)
-
-    def oddities(self) -> list[str]:
-        count = len(self.sentences)
-        remarks = [
-            f"**{name}** is not defined for {count - summary.n} of {count} sentences."
-            for name, summary in self.summary().items()
-            if summary.n < count
-        ]
-        uneven = sum(abs(extra) > UNEVEN for extra in self.extra_ms)
-        if uneven:
-            remarks += [
-                f"In {uneven} of {count} pairs the lengths differ by more than {UNEVEN} ms."
-            ]
-        return remarks
-
-    def rows(self) -> list[dict[str, Any]]:
-        """One for each sentence: its name, its times and its value of every metric."""
-        columns: dict[str, tuple[Any, ...]] = {
-            "sentence": self.sentences,
-            "seconds": self.seconds,
-            "lag_ms": self.lag_ms,
-            "extra_ms": self.extra_ms,
-            **self.values,
-        }
-        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+def check_suffix(path: str | os.PathLike[str]) -> None:
+    """Raise `InputError` unless the path names a report."""
+    if Path(path).suffix.lower() not in WRITERS:
+        raise InputError(f"Cannot write {path}: a report ends in .json, .csv or .md.")
 
 
-def save_text(path: str | os.PathLike[str], writers: Mapping[str, Callable[[], str]]) -> None:
-    """Write what the writer of the path's suffix returns; `InputError` if there is none."""
-    suffix = Path(path).suffix.lower()
-    if suffix not in writers:
-        raise InputError(
-            f"Cannot write {os.fspath(path)}: a report's name must end in {', '.join(writers)}."
-        )
+def save(scores: Scores, path: str | os.PathLike[str]) -> None:
+    """Write everything (.json), the table of utterances (.csv) or a page to read (.md)."""
+    check_suffix(path)
     with atomic_path(path) as temporary:
-        temporary.write_text(writers[suffix](), encoding="utf-8", newline="")
+        text = WRITERS[Path(path).suffix.lower()](scores)
+        temporary.write_text(text, encoding="utf-8", newline="")
 
 
-def json_text(document: dict[str, Any]) -> str:
+def to_json(scores: Scores) -> str:
+    """Strict JSON: an undefined value is null. One system is not named, several are."""
+    several = len(scores.systems) > 1
+    document: dict[str, Any] = {"method": METHOD}
+    if several:
+        document |= {"tested": TESTED, "notes": scores.notes, "common_sentences": scores.common}
+    else:
+        document["notes"] = next(iter(scores.notes.values()), [])
+    document["metrics"] = {
+        metric: _facts(metric)
+        | (
+            {"systems": {name: _summary(summary) for name, summary in summaries.items()}}
+            if several
+            else _summary(summaries[scores.systems[0]])
+        )
+        for metric, summaries in scores.summary.items()
+    }
+    if several:
+        document["tests"] = [
+            {
+                "metric": metric,
+                "first": test.first,
+                "second": test.second,
+                "mean_difference": test.difference.mean,
+                "interval": [test.difference.low, test.difference.high],
+                "n": test.difference.n,
+                "p": test.p,
+                "p_holm": test.p_holm,
+            }
+            for metric, tests in scores.tests.items()
+            for test in tests
+        ]
+    document |= {"missing": scores.missing, "sentences": _rows(scores)}
     return json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def csv_text(rows: Sequence[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(_finite(list(rows)))  # None is written as an empty cell
-    return text.getvalue()
+def to_csv(scores: Scores) -> str:
+    """One row for each utterance of each system; an undefined value is an empty cell."""
+    table = scores.wide.rename(csv_cell)
+    if len(scores.systems) == 1:
+        table = table.droplevel("system")
+    text: str = table.rename_axis(index={"utterance": "sentence"}).to_csv(lineterminator="\n")
+    return text
 
 
-def metric_facts(name: str) -> dict[str, str]:
+def to_markdown(scores: Scores) -> str:
+    """Means side by side, tests between systems, what the metrics are, and every utterance."""
+    several, count = len(scores.systems) > 1, len(scores.common)
+    seconds = float(scores.values("seconds").iloc[:, 0].sum())
+    lines = [
+        f"# Evaluation of {len(scores.systems)} systems on {count} common "
+        if several
+        else f"# Evaluation of {count} "
+    ]
+    lines[0] += f"utterance{'s'[: count != 1]}, {seconds:.1f} s"
+    lines += ["", *_bullets(all_notes(scores))]
+    lines += markdown_table(
+        ["metric", "better", *(scores.systems if several else ["mean (95 % interval)"])],
+        (
+            [_heading(metric), METRICS[metric].better, *map(_mean_and_interval, row.values())]
+            for metric, row in scores.summary.items()
+        ),
+    )
+    lines += ["", f"Mean and, in brackets, its 95 % interval. {METHOD}", ""]
+    lines += _bullets(scores.remarks())
+    if several:
+        lines += ["## Paired tests", ""]
+        lines += markdown_table(
+            ["metric", "first", "second", "mean difference", "95 % interval", "n", "p", "p (Holm)"],
+            (
+                [
+                    _heading(metric),
+                    test.first,
+                    test.second,
+                    _show(test.difference.mean),
+                    _interval(test.difference),
+                    str(test.difference.n),
+                    _show_p(test.p),
+                    _show_p(test.p_holm),
+                ]
+                for metric, tests in scores.tests.items()
+                for test in tests
+            ),
+        )
+        lines += ["", TESTED, ""]
+    lines += ["## Metrics", ""]
+    lines += markdown_table(
+        ["metric", "name", "library", "settings"],
+        (
+            [metric, METRICS[metric].title, library_version(METRICS[metric]),
+             METRICS[metric].settings]
+            for metric in scores.metrics
+        ),
+    )  # fmt: skip
+    rows = _rows(scores)
+    lines += ["", "## Utterances", ""]
+    lines += markdown_table(
+        list(rows[0]),
+        ([v if isinstance(v, str) else _show(v) for v in row.values()] for row in rows),
+    )
+    return "\n".join(lines) + "\n"
+
+
+WRITERS: dict[str, Callable[[Scores], str]] = {
+    ".json": to_json,
+    ".csv": to_csv,
+    ".md": to_markdown,
+}
+
+
+def all_notes(scores: Scores) -> list[str]:
+    """The notes of every system, with its name if there are several."""
+    return [
+        f"{system}: {note}" if len(scores.systems) > 1 else note
+        for system, notes in scores.notes.items()
+        for note in notes
+    ]
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Lines of a Markdown table."""
+    lines = [" | ".join(map(markdown_cell, line)) for line in [header, *rows]]
+    return [f"| {lines[0]} |", "|" + "---|" * len(header), *(f"| {line} |" for line in lines[1:])]
+
+
+def _bullets(statements: Sequence[str]) -> list[str]:
+    return [f"- {printable(text)}" for text in statements] + [""] * bool(statements)
+
+
+def _rows(scores: Scores) -> list[dict[str, Any]]:
+    table = scores.wide.rename_axis(index={"utterance": "sentence"}).reset_index()
+    if len(scores.systems) == 1:
+        table = table.drop(columns="system")
+    rows: list[dict[str, Any]] = table.to_dict("records")
+    return rows
+
+
+def _facts(name: str) -> dict[str, str]:
     """What a reader must know to repeat the measurement."""
     metric = METRICS[name]
     return {
@@ -157,45 +197,33 @@ def metric_facts(name: str) -> dict[str, str]:
     }
 
 
-def summary_facts(summary: Summary) -> dict[str, Any]:
+def _summary(summary: Summary) -> dict[str, Any]:
     return {"mean": summary.mean, "interval": [summary.low, summary.high], "n": summary.n}
 
 
-def missing_remarks(missing: Mapping[str, str]) -> list[str]:
-    """A sentence for each metric that could not be computed."""
-    return [f"**{name}** is missing: {reason}." for name, reason in missing.items()]
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Lines of a Markdown table."""
-    lines = [header, *rows]
-    cells = [" | ".join(cell.replace("|", "\\|") for cell in line) for line in lines]
-    return [f"| {cells[0]} |", "|" + "---|" * len(header), *(f"| {line} |" for line in cells[1:])]
-
-
-def row_table(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Lines of a Markdown table of `Report.rows`."""
-    return table(
-        list(rows[0]),
-        ([v if isinstance(v, str) else show(v) for v in row.values()] for row in rows),
-    )
-
-
-def heading(metric: str) -> str:
+def _heading(metric: str) -> str:
     """For example "f0_cents (cents)"."""
     unit = METRICS[metric].unit
     return f"{metric} ({unit})" if unit else metric
 
 
-def interval(summary: Summary) -> str:
-    return f"{show(summary.low)} to {show(summary.high)}" if summary.n > 1 else "-"
+def _interval(summary: Summary) -> str:
+    return f"{_show(summary.low)} to {_show(summary.high)}" if summary.n > 1 else "-"
 
 
-def show(value: float) -> str:
+def _mean_and_interval(summary: Summary) -> str:
+    return f"{_show(summary.mean)} ({_interval(summary)})" if summary.n > 1 else _show(summary.mean)
+
+
+def _show(value: float) -> str:
     """Three significant digits at least; a dash for what is not defined."""
     if not math.isfinite(value):
         return "-"
     return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+
+
+def _show_p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else _show(p)
 
 
 def _finite(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Scoring: every sentence of every system with every metric, on one core or on several."""
+"""Scoring: every utterance of every system with every metric, on one core or on several."""
 
 from __future__ import annotations
 
@@ -10,32 +10,23 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 
+import pandas as pd
 import torch
 from torch import Tensor
 
 from diffwave.errors import InputError
 from diffwave.eval.metrics import METRICS, choose_metrics
 from diffwave.eval.pairs import Pair
-from diffwave.eval.report import Report
+from diffwave.eval.scores import COLUMNS, Scores
 from diffwave.eval.waves import Wave, align
 
 
 @dataclass(frozen=True)
 class System:
-    """What is judged as one: its sentences, and what a reader must know about it."""
+    """What is judged as one: its utterances, and what a reader must know about it."""
 
     pairs: Iterable[Pair]
     notes: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class _Score:
-    """Of one pair; the columns of a `Report`."""
-
-    seconds: float
-    lag_ms: float
-    extra_ms: float
-    values: dict[str, float]
 
 
 def evaluate_pairs(
@@ -44,9 +35,9 @@ def evaluate_pairs(
     progress: Callable[[int, str], object] | None = None,
     notes: Sequence[str] = (),
     jobs: int = 1,
-) -> Report:
-    """Score one system; arguments and errors are those of `evaluate_systems`."""
-    return evaluate_systems({"": System(pairs, notes)}, metrics, progress, jobs)[""]
+) -> Scores:
+    """Score one system, called "system"; see `evaluate_systems`."""
+    return evaluate_systems({"system": System(pairs, notes)}, metrics, progress, jobs)
 
 
 def evaluate_systems(
@@ -54,62 +45,44 @@ def evaluate_systems(
     metrics: Sequence[str] | None = None,
     progress: Callable[[int, str], object] | None = None,
     jobs: int = 1,
-) -> dict[str, Report]:
+) -> Scores:
     """Score every pair of every system.
 
     Args:
         systems: their pairs are consumed one at a time, so that a generator may synthesise on the
             way.
         metrics: as for `choose_metrics`; by default all. One whose library is missing ends up in
-            `Report.missing`.
+            `Scores.missing`.
         progress: called after each pair with the number done and the pair's name.
         jobs: processes; more than one need a main module that can be imported.
 
     Raises:
-        InputError: an unknown metric, a system without pairs, or a wave that is empty, not finite
-            or of another shape than [L]; a process of several was killed.
+        InputError: an unknown metric, a system without pairs, no utterance that all systems have,
+            or a wave that is empty, not finite or of another shape than [L]; a process of several
+            was killed.
     """
     chosen, missing = choose_metrics(metrics)
-    rows: dict[str, list[tuple[Pair, _Score]]] = {system: [] for system in systems}
     stream = ((name, pair) for name, system in systems.items() for pair in system.pairs)
-    scored = _scored(stream, tuple(chosen), jobs)
-    for done, (name, pair, score) in enumerate(scored, 1):
-        rows[name].append((pair, score))
+    rows: list[tuple[str, str, str, float]] = []
+    references, generated = {}, {system: {} for system in systems}  # type: ignore[var-annotated]
+    for done, (system, pair, values) in enumerate(_scored(stream, tuple(chosen), jobs), 1):
+        rows += [(system, pair.name, metric, value) for metric, value in values.items()]
+        if pair.reference_file:
+            references[pair.name] = pair.reference_file
+        if pair.generated_file:
+            generated[system][pair.name] = pair.generated_file
         if progress:
             progress(done, pair.name)
-    reports = {}
-    for name, system in systems.items():
-        if not rows[name]:
-            raise InputError(
-                "There is nothing to evaluate: no pair of recording and generated audio."
-            )
-        reports[name] = _report(rows[name], tuple(chosen), missing, system.notes)
-    return reports
-
-
-def _report(
-    rows: list[tuple[Pair, _Score]],
-    metrics: tuple[str, ...],
-    missing: dict[str, str],
-    notes: Sequence[str],
-) -> Report:
-    scores = [score for _, score in rows]
-    return Report(
-        sentences=tuple(pair.name for pair, _ in rows),
-        seconds=tuple(score.seconds for score in scores),
-        lag_ms=tuple(score.lag_ms for score in scores),
-        extra_ms=tuple(score.extra_ms for score in scores),
-        values={name: tuple(score.values[name] for score in scores) for name in metrics},
-        missing=missing,
-        notes=tuple(notes),
-        reference_files={p.name: p.reference_file for p, _ in rows if p.reference_file},
-        generated_files={p.name: p.generated_file for p, _ in rows if p.generated_file},
-    )
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    if set(table["system"]) != set(systems):
+        raise InputError("There is nothing to evaluate: no pair of recording and generated audio.")
+    notes = {name: list(system.notes) for name, system in systems.items()}
+    return Scores(table, missing, notes, references, generated)
 
 
 def _scored(
     stream: Iterator[tuple[str, Pair]], metrics: tuple[str, ...], jobs: int
-) -> Iterator[tuple[str, Pair, _Score]]:
+) -> Iterator[tuple[str, Pair, dict[str, float]]]:
     """The stream with its scores, in order."""
     if jobs <= 1:
         for system, pair in stream:
@@ -118,7 +91,7 @@ def _scored(
     threads = max(torch.get_num_threads() // jobs, 1)
     # Not fork: a child that inherits PyTorch's threads may hang.
     pool = ProcessPoolExecutor(jobs, get_context("spawn"), _start_worker, (threads,))
-    waiting: deque[tuple[str, Pair, Future[_Score]]] = deque()
+    waiting: deque[tuple[str, Pair, Future[dict[str, float]]]] = deque()
     try:
         # All start now: one that started just while another is killed would make Python hang.
         for _ in range(jobs):
@@ -149,16 +122,19 @@ def _arguments(pair: Pair) -> tuple[Wave, Wave, int]:
     return _array(pair.name, pair.reference), _array(pair.name, pair.generated), pair.sample_rate
 
 
-def _score(reference: Wave, generated: Wave, sample_rate: int, metrics: tuple[str, ...]) -> _Score:
+def _score(
+    reference: Wave, generated: Wave, sample_rate: int, metrics: tuple[str, ...]
+) -> dict[str, float]:
+    """`FACTS` and metrics of one pair."""
     seconds = len(reference) / sample_rate
     extra_ms = 1000 * (len(generated) - len(reference)) / sample_rate
     reference, generated, lag = align(reference, generated, sample_rate)
     values = {name: METRICS[name].function(reference, generated, sample_rate) for name in metrics}
-    return _Score(seconds, 1000 * lag, extra_ms, values)
+    return {"seconds": seconds, "lag_ms": 1000 * lag, "extra_ms": extra_ms, **values}
 
 
 def _without_waves(pair: Pair) -> Pair:
-    """The pair without its samples: many sentences of many systems need not fit in memory."""
+    """The pair without its samples: many utterances of many systems need not fit in memory."""
     return replace(pair, reference=torch.empty(0), generated=torch.empty(0))
 
 

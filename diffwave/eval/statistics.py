@@ -1,24 +1,27 @@
-"""How far a mean over sentences can be trusted, and whether two systems differ."""
+"""How far a mean over utterances can be trusted, and whether two systems differ."""
 
 from __future__ import annotations
 
 import itertools
 import math
 import warnings
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 RESAMPLES, SEED = 10_000, 0  # of the bootstrap
-INTERVAL = f"95 %, percentile bootstrap over sentences, {RESAMPLES} resamples, seed {SEED}"
+INTERVAL = f"95 %, percentile bootstrap over utterances, {RESAMPLES} resamples, seed {SEED}"
+BATCH = 10_000_000  # samples that the bootstrap holds at once; bounds memory to about 0.2 GB
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Mean over the `n` sentences for which the metric is defined, and its 95 % interval.
+    """Mean over the `n` utterances for which the metric is defined, and its 95 % interval.
 
-    Fewer than two sentences give no interval, none at all no mean: NaN.
+    Fewer than two utterances give no interval, none at all no mean: NaN.
     """
 
     mean: float
@@ -29,80 +32,76 @@ class Summary:
 
 @dataclass(frozen=True)
 class PairedTest:
-    """Do two systems, heard on the same sentences, differ?
+    """The comparison of two systems on the utterances for which both have a value."""
 
-    `p` is NaN where there is nothing to test: no sentence in common, or no scipy.
-    """
-
-    difference: Summary  # of first minus second, sentence by sentence
-    p: float  # two-sided Wilcoxon signed-rank test
+    first: str
+    second: str
+    difference: Summary  # of first minus second, utterance by utterance
+    p: float  # of the two-sided Wilcoxon signed-rank test; NaN without a common utterance
     p_holm: float  # corrected for the number of pairs of systems
 
 
-def summarise(values: Sequence[float]) -> Summary:
+def summarise(values: ArrayLike) -> Summary:
     """Mean and percentile-bootstrap interval of the values that are not NaN."""
-    defined = np.asarray([value for value in values if not math.isnan(value)], dtype=np.float64)
+    defined = _defined(values)
     n = len(defined)
-    if n == 0:
-        return Summary(math.nan, math.nan, math.nan, 0)
-    if n == 1:
-        return Summary(float(defined[0]), math.nan, math.nan, 1)
-    chosen = np.random.default_rng(SEED).integers(0, n, size=(RESAMPLES, n))
-    low, high = np.percentile(defined[chosen].mean(axis=1), [2.5, 97.5])
+    if n < 2:
+        return Summary(float(defined[0]) if n else math.nan, math.nan, math.nan, n)
+    low, high = stats.bootstrap(
+        (defined,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        batch=max(1, BATCH // n),
+        method="percentile",
+        rng=np.random.default_rng(SEED),
+    ).confidence_interval
     return Summary(float(defined.mean()), float(low), float(high), n)
 
 
-def paired_tests(
-    systems: Mapping[str, Sequence[float]],
-) -> dict[tuple[str, str], PairedTest]:
+def paired_tests(values: pd.DataFrame) -> list[PairedTest]:
     """Test every pair of systems on one metric.
 
     Args:
-        systems: one value for each sentence, the same sentences in the same order for every
-            system; NaN where the metric is not defined. A pair is tested on the sentences for
-            which both have a value.
-
-    Returns:
-        {(first, second): test} in the order of `systems`.
+        values: one row for each utterance, one column for each system; NaN where the metric is not
+            defined.
     """
-    pairs = list(itertools.combinations(systems, 2))
-    differences = [
-        np.subtract(np.asarray(systems[first]), np.asarray(systems[second]))
-        for first, second in pairs
-    ]
-    p_values = [wilcoxon(difference[~np.isnan(difference)]) for difference in differences]
-    return {
-        pair: PairedTest(summarise(list(difference)), p, corrected)
+    pairs = list(itertools.combinations(values.columns, 2))
+    differences = [values[first] - values[second] for first, second in pairs]
+    p_values = [wilcoxon(difference) for difference in differences]
+    return [
+        PairedTest(*pair, summarise(difference), p, float(corrected))
         for pair, difference, p, corrected in zip(
             pairs, differences, p_values, holm(p_values), strict=True
         )
-    }
+    ]
 
 
-def wilcoxon(differences: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
+def wilcoxon(differences: ArrayLike) -> float:
     """p of the two-sided Wilcoxon signed-rank test that the differences lie evenly around zero.
 
-    Zeros are dropped; if there is nothing else, p is 1. NaN without differences or without scipy.
+    Zeros are dropped; if there is nothing else, p is 1. NaN without differences.
     """
-    try:
-        from scipy import stats
-    except ImportError:
-        return math.nan
-    if not len(differences):
-        return math.nan
-    if not np.any(differences):
-        return 1.0
+    defined = _defined(differences)
+    if not np.any(defined):
+        return 1.0 if len(defined) else math.nan
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the sample is small, which n says
-        return float(stats.wilcoxon(differences).pvalue)
+        return float(stats.wilcoxon(defined).pvalue)
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values that control the chance of one false alarm among them (Holm 1979); NaN stays NaN."""
-    corrected = list(p_values)
-    tested = sorted((p, i) for i, p in enumerate(p_values) if not math.isnan(p))
-    largest = 0.0
-    for rank, (p, i) in enumerate(tested):
-        largest = max(largest, min(1.0, (len(tested) - rank) * p))
-        corrected[i] = largest
+def holm(p_values: ArrayLike) -> NDArray[np.float64]:
+    """p-values that control the chance of one false alarm among them; NaN stays NaN.
+
+    Source: Holm 1979, "A simple sequentially rejective multiple test procedure": the k-th smallest
+    of m is multiplied by m - k + 1, and none may fall below one before it.
+    """
+    corrected = np.array(p_values, dtype=np.float64)
+    order = np.argsort(corrected)[: len(_defined(corrected))]  # NaN comes last
+    factors = np.arange(len(order), 0, -1)
+    corrected[order] = np.maximum.accumulate(np.minimum(factors * corrected[order], 1))
     return corrected
+
+
+def _defined(values: ArrayLike) -> NDArray[np.float64]:
+    array = np.asarray(values, dtype=np.float64)
+    return array[~np.isnan(array)]

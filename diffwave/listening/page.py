@@ -2,7 +2,7 @@
 
 The folder needs no server and no network. `index.html` loads its scripts and style from `assets/`,
 what is known of the systems from `data.js`, the pictures from `pictures/`, and the audio from
-`audio/N.js`, one script for sentence N that holds all its waves as FLAC in base64: a page opened
+`audio/N.js`, one script for utterance N that holds all its waves as FLAC in base64: a page opened
 from the disk may run scripts, but not read files. So the browser never asks for the audio of one
 system, and the blind tests can hide from page, network log and file names which one is heard.
 
@@ -19,7 +19,8 @@ import html
 import io
 import json
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -31,45 +32,64 @@ from torch.nn import functional as F
 
 from diffwave.audio import read_audio
 from diffwave.errors import InputError
-from diffwave.eval.metrics import Metric, library_version
-from diffwave.eval.statistics import summarise
+from diffwave.eval.metrics import METRICS, library_version
+from diffwave.eval.scores import Scores
 from diffwave.eval.waves import align
 from diffwave.files import atomic_folder
 from diffwave.listening import pictures
 
 UNEVEN = 0.1  # s; a difference in length that the reader is told of
 MAX_GAIN = 4.0  # of the level matching: a silent wave is not to be blown up
+MARKER = "listening-page.txt"  # a folder that holds it may be replaced by a new page
+MARKER_TEXT = (
+    "This folder is a listening page of `diffwave evaluate --html`; open index.html.\n"
+    "It is replaced as a whole when a page is written here again: keep nothing else in it.\n"
+)
 
-Scores = Mapping[str, Mapping[str, Mapping[str, float]]]  # system -> metric -> sentence -> value
+
+def check_folder(folder: str | os.PathLike[str]) -> None:
+    """Raise `InputError` unless a page may be written here: nothing else may be lost by it.
+
+    The folder is absent, or empty, or an earlier page.
+    """
+    place = Path(folder)
+    if not os.path.lexists(place) or (place / MARKER).is_file():
+        return
+    if not place.is_dir():
+        raise InputError(f"Cannot write {folder}: it exists and is not a folder.")
+    if any(place.iterdir()):
+        raise InputError(
+            f"Cannot write {folder}: it exists and is not an earlier listening page; name a new "
+            "folder."
+        )
 
 
 def write_page(
-    folder: Path,
+    folder: str | os.PathLike[str],
     title: str,
-    references: dict[str, Path],
-    systems: dict[str, dict[str, Path]],
-    scores: dict[str, dict[str, dict[str, float]]],
-    metrics: dict[str, Metric],
-    notes: list[str],
+    scores: Scores,
+    notes: Sequence[str] = (),
+    transcripts: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write the page of some systems' versions of the same sentences.
+    """Write the page of some systems' versions of the same utterances.
 
     Args:
-        folder: replaced as a whole, once the new one is complete.
+        folder: absent, empty, or an earlier page, which is replaced once the new one is complete.
         title: of the page.
-        references: {sentence: audio file}, in the order of the page.
-        systems: {system: {sentence: audio file}}; a system may lack sentences.
-        scores: {system: {metric: {sentence: value}}}; NaN where a metric is not defined.
-        metrics: those to show, in order.
-        notes: what the reader should know, one sentence each.
+        scores: what was measured, and where the audio is: `Scores.references` in the order of the
+            page, and `Scores.generated`, where a system may lack utterances.
+        notes: what the reader should know, one statement each.
+        transcripts: {utterance: text}, shown where there is one.
 
     Returns:
         The path of index.html.
 
     Raises:
-        InputError: there is no sentence or no system, an audio file cannot be used, the folder
-            cannot be written, or a library is missing.
+        InputError: there is no utterance or no system, an audio file cannot be used, the folder
+            holds something else or cannot be written, or a library is missing.
     """
+    check_folder(folder)
+    references, systems = scores.references, scores.generated
     if not references or not systems:
         raise InputError("A listening page needs at least one recording and one system.")
     top = pictures.common_top(pictures.levels_db(*read_audio(path)) for path in references.values())
@@ -77,10 +97,11 @@ def write_page(
     with atomic_folder(folder) as new:
         for name in ("assets", "audio", "pictures"):
             (new / name).mkdir()
-        sentences = []
+        (new / MARKER).write_text(MARKER_TEXT)
+        utterances = []
         uneven = dict.fromkeys(systems, 0)
-        for number, (sentence, path) in enumerate(references.items()):
-            waves, rate = _waves(path, [files.get(sentence) for files in systems.values()])
+        for number, (utterance, path) in enumerate(references.items()):
+            waves, rate = _waves(path, [files.get(utterance) for files in systems.values()])
             for system, wave in zip(systems, waves[1:], strict=True):
                 if wave is not None and abs(len(wave) - len(_reference(waves))) > UNEVEN * rate:
                     uneven[system] += 1
@@ -89,9 +110,10 @@ def write_page(
             digest.update(audio.encode())
             (new / "audio" / f"{number}.js").write_text(f"receiveAudio({number}, {audio});\n")
             _write_pictures(new / "pictures", number, waves, rate, top)
-            sentences.append(
+            utterances.append(
                 {
-                    "name": sentence,
+                    "name": utterance,
+                    "text": (transcripts or {}).get(utterance),
                     "seconds": len(_reference(waves)) / rate,
                     "khz": rate / 2000,
                     "gains": _level_gains(waves),
@@ -108,9 +130,9 @@ def write_page(
             "title": title,
             "notes": notes,
             "systems": list(systems),
-            "sentences": sentences,
+            "utterances": utterances,
             "scale": _scale(top),
-            **_scores(list(references), list(systems), scores, metrics),
+            **_scores(scores),
         }
         text = json.dumps(data, allow_nan=False, indent=1)
         (new / "data.js").write_text(f"const DATA = {text};\n", encoding="ascii")
@@ -193,28 +215,24 @@ def _scale(top: float) -> dict[str, Any]:
     }
 
 
-def _scores(
-    sentences: list[str], systems: list[str], scores: Scores, metrics: Mapping[str, Metric]
-) -> dict[str, Any]:
-    """Tables indexed by system, metric and sentence; null is "not defined"."""
-    values = [
-        [
-            [scores.get(system, {}).get(name, {}).get(key, math.nan) for key in sentences]
-            for name in metrics
-        ]
-        for system in systems
-    ]
+def _scores(scores: Scores) -> dict[str, Any]:
+    """Tables indexed by system, metric and utterance; null is "not defined"."""
+    index = [(system, utterance) for system in scores.generated for utterance in scores.references]
+    values = scores.wide[scores.metrics].reindex(index).to_numpy(dtype=float)
+    values = values.reshape(len(scores.generated), len(scores.references), -1).swapaxes(1, 2)
     return {
         "metrics": [
             {
                 "name": name,
-                "unit": metric.unit,
-                "better": metric.better,
-                "how": f"{library_version(metric)}; {metric.settings}",
+                "title": METRICS[name].title or name,
+                "about": METRICS[name].about,
+                "unit": METRICS[name].unit,
+                "better": METRICS[name].better,
+                "how": f"{library_version(METRICS[name])}; {METRICS[name].settings}",
             }
-            for name, metric in metrics.items()
+            for name in scores.metrics
         ],
-        "values": [[[_finite(value) for value in row] for row in table] for table in values],
+        "values": [[[_finite(v) for v in row] for row in table] for table in values.tolist()],
         "means": [
             [
                 {
@@ -223,9 +241,22 @@ def _scores(
                     "high": _finite(summary.high),
                     "n": summary.n,
                 }
-                for summary in map(summarise, table)
+                for summary in (scores.summary[metric][system] for metric in scores.metrics)
             ]
-            for table in values
+            for system in scores.generated
+        ],
+        "compared": len(scores.common),
+        "tests": [
+            {
+                "metric": metric,
+                "pair": [scores.systems.index(test.first), scores.systems.index(test.second)],
+                "difference": _finite(test.difference.mean),
+                "n": test.difference.n,
+                "p": _finite(test.p),
+                "holm": _finite(test.p_holm),
+            }
+            for metric, name in enumerate(scores.metrics)
+            for test in scores.tests[name]
         ],
     }
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from diffwave.errors import InputError
+from diffwave.eval.libraries import needed_for
 
 WINDOW, STEP = 0.046, 0.006  # s: partials of a voice stand apart, and so do its syllables
 MAX_COLUMNS = 1200  # of a picture; longer waves are averaged over time
@@ -90,21 +90,13 @@ def _png(shades: NDArray[np.floating[Any]], colours: str) -> bytes:
 
 def _table(name: str) -> NDArray[np.uint8]:
     """The 256 colours of a matplotlib colour map, [256, 3]."""
-    try:
+    with needed_for("The listening page"):
         from matplotlib import colormaps
-    except ImportError as error:
-        raise _missing("matplotlib") from error
     table: NDArray[np.uint8] = colormaps[name](np.arange(256), bytes=True)[:, :3]
     return table
 
 
 def _pillow() -> Any:
-    try:
+    with needed_for("The listening page"):
         from PIL import Image
-    except ImportError as error:
-        raise _missing("Pillow") from error
     return Image
-
-
-def _missing(library: str) -> InputError:
-    return InputError(f"The listening page needs {library}: pip install 'diffwave[eval]'.")

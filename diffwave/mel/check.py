@@ -222,7 +222,6 @@ def _recognise(raw: Tensor, config: MelConfig) -> str | None:
     """The convention, other than `config`, as which raw [n_mels, T] is speech."""
     if config.mean is None and _is_normalised(raw):
         return "a mel normalised to zero mean and unit variance, as ESPnet's are"
-    inside = _within_range(raw, config)
     amplitudes = {
         label: _log_amplitude(raw, other)
         for label, other in _others(config).items()

@@ -17,6 +17,9 @@ from torch import Tensor
 from diffwave.errors import InputError
 from diffwave.files import atomic_path
 
+MAX_BYTES = 1 << 31
+"""Of the arrays in an archive: days of a mel."""
+
 
 def read_mel(path: str | os.PathLike[str]) -> Tensor:
     """The array in a .npy, .npz, .pt or .safetensors file, as it is (dtype and shape unchecked).
@@ -30,7 +33,7 @@ def read_mel(path: str | os.PathLike[str]) -> Tensor:
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise InputError(f"{path} is no mel file: its name must end in {', '.join(_READERS)}.")
-    if not path.is_file():
+    if not os.path.isfile(path):  # which answers no for a name with a NUL
         raise InputError(f"There is no file {path}.")
     try:
         with warnings.catch_warnings():  # of old formats and rare tensors; what matters is raised
@@ -40,6 +43,10 @@ def read_mel(path: str | os.PathLike[str]) -> Tensor:
         raise
     except PermissionError:
         raise InputError(f"Cannot read {path}: permission denied.") from None
+    except MemoryError:
+        raise InputError(
+            f"Cannot read {path}: it is truncated, or too large for the memory here."
+        ) from None
     except Exception as error:  # every format has its own family of errors for a torn file
         if isinstance(error, pickle.UnpicklingError) or "pickle" in str(error):
             raise InputError(
@@ -69,6 +76,8 @@ def _read_npz(path: Path) -> Any:
     if not zipfile.is_zipfile(path):
         raise InputError(f"Cannot read {path}: it is truncated or not a .npz file.")
     with np.load(path, allow_pickle=False) as archive:
+        if sum(member.file_size for member in archive.zip.infolist()) > MAX_BYTES:
+            raise MemoryError  # zeros in their billions compress to a small file
         return {name: archive[name] for name in archive.files}
 
 

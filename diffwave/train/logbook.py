@@ -4,32 +4,38 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
+from diffwave.errors import InputError
 from diffwave.files import atomic_path, write_error
 from diffwave.train.state import Progress
+
+METRICS_FILE = "metrics.csv"
+HEADER = ["step", "minutes", "name", "value"]
 
 
 class Logbook:
     """Both records of a run folder; `writer` is TensorBoard's."""
 
     def __init__(self, folder: Path, progress: Progress) -> None:
-        """Whatever a killed run has noted after the step it is resumed from is dropped."""
-        self.progress, self.path = progress, folder / "metrics.csv"
-        kept = []
-        if self.path.exists():
-            with self.path.open(newline="", encoding="utf-8") as file:
-                kept = [
-                    row
-                    for row in csv.reader(file)
-                    if len(row) == 4 and row[0].isdecimal() and int(row[0]) <= progress.step
-                ]
+        """Open both; what a killed run noted after the step it resumes from is dropped.
+
+        Raises:
+            InputError: metrics.csv is not a table of this package, or either cannot be written.
+        """
+        self.progress, self.path = progress, folder / METRICS_FILE
+        kept = [row for row in read_rows(self.path) if int(row[0]) <= progress.step]
         with atomic_path(self.path) as path, path.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([("step", "minutes", "name", "value"), *kept])
-        self.writer = SummaryWriter(folder / "tensorboard", purge_step=progress.step + 1)
+            csv.writer(file).writerows([HEADER, *kept])
+        target = folder / "tensorboard"
+        try:
+            self.writer = SummaryWriter(target, purge_step=progress.step + 1)
+        except OSError as error:
+            raise write_error(target, error) from None
 
     def add_rows(self, values: dict[str, float]) -> None:
         """Append {name: value} to metrics.csv; InputError if the disk is full."""
@@ -48,7 +54,7 @@ class Logbook:
 
     @contextlib.contextmanager
     def written(self) -> Iterator[None]:
-        """Within it a failure to write is told as an InputError.
+        """Turn a failure to write into an InputError.
 
         TensorBoard's writer works in a thread and raises, at some later call, what happened there.
         """
@@ -61,3 +67,22 @@ class Logbook:
         """Write out what TensorBoard's writer still holds."""
         with self.written():
             self.writer.close()
+
+
+def read_rows(path: Path) -> list[list[str]]:
+    """Whole rows (step, minutes, name, value) of a metrics.csv; none if there is no such file.
+
+    Raises:
+        InputError: the file cannot be read, or is no text.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.reader(file))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise InputError(f"Cannot read {path}: {error.strerror}.") from None
+    except (UnicodeDecodeError, csv.Error):
+        raise InputError(f"{path} is not a table of text; move it out of the way.") from None
+    # The last row of a killed run may be cut off.
+    return [row for row in rows if len(row) == 4 and re.fullmatch("[0-9]{1,9}", row[0])]

@@ -111,7 +111,7 @@ class UnrolledLoss(Loss):
     def __init__(self, model: DiffusionModel, config: LossConfig) -> None:
         super().__init__(model, config)
         self.distance = SpectralDistance(model.config.mel.sample_rate, config.bin_weights)
-        self.n_iter = min(config.unrolled_rounds, model.config.sampling.most_iterations)
+        self.n_iter = min(config.unrolled_n_iter, model.config.sampling.most_iterations)
 
     def levels(self, place: float) -> Tensor:
         """alpha_bar of the sampler's steps; place in [0, 1) moves all angles but the first."""

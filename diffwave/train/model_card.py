@@ -12,35 +12,51 @@ from diffwave.model import DiffusionModel, ModelConfig, SamplingConfig
 
 
 @dataclass(frozen=True)
-class Part:
+class Stage:
     """One run of training."""
 
     steps: int
     minutes: float
-    settings: str
-    """What differs from the defaults, as YAML; empty when it was not noted."""
+    settings: str = ""
+    """File beside the card that holds its settings; empty when they were not noted."""
+
+
+@dataclass(frozen=True)
+class About:
+    """What only people know of a voice, and what its runs noted; empty where it is not known."""
+
+    title: str
+    data: str = ""
+    """What it was trained on, in words."""
+    speaker: str = ""
+    licence: str = ""
+    """An identifier as the Hugging Face hub has them, such as "mit" or "cc-by-4.0"."""
+    base: str = ""
+    """Voice that training started from: a bundled name or a hub id."""
+    date: str = ""
+    """Of the last training."""
+    chosen: str = ""
+    """Which weights of the last run these are, when not the last."""
+    before_and_after: Mapping[str, tuple[float, float]] | None = None
+    """Validations of the first run before its first step, and of the weights exported."""
 
 
 def model_card(
-    title: str,
+    about: About,
     model: DiffusionModel,
-    parts: Sequence[Part],
+    stages: Sequence[Stage],
     *,
     scores: Mapping[str, Any] | None = None,
-    data: str = "",
     half: bool = True,
-    chosen: str = "",
 ) -> str:
-    """The card as Markdown.
+    """The card as Markdown, with the front matter that the Hugging Face hub reads.
 
     Args:
-        title: of the card.
+        about: the rest.
         model: that the checkpoint holds.
-        parts: runs that made the weights, first one first.
+        stages: runs that made the weights, first one first.
         scores: what `diffwave evaluate` wrote as JSON.
-        data: what it was trained on, in words.
         half: whether the network is stored in float16.
-        chosen: which weights of the last run these are, when not the last.
 
     Raises:
         InputError: scores that are not such a report.
@@ -54,13 +70,19 @@ def model_card(
             f"parameters, stored in {'half' if half else 'single'} precision",
         ),
         ("mels", _mels(config)),
-        *([("data", data)] if data else []),
-        ("training", "; then ".join(_told(part) for part in parts)),
-        *([("weights", chosen)] if chosen else []),
+        ("speaker", about.speaker),
+        ("data", about.data),
+        ("base voice", about.base),
+        ("training", "; then ".join(f"{s.steps:,} steps in {s.minutes:.1f} min" for s in stages)),
+        ("before and after", _before_and_after(about.before_and_after or {})),
+        ("weights", about.chosen),
+        ("date", about.date),
+        ("licence", about.licence or "not stated; ask whoever trained it"),
         ("default", _sampling(config.sampling)),
     ]
     lines = [
-        f"# {title}",
+        *_front_matter(about),
+        f"# {_cell(about.title)}",
         "",
         "A vocoder of the package `diffwave`: a mel-spectrogram goes in, speech comes out.",
         "",
@@ -70,12 +92,36 @@ def model_card(
         "",
         "| | |",
         "|---|---|",
-        *(f"| {name} | {text} |" for name, text in rows),
+        *(f"| {name} | {_cell(text)} |" for name, text in rows if text),
         "",
     ]
     if scores is not None:
         lines += _scores(scores)
-    return "\n".join([*lines, *_how(parts)])
+    return "\n".join([*lines, *_how(stages)])
+
+
+def _front_matter(about: About) -> list[str]:
+    return [
+        "---",
+        f"license: {_yaml(about.licence) if about.licence else 'unknown'}",
+        "library_name: diffwave",
+        "pipeline_tag: text-to-speech",
+        "tags: [vocoder, diffusion, mel-spectrogram, speech-synthesis]",
+        *([f"base_model: {about.base}"] if "/" in about.base else []),
+        "---",
+        "",
+    ]
+
+
+def _yaml(text: str) -> str:
+    """A scalar: as it stands, or in quotes if that would mean something in YAML."""
+    plain = text.replace("-", "").replace(".", "").isalnum()
+    return text if plain else "'" + " ".join(text.split()).replace("'", "''") + "'"
+
+
+def _cell(text: str) -> str:
+    """Text that stays in its cell of a table."""
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _mels(config: ModelConfig) -> str:
@@ -86,8 +132,10 @@ def _mels(config: ModelConfig) -> str:
     )
 
 
-def _told(part: Part) -> str:
-    return f"{part.steps:,} steps in {part.minutes:.1f} min"
+def _before_and_after(values: Mapping[str, tuple[float, float]]) -> str:
+    return "; ".join(
+        f"{name} {_number(before)} to {_number(after)}" for name, (before, after) in values.items()
+    )
 
 
 def _sampling(sampling: SamplingConfig) -> str:
@@ -137,19 +185,21 @@ def _number(value: float | None) -> str:
     return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
 
 
-def _how(parts: Sequence[Part]) -> list[str]:
-    noted = [(i, part.settings) for i, part in enumerate(parts, 1) if part.settings]
+def _how(stages: Sequence[Stage]) -> list[str]:
+    noted = [stage.settings for stage in stages if stage.settings]
     if not noted:
         return []
-    lines = ["## How it was trained", ""]
-    for i, settings in noted:
-        name = "settings.yaml" if len(parts) == 1 else f"part-{i}.yaml"
-        lines += [
-            f"`diffwave train {name}`, with these settings in `{name}`:",
-            "",
-            "```yaml",
-            settings.rstrip("\n"),
-            "```",
-            "",
-        ]
-    return lines
+    return [
+        "## How it was trained",
+        "",
+        "With the settings beside this file, every stage from the weights of the one before:",
+        "",
+        "```bash",
+        *(
+            f"diffwave train {name} --set data.folder=PREPARED --set run.folder=STAGE_{i}"
+            + (f" --set run.init=STAGE_{i - 1}/export" if i > 1 else "")
+            for i, name in enumerate(noted, 1)
+        ),
+        "```",
+        "",
+    ]

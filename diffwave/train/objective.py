@@ -34,7 +34,7 @@ def weights(model: DiffusionModel, config: LossConfig) -> dict[str, float]:
         InputError: for a loss that there is not.
     """
     given = {
-        "enhancement": config.restoration if model.enhancer is not None else 0.0,
+        "enhancement": config.enhancement if model.enhancer is not None else 0.0,
         "denoising": config.denoising,
         "unrolled": config.unrolled,
         **config.weights,

@@ -6,12 +6,12 @@ import dataclasses
 import time
 
 import numpy as np
+import torch
 
 from diffwave.train.config import TrainConfig
-from diffwave.train.engine import Engine
-from diffwave.train.optim import learning_rate
-from diffwave.train.setup import make_parts
-from diffwave.train.stepper import Stepper
+from diffwave.train.learner import Learner, learning_rate
+from diffwave.train.processes import Processes
+from diffwave.train.state import update_average
 
 WARM_UP = 3
 PARTS = ("data", "forward", "backward", "optimizer")
@@ -37,9 +37,25 @@ class Profile:
             lines.append(f"{name:10}{middle:10.1f}{low:10.1f}{high:10.1f}{share:7.1f}%")
         lines.append(
             f"{self.audio_seconds / total:.1f} s of audio per second; "
-            f"{self.seconds_at_best / total:.0%} of this device's matrix throughput"
+            f"MFU {self.seconds_at_best / total:.0%} (of this device's measured matrix throughput)"
         )
         return "\n".join(lines)
+
+
+class Laps:
+    """Seconds of each part of a step: call it with the part's name whenever one has ended."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device, self.last = device, time.perf_counter()
+        self.seconds = dict.fromkeys(PARTS, 0.0)
+
+    def __call__(self, name: str) -> None:
+        """Wait for the device, and add the time since the last call to the part."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        now = time.perf_counter()
+        self.seconds[name] += now - self.last
+        self.last = now
 
 
 def profile(config: TrainConfig, steps: int) -> Profile | None:
@@ -51,21 +67,16 @@ def profile(config: TrainConfig, steps: int) -> Profile | None:
     Raises:
         InputError: for settings or data that cannot be used.
     """
-    engine = Engine(config.run.device)
-    with engine.running():
-        parts = make_parts(config, engine, engine.is_main)
-        stepper = Stepper(config, engine, parts.trained, parts.crops, 0)
-        stepper.watch.waits = True
-        seconds: dict[str, list[float]] = {name: [] for name in (*PARTS, "step")}
+    with Processes(config.run.device) as processes:
+        learner = Learner(config, processes, processes.is_main)
+        learner.go_to(0)
+        laps: list[dict[str, float]] = []
         for step in range(WARM_UP + steps):
-            stepper.watch.seconds.clear()
-            start = time.perf_counter()
-            stepper.step(learning_rate(config.optim, step, 0.0))
-            parts.trained.ema.update(step + 1)
-            if step >= WARM_UP:
-                seconds["step"].append(time.perf_counter() - start)
-                for name in PARTS:
-                    seconds[name].append(stepper.watch.seconds[name])
-        if not engine.is_main:
+            lap, start = Laps(processes.device), time.perf_counter()
+            learner.step(learning_rate(config.optim, step, 0.0), lap=lap)
+            update_average(learner.trained.average, learner.trained.model, step + 1)
+            laps.append(lap.seconds | {"step": time.perf_counter() - start})
+        if not processes.is_main:
             return None
-        return Profile(seconds, stepper.audio_seconds, stepper.seconds_at_best)
+        seconds = {name: [each[name] for each in laps[WARM_UP:]] for name in laps[0]}
+        return Profile(seconds, learner.audio_seconds, learner.seconds_at_best)

@@ -57,7 +57,7 @@ class EnhancementLoss(Loss):
         slope = model.mel.slope
         with torch.no_grad():
             mel = model.space.mel_of_crop(wave)
-            smooth = draws[:, 0] < self.config.restoration_share
+            smooth = draws[:, 0] < self.config.enhancement_share
             if predicted is None:
                 predicted = self._smoothed(mel, slope, draws, white)
             given = torch.where(smooth[:, None, None], predicted, mel)
@@ -71,13 +71,13 @@ class EnhancementLoss(Loss):
 
     def _smoothed(self, mel: Tensor, slope: Tensor, draws: Tensor, white: Tensor) -> Tensor:
         """Blurred over time, over bands or over both (a third each), and a little noisy."""
-        largest, where = self.config.restoration_blur, draws[:, 1]
+        largest, where = self.config.enhancement_blur, draws[:, 1]
         frames = largest * draws[:, 2] * (where < 2 / 3)
         bands = largest * draws[:, 3] * (where > 1 / 3)
         count = mel[0].numel()
         white = white.repeat(1, -(-count // white.shape[1]))  # with a small hop, noise is scarce
         noise = white[:, :count].view_as(mel) * slope
-        level = self.config.restoration_noise * draws[:, 4]
+        level = self.config.enhancement_noise * draws[:, 4]
         return smoothed(mel, frames, bands) + level[:, None, None] * noise
 
 

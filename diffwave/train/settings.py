@@ -1,4 +1,4 @@
-"""Settings of a run from a YAML file and key=value overrides."""
+"""Settings of a run from YAML files and key=value overrides."""
 
 from __future__ import annotations
 
@@ -9,22 +9,37 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import dacite
-
-from diffwave.chain.sampling import SamplingConfig
 from diffwave.errors import InputError
 from diffwave.files import atomic_path
+from diffwave.migrate import current_sampling
+from diffwave.parser import notice
+from diffwave.schema import convert, documented, limits
 from diffwave.train.config import TrainConfig
 
 SETTINGS_FILE = "settings.yaml"
 """In a run folder: the settings of the run."""
+RENAMED = {
+    "restorer": "enhancer",
+    "loss.restoration": "loss.enhancement",
+    "loss.restoration_share": "loss.enhancement_share",
+    "loss.restoration_blur": "loss.enhancement_blur",
+    "loss.restoration_noise": "loss.enhancement_noise",
+    "loss.unrolled_rounds": "loss.unrolled_n_iter",
+    "spectral.mel_mean": "normalise.mean",
+    "spectral.mel_scale": "normalise.scale",
+}
+"""Settings of earlier versions, and what they are called now."""
+FORMER_SAMPLING = {"steps", "sampler", "angles", "mel_rounds", "rounds"}
+"""Those of sampling, before there were presets."""
 
 
 def read_config(paths: str | Sequence[str] | None, overrides: Sequence[str] = ()) -> TrainConfig:
     """Settings from YAML files, changed by overrides such as "run.minutes=60".
 
     Args:
-        paths: a file, or several, of which a later one changes what an earlier one has set.
+        paths: a file, or several, of which a later one changes what an earlier one has set. A file
+            may name others that it changes itself: `base: ../other.yaml`, or a list of them,
+            relative to its own folder.
         overrides: KEY=VALUE, the value in YAML.
 
     Raises:
@@ -33,26 +48,36 @@ def read_config(paths: str | Sequence[str] | None, overrides: Sequence[str] = ()
     """
     settings: dict[str, Any] = {}
     for path in [paths] if isinstance(paths, str) else paths or []:
-        _merge(settings, _read(path), TrainConfig())
+        for layer in _layers(path):
+            _merge(settings, _known(_renamed(layer), TrainConfig()), TrainConfig())
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals:
-            raise InputError(f"A setting is given as KEY=VALUE, not {override!r}.")
+            raise InputError(f"A setting is given as KEY=VALUE, not {override!r:.80}.")
         keys = key.strip().split(".")
         if keys[0] == "mel" and len(keys) > 1 and isinstance(settings.get("mel"), str):
             settings["mel"] = {"preset": settings["mel"]}
-        _assign(settings, keys, _parse(value, repr(override)))
-    sampling = SamplingConfig.from_dict(settings.pop("sampling", None) or {})
-    _check_keys(TrainConfig(), settings, "")
-    settings["sampling"] = sampling
-    try:
-        return dacite.from_dict(TrainConfig, settings, dacite.Config(type_hooks=_HOOKS))
-    except dacite.WrongTypeError as error:
-        key = str(error.field_path)
-        raise InputError(
-            f"The setting {key} has a value of a wrong type, {_lookup(settings, key)!r}; "
-            f"its default is {_default(key)!r}."
-        ) from None
+        change = _parse(value, f"{override!r:.80}")
+        for name in reversed(keys):
+            change = {name: change}
+        _merge(settings, _known(_renamed(change), TrainConfig()), TrainConfig(), len(keys))
+    if "sampling" in settings:
+        settings["sampling"] = current_sampling(settings["sampling"])
+    config: TrainConfig = convert(settings, TrainConfig, "The setting ")
+    return config
+
+
+def _layers(path: str, above: Sequence[Path] = ()) -> list[dict[str, Any]]:
+    """The settings of a file after those of the files that it names as its base."""
+    settings, here = _read(path), Path(path).resolve()
+    if here in above:
+        raise InputError(f"The setting base of {path} leads back to {path} itself.")
+    base = settings.pop("base", None) or []
+    bases = base if isinstance(base, list) else [base]
+    if not all(isinstance(name, str) for name in bases):
+        raise InputError(f"The setting base of {path} must be a file or a list of files.")
+    layers = [_layers(str(Path(path).parent / name), [*above, here]) for name in bases]
+    return [*(layer for each in layers for layer in each), settings]
 
 
 def _read(path: str) -> dict[str, Any]:
@@ -67,17 +92,6 @@ def _read(path: str) -> dict[str, Any]:
     return settings
 
 
-def _merge(settings: dict[str, Any], changes: dict[str, Any], defaults: Any) -> None:
-    """Section by section, as in `defaults`; what is no section (a mel, angles) is replaced."""
-    for key, value in changes.items():
-        default, before = getattr(defaults, str(key), None), settings.get(key)
-        section = dataclasses.is_dataclass(default)
-        if section and isinstance(before, dict) and isinstance(value, dict):
-            _merge(before, value, default)
-        elif not section or value is not None:  # a section left empty changes nothing
-            settings[key] = value
-
-
 def _parse(text: str, name: str) -> Any:
     try:
         import yaml
@@ -89,6 +103,77 @@ def _parse(text: str, name: str) -> Any:
         place = getattr(error, "problem_mark", None)
         line = f" at line {place.line + 1}" if place else ""
         raise InputError(f"{name} is not valid YAML{line}.") from None
+    except (RecursionError, ValueError):  # ValueError: a date or number that cannot be one
+        raise InputError(f"{name} is not valid YAML that can be used.") from None
+
+
+def _renamed(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings under today's names, with a notice of each that has another."""
+    for old, new in RENAMED.items():
+        (*sections, last), (*others, name) = old.split("."), new.split(".")
+        place: Any = settings
+        for section in sections:
+            place = place.get(section) if isinstance(place, dict) else None
+        if isinstance(place, dict) and last in place:
+            notice(f"The setting {old} is called {new} now.")
+            value, place = place.pop(last), settings
+            for section in others:
+                place = place.setdefault(section, {})
+            place[name] = value
+    return settings
+
+
+def _known(settings: dict[str, Any], defaults: Any, prefix: str = "") -> dict[str, Any]:
+    """The settings with text for keys; raises unless each is a field, and sections are sections.
+
+    A section that is empty changes nothing; text where a list belongs is a list of one.
+    """
+    names = [field.name for field in dataclasses.fields(defaults)]
+    earlier = FORMER_SAMPLING if prefix == "sampling." else set()
+    if earlier & settings.keys():
+        notice(
+            "The settings sampling.steps, sampler, angles, mel_rounds and rounds are called "
+            "default, solver, n_iter and presets now."
+        )
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        name = str(key)
+        if name in earlier:
+            # Their keys are numbers of steps, which YAML reads as integers.
+            found[name] = convert(value, Any, f"The setting {prefix}{name}")
+            continue
+        if name not in names:
+            near = difflib.get_close_matches(name, names, 1)
+            hint = f"did you mean {prefix}{near[0]}?" if near else f"there are {', '.join(names)}."
+            raise InputError(f"There is no setting {prefix}{name}; {hint}")
+        default = getattr(defaults, name)
+        if dataclasses.is_dataclass(default):
+            if value is None:
+                continue
+            if not isinstance(value, dict):
+                raise InputError(f"The setting {prefix}{name} needs settings of its own below it.")
+            value = _known(value, default, f"{prefix}{name}.")
+        elif isinstance(default, list) and isinstance(value, str):
+            value = [value]
+        found[name] = value
+    return found
+
+
+def _merge(
+    settings: dict[str, Any], changes: dict[str, Any], defaults: Any, depth: int = 0
+) -> None:
+    """Section by section, as in `defaults`; what is no section (a mel, angles) is replaced.
+
+    Of an override of `depth` keys, mappings are entered as deep as those: `mel.fmin` is one number.
+    """
+    for key, value in changes.items():
+        default, before = getattr(defaults, key, None), settings.get(key)
+        if dataclasses.is_dataclass(default):
+            _merge(settings.setdefault(key, {}), value, default, depth - 1)
+        elif depth > 1 and isinstance(before, dict) and isinstance(value, dict):
+            _merge(before, value, None, depth - 1)
+        else:
+            settings[key] = value
 
 
 def save_settings(config: TrainConfig, path: Path) -> None:
@@ -121,76 +206,21 @@ def _changes(settings: dict[str, Any], defaults: dict[str, Any]) -> dict[str, An
     return changes
 
 
+def described_settings(defaults: Any = None, prefix: str = "") -> str:
+    """Every setting with its type, its default and what it means, one below another."""
+    defaults = TrainConfig() if defaults is None else defaults
+    lines = []
+    for field, kind, text in documented(type(defaults)):
+        default = getattr(defaults, field.name)
+        if dataclasses.is_dataclass(default):
+            lines += ["", f"{prefix}{field.name}: {text}"]
+            lines.append(described_settings(default, f"{prefix}{field.name}."))
+        else:
+            lines.append(f"  {prefix}{field.name} ({limits(kind)}; default: {default})")
+            lines.append(f"      {text}")
+    return "\n".join(lines)
+
+
 def missing_package(error: ImportError) -> InputError:
     """What to say when training cannot import something."""
     return InputError(f"Training needs the package {error.name}; pip install 'diffwave[train]'.")
-
-
-def _assign(settings: dict[str, Any], keys: list[str], value: Any) -> None:
-    for key in keys[:-1]:
-        if settings.get(key) is None:  # absent, or a section that is empty
-            settings[key] = {}
-        settings = settings[key]
-        if not isinstance(settings, dict):
-            raise InputError(f"{'.'.join(keys)} is not a setting: {key} holds a single value.")
-    settings[keys[-1]] = value
-
-
-def _check_keys(defaults: Any, settings: dict[str, Any], prefix: str) -> None:
-    """Raise unless every key is a field of the dataclass `defaults`, and sections are sections."""
-    known = [field.name for field in dataclasses.fields(defaults)]
-    for key, value in settings.items():
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, 1)
-            hint = f"did you mean {prefix}{near[0]}?" if near else f"there are {', '.join(known)}."
-            raise InputError(f"There is no setting {prefix}{key}; {hint}")
-        default = getattr(defaults, key)
-        if dataclasses.is_dataclass(default):
-            if value is None:
-                settings[key] = value = {}
-            if not isinstance(value, dict):
-                raise InputError(f"The setting {prefix}{key} needs settings of its own below it.")
-            _check_keys(default, value, f"{prefix}{key}.")
-        elif isinstance(default, dict) and not isinstance(value, dict):
-            raise InputError(f"The setting {prefix}{key} must be a mapping, not {value!r}.")
-        elif isinstance(default, list | tuple) and isinstance(value, str):
-            settings[key] = [value]  # a list of one
-        elif isinstance(default, list | tuple) and not isinstance(value, list):
-            raise InputError(f"The setting {prefix}{key} must be a list, not {value!r}.")
-
-
-def _lookup(settings: Any, key: str) -> Any:
-    for part in key.split("."):
-        settings = settings[part]
-    return settings
-
-
-def _default(key: str) -> Any:
-    value: Any = TrainConfig()
-    for part in key.split("."):
-        value = getattr(value, part)
-    return value
-
-
-# What these cannot convert they leave as it is, for dacite to name the setting.
-def _number(value: Any) -> Any:
-    if isinstance(value, bool):
-        return str(value)
-    try:
-        return float(value) if isinstance(value, int | str) else value  # YAML takes 1e-4 for text
-    except ValueError:
-        return value
-
-
-def _integer(value: Any) -> Any:
-    number = _number(value)
-    return int(number) if isinstance(number, float) and number.is_integer() else str(value)
-
-
-_HOOKS: dict[Any, Any] = {
-    float: _number,
-    int: _integer,
-    tuple[float, float]: lambda value: tuple(value) if isinstance(value, list) else value,
-    tuple[int, ...]: lambda value: tuple(value) if isinstance(value, list) else value,
-    dict[str, list[float]]: lambda value: {str(key): item for key, item in value.items()},
-}

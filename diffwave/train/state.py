@@ -5,23 +5,34 @@ Data order and noise need no state: they are functions of the step (`diffwave.da
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import logging
 import re
+import socket
 import zipfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from filelock import SoftFileLease, Timeout
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
 
 from diffwave.errors import InputError
-from diffwave.files import atomic_path
+from diffwave.files import atomic_path, write_error
 from diffwave.model import DiffusionModel, ModelConfig
+
+log = logging.getLogger(__name__)
+
+LOCK_FILE = "trainer.lock"
+LEASE_SECONDS = 30.0
+"""After so long without a sign of life a trainer on another machine counts as gone."""
 
 
 @dataclass
@@ -55,32 +66,25 @@ class Progress:
         return False
 
 
-class Ema:
-    """Exponential moving average of parameters; its decay warms up."""
+def averaged(model: DiffusionModel, decay: float) -> AveragedModel:
+    """Exponential moving average of a model's parameters, in `module`; its decay warms up.
 
-    def __init__(self, parameters: Sequence[nn.Parameter], decay: float) -> None:
-        self.decay = decay
-        self.source = list(parameters)
-        self.average = [p.detach().clone() for p in self.source]
-
-    @torch.no_grad()
-    def update(self, step: int) -> None:
-        """Take in the parameters after step `step` (counted from 1)."""
-        decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(self.average, [p.detach() for p in self.source], 1 - decay)
+    Before every update `n_averaged` is set to the step (:func:`update_average`), so that neither
+    a resumed run nor the first step differs from the rest.
+    """
 
     @torch.no_grad()
-    def restart(self) -> None:
-        """Begin anew from the parameters as they are."""
-        torch._foreach_copy_(self.average, [p.detach() for p in self.source])
+    def lerp(averages: Sequence[Tensor], current: Sequence[Tensor], step: Tensor | int) -> None:
+        kept = min(decay, (1 + int(step)) / (10 + int(step)))
+        torch._foreach_lerp_(list(averages), list(current), 1 - kept)
 
-    @torch.no_grad()
-    def swap(self) -> None:
-        """Exchange the parameters with the average; call again to exchange them back."""
-        for parameter, average in zip(self.source, self.average, strict=True):
-            kept = parameter.detach().clone()
-            parameter.copy_(average)
-            average.copy_(kept)
+    return AveragedModel(model, multi_avg_fn=lerp)
+
+
+def update_average(average: AveragedModel, model: DiffusionModel, step: int) -> None:
+    """Take in the parameters after step `step` (counted from 1)."""
+    average.n_averaged.fill_(step)
+    average.update_parameters(model)
 
 
 @dataclass
@@ -88,32 +92,99 @@ class Trained:
     """Everything that training changes."""
 
     model: DiffusionModel
-    ema: Ema
+    average: AveragedModel
+    """Whose `module` is the averaged model."""
     optimizer: Optimizer
     scaler: GradScaler
     """Loss scale of float16; does nothing in other precisions."""
+    discriminators: nn.ModuleList = field(default_factory=nn.ModuleList)
+    """Of the losses that have one,"""
+    discriminator_optimizer: Optimizer | None = None
+    """and their optimizer."""
+
+    @property
+    def averages(self) -> list[nn.Parameter]:
+        """The averaged parameters, in the order of `model.learned()`."""
+        return cast(DiffusionModel, self.average.module).learned()
+
+
+@contextlib.contextmanager
+def only_trainer(folder: Path) -> Iterator[None]:
+    """Hold the lock of a run folder, which works across machines that share it.
+
+    The lock of a process that was killed is taken over: on the same machine at once, elsewhere
+    when its heartbeat has been missed for `LEASE_SECONDS`.
+
+    Raises:
+        InputError: another process trains in this folder; it is named.
+    """
+    lease = SoftFileLease(folder / LOCK_FILE, lease_duration=LEASE_SECONDS)
+    try:
+        try:
+            lease.acquire(timeout=0)
+        except Timeout:
+            if (owner := lease.owner) is not None and owner.hostname == socket.gethostname():
+                raise
+            log.info("waiting whether the trainer that holds %s still lives", lease.lock_file)
+            lease.acquire(timeout=1.5 * LEASE_SECONDS)
+    except Timeout:
+        owner = lease.owner
+        name = f"process {owner.pid} on {owner.hostname}" if owner else "another process"
+        raise InputError(
+            f"{folder} is being trained in by {name}; stop that one, or set another run.folder."
+        ) from None
+    except OSError as error:
+        raise write_error(lease.lock_file, error) from None
+    try:
+        yield
+    finally:
+        lease.release()
 
 
 def save_state(folder: Path, progress: Progress, trained: Trained, keep: int) -> Path:
     """Write `step-N.pt` whole or not at all, then drop all but the newest `keep`.
 
+    While the disk is full older states are dropped one by one, but never the newest sound one.
+
     Raises:
-        InputError: when it cannot be written; what was saved before is intact.
+        InputError: when it cannot be written; the newest sound state is intact.
     """
     path = folder / f"step-{progress.step:08d}.pt"
     state = dataclasses.asdict(progress) | {
         "config": _json_types(trained.model.config),
         "module": trained.model.state_dict(),
-        "ema": trained.ema.average,
+        "ema": [average.detach() for average in trained.averages],
         "optimizer": trained.optimizer.state_dict(),
         "scaler": trained.scaler.state_dict(),
     }
-    # Through a file of Python's, whose errors say what is wrong; PyTorch's own writer's do not.
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        torch.save(state, file)
-    for old in saved_states(folder)[:-keep]:
-        old.unlink()
+    if trained.discriminator_optimizer is not None:
+        state["discriminators"] = trained.discriminators.state_dict()
+        state["discriminator_optimizer"] = trained.discriminator_optimizer.state_dict()
+    while True:
+        try:
+            # Through a file of Python's, whose errors say what is wrong; PyTorch's own do not.
+            with atomic_path(path) as temporary, temporary.open("wb") as file:
+                torch.save(state, file)
+            break
+        except InputError as error:
+            full = re.search("disk is full|disk quota", str(error))
+            if not (full and (old := _expendable(folder))):
+                raise
+            log.warning("The disk is full; %s makes room for %s.", old[0].name, path.name)
+            old[0].unlink()
+    for old_state in saved_states(folder)[:-keep]:
+        old_state.unlink()
     return path
+
+
+def _expendable(folder: Path) -> list[Path]:
+    """All states but the newest sound one, oldest first."""
+    states = saved_states(folder)
+    for path in reversed(states):
+        with contextlib.suppress(InputError):
+            read_state(path)
+            return [other for other in states if other != path]
+    return []
 
 
 def saved_states(folder: Path) -> list[Path]:
@@ -129,7 +200,7 @@ def load_state(folder: Path, trained: Trained) -> tuple[Progress | None, list[st
         was skipped because it is damaged.
 
     Raises:
-        InputError: when a checkpoint is sound but of another model.
+        InputError: when a checkpoint is sound but of another model, or none of them is sound.
     """
     skipped: list[str] = []
     for path in reversed(saved_states(folder)):
@@ -142,17 +213,26 @@ def load_state(folder: Path, trained: Trained) -> tuple[Progress | None, list[st
             if "config" in state:
                 check_same_model(state["config"], trained.model.config, f"The run in {folder}")
             trained.model.load_state_dict(state["module"])
-            averages: list[Tensor] = state["ema"]
-            for mine, theirs in zip(trained.ema.average, averages, strict=True):
-                mine.copy_(theirs)
+            trained.average.module.load_state_dict(state["module"])  # the buffers
+            with torch.no_grad():
+                for mine, theirs in zip(trained.averages, state["ema"], strict=True):
+                    mine.copy_(theirs)
             trained.optimizer.load_state_dict(state["optimizer"])
             if trained.scaler.is_enabled() and state.get("scaler"):
                 trained.scaler.load_state_dict(state["scaler"])
+            if trained.discriminator_optimizer is not None and "discriminators" in state:
+                trained.discriminators.load_state_dict(state["discriminators"])
+                trained.discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
             return progress_of(state), skipped
         except InputError:
             raise
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError):
             raise InputError(f"{path} is not a state of a run with these settings.") from None
+    if skipped:
+        raise InputError(
+            f"None of the {len(skipped)} checkpoints in {folder} can be read, and training does "
+            f"not start again over them; to start afresh, set another run.folder or move this one."
+        )
     return None, skipped
 
 

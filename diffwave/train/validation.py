@@ -57,7 +57,7 @@ def validate(
     values: dict[str, float] = {}
     if config.denoising or config.unrolled:
         values |= _denoising(model, config, clips) | _listen(model, clips, writer, step)
-    if config.restoration and model.enhancer is not None:
+    if config.enhancement and model.enhancer is not None:
         values |= _restoration(model, config, clips)
     for name, value in values.items():
         writer.add_scalar(f"validation/{name}", value, step)

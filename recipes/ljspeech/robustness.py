@@ -1,7 +1,7 @@
 """What a voice makes of mels that are not like those it was trained on, as a Markdown table.
 
 python recipes/ljspeech/robustness.py RECORDINGS_FOLDER [--checkpoint NAME] [--only PATTERN]
-    [--limit N] [--steps N] [--no-restore]
+    [--limit N] [--steps N] [--no-enhance]
 
 Every recording's mel is given as it is, 12 dB louder and softer (the result is scaled back before
 it is scored), and smoothed as the mels of a model that predicts them are: over time, over bands and
@@ -13,20 +13,24 @@ import argparse
 import itertools
 import math
 from collections.abc import Callable
-from fnmatch import fnmatch
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch.nn import functional as F
 from tqdm import tqdm
 
 from diffwave import Vocoder
-from diffwave.audio import AUDIO_SUFFIXES, read_audio
-from diffwave.eval.metrics import METRICS
+from diffwave.audio import read_audio
+from diffwave.eval.pairs import audio_files, resynthesis_pairs
+from diffwave.eval.report import markdown_table
+from diffwave.eval.scoring import System, evaluate_systems
 from diffwave.train.restoration import smoothed
 
-SCORES = ("pesq", "distillmos", "mr_stft", "voicing_f1", "pause_level_db", "loudness_db")
+SCORES = [
+    "pesq", "distillmos", "mr_stft", "voicing_f1", "pulse_sharpness", "envelope_correlation",
+    "pause_level_db", "loudness_db",
+]  # fmt: skip
+GAIN = 12 * math.log(10) / 20  # nepers
 
 
 def blurred(frames: float, bands: float) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -36,7 +40,7 @@ def blurred(frames: float, bands: float) -> Callable[[torch.Tensor], torch.Tenso
 
 
 def boxed(mel: torch.Tensor) -> torch.Tensor:
-    """Mean of 3 x 3 neighbours, a blur of a kind that no restorer was trained on."""
+    """Mean of 3 x 3 neighbours, a blur of a kind that no mel enhancer was trained on."""
     padded = F.pad(mel[None, None], (1, 1, 1, 1), mode="replicate")
     return F.avg_pool2d(padded, 3, stride=1)[0, 0]
 
@@ -48,46 +52,43 @@ def main() -> None:
     parser.add_argument("--only", default="*")
     parser.add_argument("--limit", type=int, default=16)
     parser.add_argument("--steps", type=int)
-    parser.add_argument("--restore", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument(
+        "--enhance", "--restore", action=argparse.BooleanOptionalAction, default=True
+    )
     options = parser.parse_args()
     vocoder = Vocoder.from_pretrained(options.checkpoint)
-    config = vocoder.config.mel
-    found = (
-        path
-        for path in sorted(options.recordings.iterdir())
-        if path.suffix.lower() in AUDIO_SUFFIXES and fnmatch(path.name, options.only)
-    )
-    clips = [
-        read_audio(path, vocoder.sample_rate)[0] for path in itertools.islice(found, options.limit)
-    ]
-    if not clips:
-        parser.error(f"there is no recording like {options.only} in {options.recordings}")
-    gain = 12 * math.log(10) / 20  # nepers
+    rate, gain = vocoder.sample_rate, GAIN * vocoder.config.mel.log_factor
+    found = audio_files(options.recordings, options.only).values()
+    files = list(itertools.islice(found, options.limit))
+
+    def system(change: Callable[[torch.Tensor], torch.Tensor], nepers: float = 0.0) -> System:
+        def resynthesise(wave: torch.Tensor) -> torch.Tensor:
+            mel = change(vocoder.mel(wave))
+            speech = vocoder(mel, steps=options.steps, enhance=options.enhance)
+            return speech * math.exp(-nepers)
+
+        return System(resynthesis_pairs(files, resynthesise, rate))
+
     conditions = {
-        "as recorded": (lambda mel: mel, 0.0),
-        "12 dB louder": (lambda mel: mel + gain * config.log_factor, gain),
-        "12 dB softer": (lambda mel: mel - gain * config.log_factor, -gain),
-        "blurred over time, 1 frame": (blurred(1, 0), 0.0),
-        "blurred over bands, 1 band": (blurred(0, 1), 0.0),
-        "blurred over both": (blurred(1, 1), 0.0),
-        "mean of 3 x 3 neighbours": (boxed, 0.0),
+        "as recorded": system(lambda mel: mel),
+        "12 dB louder": system(lambda mel: mel + gain, GAIN),
+        "12 dB softer": system(lambda mel: mel - gain, -GAIN),
+        "blurred over time, 1 frame": system(blurred(1, 0)),
+        "blurred over bands, 1 band": system(blurred(0, 1)),
+        "blurred over both": system(blurred(1, 1)),
+        "mean of 3 x 3 neighbours": system(boxed),
     }
-    print("| mel | " + " | ".join(SCORES) + " |")
-    print("|---" * (1 + len(SCORES)) + "|", flush=True)
-    for label, (change, nepers) in conditions.items():
-        rows = []
-        for clip in tqdm(clips, desc=label, disable=None, leave=False):
-            mel = change(vocoder.mel(clip))
-            wave = vocoder(mel, steps=options.steps, enhance=options.restore) * math.exp(-nepers)
-            length = min(len(wave), len(clip))
-            pair = clip[:length].numpy(), wave[:length].numpy()
-            rows.append([METRICS[n].function(*pair, vocoder.sample_rate) for n in SCORES])
-        means = np.nanmean(rows, axis=0)
-        print(f"| {label} | " + " | ".join(f"{mean:.2f}" for mean in means) + " |", flush=True)
-    silence = vocoder.mel(torch.zeros(2 * vocoder.sample_rate))
+    with tqdm(total=len(conditions) * len(files), disable=None, leave=False) as bar:
+        scores = evaluate_systems(conditions, SCORES, lambda *_: bar.update())
+    rows = (
+        [label, *(f"{scores.summary[metric][label].mean:.2f}" for metric in scores.metrics)]
+        for label in scores.systems
+    )
+    print("\n".join(markdown_table(["mel", *scores.metrics], rows)))
+    silence = vocoder.mel(torch.zeros(2 * rate))
     level = 20 * math.log10(float(vocoder(silence).square().mean().sqrt()) + 1e-12)
     print(f"\nThe mel of digital silence becomes {level:.0f} dB of full scale.")
-    mel = vocoder.mel(clips[0])
+    mel = vocoder.mel(read_audio(files[0], rate)[0])
     whole, chunked = vocoder(mel), vocoder(mel, chunk_frames=64)
     far = float((whole - chunked).abs().max() / whole.abs().max())
     print(f"Chunks of 64 frames differ from one piece by {far:.1e} of the largest sample.")

@@ -12,10 +12,12 @@ on where it was.
   --stop-stage N    last stage (4)
   --data-dir DIR    LJSpeech, or any folder of its clips; nothing is downloaded
   --exp-dir DIR     where everything is kept (runs/ljspeech)
-  --config NAME     settings laid over those of every part: debug (everything once, tiny), a rate of
+  --config NAME     settings laid over those of every run: debug (everything once, tiny), a rate of
                     recipes/rates (16k, 24k, ..) or a YAML file; repeatable
-  --set KEY=VALUE   one setting of every part, such as run.minutes=60; repeatable
+  --set KEY=VALUE   one setting of every run, such as run.minutes=60; repeatable
   --metrics LIST    scores of stage 3, such as pesq,stoi (all but periodicity_rmse)
+  --speaker NAME    for the model card: whose voice it is
+  --license ID      for the model card: licence of the weights, such as cc-by-4.0
   --help            this
 
 LJSPEECH_URL names another place to download from; PYTHON another interpreter."
@@ -65,7 +67,7 @@ parse_arguments "$@"
 ((${#arguments[@]} == 0)) || die "there is no argument ${arguments[0]}; see --help"
 [[ -z $from_scratch ]] || die "there is no option --from-scratch; see --help"
 exp_dir=${exp_dir:-runs/ljspeech}
-parts=(
+runs=(
     "spectral:$here/spectral.yaml" "unrolled:$here/unrolled.yaml" "restorer:$here/restorer.yaml"
 )
 main

@@ -12,10 +12,12 @@ checkpoint folder with a model card. A finished stage is passed quickly, a stopp
   --stage N         first stage (0)
   --stop-stage N    last stage (4)
   --exp-dir DIR     where everything is kept (runs/NAME_OF_AUDIO_FOLDER)
-  --config NAME     settings laid over those of every part: debug (everything once, tiny), a rate of
+  --config NAME     settings laid over those of every run: debug (everything once, tiny), a rate of
                     recipes/rates (with --from-scratch) or a YAML file; repeatable
-  --set KEY=VALUE   one setting of every part, such as run.minutes=60; repeatable
+  --set KEY=VALUE   one setting of every run, such as run.minutes=60; repeatable
   --metrics LIST    scores of stage 3, such as pesq,stoi (all but periodicity_rmse)
+  --speaker NAME    for the model card: whose voice it is
+  --license ID      for the model card: licence of the weights, such as cc-by-4.0
   --help            this
 
 PYTHON names another interpreter."
@@ -38,12 +40,12 @@ data_dir=${arguments[0]:-$data_dir}
 exp_dir=${exp_dir:-runs/$(basename "$(cd "$data_dir" && pwd)")}
 lines=$'\n'
 if [[ -n $from_scratch ]]; then
-    parts=(
+    runs=(
         "spectral:$recipes/ljspeech/spectral.yaml$lines$here/voice.yaml"
         "unrolled:$recipes/ljspeech/unrolled.yaml$lines$here/voice.yaml"
         "restorer:$recipes/ljspeech/restorer.yaml$lines$here/voice.yaml"
     )
 else
-    parts=("tuned:$recipes/ljspeech/unrolled.yaml$lines$here/voice.yaml$lines$here/finetune.yaml")
+    runs=("tuned:$here/finetune.yaml")
 fi
 main

@@ -2,11 +2,11 @@
 // ABX: X is A or B, and the listener says which. Which version is A, which is B, and what X is in
 // each trial, follow from the seed.
 
-const abxSettings = { pair: [0, 1], planned: 12, matched: true };
+const abxSettings = { pair: [0, 1], planned: 12 };
 
-function commonSentences([first, second]) {
-  return [...DATA.sentences.keys()].filter((s) =>
-    [first, second].every((track) => DATA.sentences[s].gains[track] !== null),
+function commonUtterances([first, second]) {
+  return [...DATA.utterances.keys()].filter((s) =>
+    [first, second].every((track) => DATA.utterances[s].gains[track] !== null),
   );
 }
 
@@ -15,11 +15,11 @@ function abxPair({ pair, seed }) {
 }
 
 function abxTrial(test, number) {
-  const sentences = commonSentences(test.pair);
-  const round = Math.floor(number / sentences.length);
-  const order = shuffled(sentences, randomNumbers(test.seed, "round", round));
+  const utterances = commonUtterances(test.pair);
+  const round = Math.floor(number / utterances.length);
+  const order = shuffled(utterances, randomNumbers(test.seed, "round", round));
   return {
-    sentence: order[number % sentences.length],
+    utterance: order[number % utterances.length],
     x: randomNumbers(test.seed, "trial", number)() < 0.5 ? "A" : "B",
   };
 }
@@ -57,9 +57,9 @@ function abxReport() {
     sameLevel: test.matched,
     ...abxScore(test),
     answers: test.answers.map((answer, i) => {
-      const { sentence, x } = abxTrial(test, i);
+      const { utterance, x } = abxTrial(test, i);
       const [a, b] = abxPair(test).map((track) => TRACKS[track]);
-      return { sentence: DATA.sentences[sentence].name, a, b, x, answer, right: x === answer };
+      return { sentence: DATA.utterances[utterance].name, a, b, x, answer, right: x === answer };
     }),
   }));
 }
@@ -76,10 +76,11 @@ function abxRows() {
 function abxSetup() {
   const options = TRACKS.map((name, track) => [track, name]);
   const { pair } = abxSettings;
-  const shared = commonSentences(pair).length;
+  const shared = commonUtterances(pair).length;
   const usable = pair[0] !== pair[1] && shared > 0;
   const begin = () => {
-    const { planned, matched } = abxSettings;
+    const { planned } = abxSettings;
+    const { matched } = player;
     const seed = `${answers.seed} abx ${answers.abx.length}`;
     answers.abx.push({ pair: [...pair], planned, matched, seed, answers: [], stopped: false });
     keepAnswers();
@@ -112,7 +113,8 @@ function abxSetup() {
     h(
       "p",
       {},
-      "Two versions become A and B by lot; X is one of them, drawn anew for each trial. Say which. ",
+      "Two versions become A and B by lot; X is one of them, chosen anew for each trial. Listen to ",
+      "all three, then say which. ",
       "The p-value is the probability of doing as well by guessing. It holds for the number of ",
       "trials you choose now: stopping when it looks good spoils it.",
     ),
@@ -122,14 +124,13 @@ function abxSetup() {
       field(0, "Compare"),
       field(1, "with"),
       choice("Trials", trials, abxSettings.planned, (count) => (abxSettings.planned = count)),
-      checkbox("Same level", abxSettings.matched, (value) => (abxSettings.matched = value),
-        "Play both at the original's RMS"),
+      levelSwitch(),
       button("Begin", begin, { class: "primary", disabled: !usable }),
     ),
     usable ? null : h("p", { class: "problem" }, pair[0] === pair[1]
-      ? "Choose two different versions." : "They have no sentence in common."),
+      ? "Choose two different versions." : "They have no utterance in common."),
     results.length
-      ? h("div", { class: "scroll" }, h("table", {}, h("caption", {}, "Results"), h("tbody", {}, results)))
+      ? scrolling("Results", h("table", {}, h("tbody", {}, results)))
       : null,
   );
 }
@@ -137,6 +138,7 @@ function abxSetup() {
 function abxTest(test) {
   const [a, b] = abxPair(test);
   const status = h("p", { class: "status", role: "status" });
+  const heard = new Set(); // slots played in this trial
   const pads = ["A", "X", "B"].map((label, slot) =>
     button([h("b", {}, label), h("kbd", {}, String(slot + 1))], () => listenTo(slot), {
       class: "pad",
@@ -150,31 +152,37 @@ function abxTest(test) {
     }),
   );
   const controls = transport({ onchange: update });
+  const hint = h("p", { class: "hint muted" }, "Listen to A, X and B, then say which X is.");
 
   function listenTo(slot) {
     player.choose(slot);
     if (!player.playing) player.toggle();
   }
   function update() {
+    if (player.playing) heard.add(player.slot);
     pads.forEach((pad, slot) => {
       pad.disabled = !player.ready;
+      pad.classList.toggle("heard", heard.has(slot));
       pad.setAttribute("aria-pressed", String(slot === player.slot));
     });
-    for (const element of answerButtons) element.disabled = !player.ready;
+    for (const element of answerButtons) element.disabled = !mayAnswer();
+    hint.classList.toggle("done", mayAnswer());
   }
+  const mayAnswer = () => player.ready && heard.size === pads.length;
   function next(feedback) {
+    heard.clear();
     const number = test.answers.length;
-    const { sentence, x } = abxTrial(test, number);
+    const { utterance, x } = abxTrial(test, number);
     status.replaceChildren(
       h("b", {}, `Trial ${number + 1} of ${test.planned}`),
       h("span", { class: "count" }, scoreText(abxScore(test))),
       feedback ? h("span", { class: feedback.toLowerCase() }, feedback) : "",
     );
     player.setMatched(test.matched);
-    player.load(sentence, [a, x === "A" ? a : b, b], 1);
+    player.load(utterance, [a, x === "A" ? a : b, b], 1);
   }
   function answer(letter) {
-    if (!player.ready) return;
+    if (!mayAnswer()) return;
     const { x } = abxTrial(test, test.answers.length);
     test.answers.push(letter);
     keepAnswers();
@@ -192,6 +200,7 @@ function abxTest(test) {
     status,
     h("div", { class: "pads" }, pads),
     controls,
+    hint,
     h("div", { class: "row centre" }, answerButtons),
     keys(["1 2 3", "hear A, X, B"], ["Space", "play, pause"], ["← →", "X is A, X is B"]),
     h("div", { class: "row" }, button("Stop this test", stop, { class: "quiet" })),

@@ -31,7 +31,9 @@ function keepAnswers() {
 function toCsv(rows) {
   const cell = (value) => {
     const text = String(value ?? "");
-    return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+    // A spreadsheet would take a name with one of these in front for a formula.
+    const safe = typeof value === "string" && /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+    return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
   };
   return rows.map((row) => row.map(cell).join(",") + "\r\n").join("");
 }

@@ -23,7 +23,6 @@ function showView() {
 
 addEventListener("hashchange", () => {
   player.stop();
-  player.setMatched(false);
   showView();
 });
 

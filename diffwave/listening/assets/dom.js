@@ -1,7 +1,7 @@
 "use strict";
 // Building the page. Names come from users: they go in as text, never as HTML.
 
-const TRACKS = ["Original", ...DATA.systems]; // track 0 of every sentence is the reference
+const TRACKS = ["Original", ...DATA.systems]; // track 0 of every utterance is the reference
 
 function h(tag, attributes, ...children) {
   const element = document.createElement(tag);
@@ -58,7 +58,11 @@ function keys(...pairs) {
 function formatter(values) {
   const largest = Math.max(0, ...values.filter((value) => value != null).map(Math.abs));
   const decimals = largest < 1 ? 3 : largest < 10 ? 2 : largest < 100 ? 1 : 0;
-  return (value) => (value == null ? "–" : value.toFixed(decimals).replace("-", "−"));
+  return (value) => {
+    if (value == null) return "–";
+    const text = value.toFixed(decimals);
+    return Number(text) === 0 ? text.replace("-", "") : text.replace("-", "−");
+  };
 }
 
 function seconds(value) {

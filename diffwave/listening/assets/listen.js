@@ -1,7 +1,7 @@
 "use strict";
-// The open view: hear and see every version of a sentence.
+// The open view: hear and see every version of an utterance.
 
-const listen = { sentence: 0, slot: 0, difference: false };
+const listen = { utterance: 0, slot: 0, difference: false };
 
 function ticks(end, most) {
   const step = [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000].find(
@@ -12,8 +12,8 @@ function ticks(end, most) {
 }
 
 // Pictures of all versions on top of each other, one visible; axes, playhead and legend.
-function plot(sentence) {
-  const { seconds: duration, khz } = DATA.sentences[sentence];
+function plot(utterance) {
+  const { seconds: duration, khz } = DATA.utterances[utterance];
   const images = {};
   const stack = h("div", {
     class: "picture",
@@ -37,10 +37,10 @@ function plot(sentence) {
 
   // Every picture at once, so that flipping does not wait for the disk.
   TRACKS.forEach((name, track) => {
-    if (DATA.sentences[sentence].gains[track] === null) return;
+    if (DATA.utterances[utterance].gains[track] === null) return;
     for (const kind of track ? ["", "-difference"] : [""]) {
       const image = h("img", {
-        src: `pictures/${sentence}-${track}${kind}.png`,
+        src: `pictures/${utterance}-${track}${kind}.png`,
         draggable: "false",
         alt: `Spectrogram of ${name}${kind ? " minus that of the original" : ""}`,
       });
@@ -94,14 +94,14 @@ function plot(sentence) {
 }
 
 function listenView() {
-  const sentence = DATA.sentences[listen.sentence];
-  const available = (track) => sentence.gains[track] !== null;
+  const utterance = DATA.utterances[listen.utterance];
+  const available = (track) => utterance.gains[track] !== null;
   if (!available(listen.slot)) listen.slot = 0;
-  const picture = plot(listen.sentence);
+  const picture = plot(listen.utterance);
 
   const go = (step) => {
-    const count = DATA.sentences.length;
-    listen.sentence = (listen.sentence + step + count) % count;
+    const count = DATA.utterances.length;
+    listen.utterance = (listen.utterance + step + count) % count;
     showView();
   };
   const setDifference = (value) => {
@@ -112,30 +112,33 @@ function listenView() {
     button("Spectrogram", () => setDifference(false)),
     button("Difference", () => setDifference(true)),
   ];
-  const rows = TRACKS.map((name, track) => {
-    const choose = button(
-      [h("kbd", {}, track < 9 ? String(track + 1) : "·"), h("span", {}, name)],
+  const versions = TRACKS.map((name, track) =>
+    button(
+      [
+        h("kbd", {}, track < 9 ? String(track + 1) : "·"),
+        h("span", {}, name),
+        available(track) ? null : h("small", {}, "no audio"),
+      ],
       () => player.choose(track),
       { class: "version", disabled: !available(track), "data-focus": `version ${track}` },
-    );
-    const cells = DATA.metrics.map((_, metric) => {
-      const format = formatter(DATA.values.map((system) => system[metric][listen.sentence]));
-      const value = track ? DATA.values[track - 1][metric][listen.sentence] : null;
-      return h("td", { class: "number" }, track && available(track) ? format(value) : "");
-    });
-    if (!available(track)) {
-      cells.splice(0, cells.length, h("td", { colspan: cells.length || 1 }, "no audio"));
-    }
-    return h("tr", {}, h("th", { scope: "row" }, choose), cells);
+    ),
+  );
+  const heads = DATA.systems.map((name) => h("th", { scope: "col", class: "number" }, name));
+  const table = metricTable("Scores of this utterance", heads, (metric, i) => {
+    const values = DATA.values.map((system) => system[i][listen.utterance]);
+    const format = formatter(values);
+    return values.map((value) => h("td", { class: "number" }, format(value)));
   });
 
   function update() {
     if (player.ready) listen.slot = player.slot;
     picture.show(listen.slot, listen.difference);
-    rows.forEach((row, track) => {
-      row.classList.toggle("chosen", track === listen.slot);
-      row.querySelector("button").setAttribute("aria-pressed", String(track === listen.slot));
-    });
+    versions.forEach((version, track) =>
+      version.setAttribute("aria-pressed", String(track === listen.slot)),
+    );
+    for (const row of table.querySelectorAll("tr")) {
+      [...row.cells].forEach((cell, i) => cell.classList.toggle("chosen", i > 0 && i === listen.slot));
+    }
     modes.forEach((mode, i) =>
       mode.setAttribute("aria-pressed", String(Boolean(i) === listen.difference)),
     );
@@ -149,66 +152,44 @@ function listenView() {
       { class: "bar" },
       h(
         "div",
-        { class: "sentence" },
+        { class: "utterance" },
         button(icon("previous"), () => go(-1), {
-          "aria-label": "Previous sentence",
+          "aria-label": "Previous utterance",
           "data-focus": "previous",
         }),
         h(
           "select",
           {
-            "aria-label": "Sentence",
-            "data-focus": "sentence",
+            "aria-label": "Utterance",
+            "data-focus": "utterance",
             onchange: (event) => {
-              listen.sentence = Number(event.target.value);
+              listen.utterance = Number(event.target.value);
               showView();
             },
           },
-          DATA.sentences.map(({ name }, i) =>
-            h("option", { value: i, selected: i === listen.sentence }, name),
+          DATA.utterances.map(({ name }, i) =>
+            h("option", { value: i, selected: i === listen.utterance }, name),
           ),
         ),
         button(icon("next"), () => go(1), {
-          "aria-label": "Next sentence",
+          "aria-label": "Next utterance",
           "data-focus": "next",
         }),
-        h("span", { class: "muted" }, `${listen.sentence + 1} of ${DATA.sentences.length}`),
+        h("span", { class: "muted" }, `${listen.utterance + 1} of ${DATA.utterances.length}`),
       ),
       h("div", { class: "segments", role: "group", "aria-label": "Picture" }, modes),
     ),
+    utterance.text ? h("p", { class: "transcript" }, utterance.text) : null,
+    h("div", { class: "versions", role: "group", "aria-label": "Versions" }, versions),
     picture.element,
-    transport({
-      onchange: update,
-      ontime: picture.showTime,
-      options: [
-        checkbox(
-          "Same level",
-          player.matched,
-          (value) => player.setMatched(value),
-          "Play every version at the original's RMS",
-        ),
-      ],
-    }),
-    h(
-      "div",
-      { class: "scroll", tabindex: "0", role: "region", "aria-label": "Versions" },
-      h(
-        "table",
-        { class: "versions" },
-        h(
-          "thead",
-          {},
-          h("tr", {}, h("th", { scope: "col" }, "Version"), DATA.metrics.map(metricHeader)),
-        ),
-        h("tbody", {}, rows),
-      ),
-    ),
+    transport({ onchange: update, ontime: picture.showTime, options: [levelSwitch()] }),
     keys(
       [`1 – ${Math.min(9, TRACKS.length)}`.replaceAll(" ", ""), "version"],
       ["Space", "play, pause"],
-      ["← →", "sentence"],
+      ["← →", "utterance"],
       ["D", "difference"],
     ),
+    DATA.metrics.length ? table : null,
   );
   const key = (name) => {
     if (/^[1-9]$/.test(name)) player.choose(Number(name) - 1);
@@ -218,6 +199,6 @@ function listenView() {
     else return false;
     return true;
   };
-  const start = () => player.load(listen.sentence, [...TRACKS.keys()], listen.slot);
+  const start = () => player.load(listen.utterance, [...TRACKS.keys()], listen.slot);
   return { element: [element], key, start };
 }

@@ -1,23 +1,23 @@
 "use strict";
-// All versions of a sentence run in step and all but one are mute, so that switching between them
+// All versions of an utterance run in step and all but one are mute, so that switching between them
 // keeps the position to the sample. Nothing of what is played stands in the document.
 
 const FADE = 0.004; // s, time constant: a cut within a wave would click
-const arrivals = new Map(); // sentence -> what to call with its waves
-const decoded = new Map(); // sentence -> promise of AudioBuffers, the few last used
+const arrivals = new Map(); // utterance -> what to call with its waves
+const decoded = new Map(); // utterance -> promise of AudioBuffers, the few last used
 
-function receiveAudio(sentence, tracks) {
-  arrivals.get(sentence)?.(tracks);
+function receiveAudio(utterance, tracks) {
+  arrivals.get(utterance)?.(tracks);
 }
 
-function loadScript(sentence) {
+function loadScript(utterance) {
   return new Promise((resolve, reject) => {
-    arrivals.set(sentence, resolve);
-    const script = h("script", { src: `audio/${sentence}.js` });
+    arrivals.set(utterance, resolve);
+    const script = h("script", { src: `audio/${utterance}.js` });
     script.onload = () => script.remove();
     script.onerror = () => {
       script.remove();
-      reject(new Error(`audio/${sentence}.js cannot be loaded`));
+      reject(new Error(`audio/${utterance}.js cannot be loaded`));
     };
     document.head.append(script);
   });
@@ -31,39 +31,39 @@ class Player {
     this.position = 0; // s, while paused
     this.playing = null; // the running sources and their common volume
     this.loop = true;
-    this.matched = false; // play at the level of the reference
+    this.matched = true; // play at the level of the reference
     this.loading = 0; // counts requests, so that a late answer to an old one is dropped
     this.problem = null;
     this.listener = () => {};
   }
 
-  // Slot i is to play track order[i] of the sentence.
-  async load(sentence, order, slot = 0) {
+  // Slot i is to play track order[i] of the utterance.
+  async load(utterance, order, slot = 0) {
     const request = ++this.loading;
     const resume = this.playing !== null;
     this.stop();
     Object.assign(this, { buffers: [], slot, position: 0, problem: null });
     this.listener();
     try {
-      const buffers = await this.decode(sentence);
+      const buffers = await this.decode(utterance);
       if (request !== this.loading) return;
       this.buffers = order.map((track) => buffers[track]);
-      this.gains = order.map((track) => DATA.sentences[sentence].gains[track] ?? 1);
+      this.gains = order.map((track) => DATA.utterances[utterance].gains[track] ?? 1);
       if (resume) await this.play();
     } catch (error) {
       if (request !== this.loading) return;
-      decoded.delete(sentence);
-      this.problem = `This sentence cannot be played: ${error.message}.`;
+      decoded.delete(utterance);
+      this.problem = `This utterance cannot be played: ${error.message}.`;
     }
     this.listener();
   }
 
-  decode(sentence) {
-    const known = decoded.get(sentence);
-    decoded.delete(sentence);
+  decode(utterance) {
+    const known = decoded.get(utterance);
+    decoded.delete(utterance);
     const promise =
       known ??
-      loadScript(sentence).then((tracks) =>
+      loadScript(utterance).then((tracks) =>
         Promise.all(
           tracks.map((text) => {
             if (text === null) return null;
@@ -72,7 +72,7 @@ class Player {
           }),
         ),
       );
-    decoded.set(sentence, promise);
+    decoded.set(utterance, promise);
     if (decoded.size > 4) decoded.delete(decoded.keys().next().value);
     return promise;
   }
@@ -175,6 +175,16 @@ class Player {
 }
 
 const player = new Player();
+
+// One switch for all views, open and blind.
+function levelSwitch() {
+  return checkbox(
+    "Same level",
+    player.matched,
+    (value) => player.setMatched(value),
+    "Play every version at the original's RMS",
+  );
+}
 
 // Play button, position and options. onchange is called whenever the player's state changes,
 // ontime also as time goes by.

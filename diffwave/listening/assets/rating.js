@@ -5,24 +5,24 @@
 const GRADES = ["Bad", "Poor", "Fair", "Good", "Excellent"]; // 20 points each
 
 function ratingOrder({ seed }) {
-  return shuffled([...DATA.sentences.keys()], randomNumbers(seed, "sentences"));
+  return shuffled([...DATA.utterances.keys()], randomNumbers(seed, "utterances"));
 }
 
-// The tracks behind the letters A, B, C... of a sentence.
-function ratingTracks({ seed }, sentence) {
-  const tracks = [...TRACKS.keys()].filter((track) => DATA.sentences[sentence].gains[track] !== null);
-  return shuffled(tracks, randomNumbers(seed, "tracks", sentence));
+// The tracks behind the letters A, B, C... of an utterance.
+function ratingTracks({ seed }, utterance) {
+  const tracks = [...TRACKS.keys()].filter((track) => DATA.utterances[utterance].gains[track] !== null);
+  return shuffled(tracks, randomNumbers(seed, "tracks", utterance));
 }
 
 function ratingReport() {
   const test = answers.rating;
   if (!test) return [];
-  return ratingOrder(test).flatMap((sentence) =>
-    ratingTracks(test, sentence).map((track, slot) => ({
-      sentence: DATA.sentences[sentence].name,
+  return ratingOrder(test).flatMap((utterance) =>
+    ratingTracks(test, utterance).map((track, slot) => ({
+      sentence: DATA.utterances[utterance].name,
       system: TRACKS[track],
       hiddenReference: track === 0,
-      rating: test.values[sentence]?.[slot] ?? null,
+      rating: test.values[utterance]?.[slot] ?? null,
     })),
   ).filter(({ rating }) => rating !== null);
 }
@@ -32,7 +32,7 @@ function ratingRows() {
   return [["sentence", "system", "rating"], ...rows];
 }
 
-// Mean and 95 % interval by the percentile bootstrap over sentences.
+// Mean and 95 % interval by the percentile bootstrap over utterances.
 function interval(values) {
   const random = randomNumbers("bootstrap");
   const mean = (list) => list.reduce((sum, value) => sum + value, 0) / list.length;
@@ -72,16 +72,15 @@ function ratingResults() {
         )
       : h("p", {}, "Nothing was rated."),
     h("p", { class: "muted" },
-      "Means and 95 % bootstrap intervals over sentences, of this listener alone."),
+      "Means and 95 % bootstrap intervals over utterances, of this listener alone."),
   );
 }
 
 function ratingSetup() {
-  const settings = { matched: true };
   const begin = () => {
     const round = (answers.rating?.round ?? 0) + 1;
     const seed = `${answers.seed} rating ${round}`;
-    answers.rating = { seed, round, matched: settings.matched, place: 0, values: {}, done: false };
+    answers.rating = { seed, round, matched: player.matched, place: 0, values: {}, done: false };
     keepAnswers();
     showView();
   };
@@ -93,16 +92,15 @@ function ratingSetup() {
     h(
       "p",
       {},
-      `For each of ${DATA.sentences.length} sentences, compare every version with the reference `,
-      "and rate it from 0 to 100. The versions are shuffled anew for each sentence, and one of ",
+      `For each of ${DATA.utterances.length} utterances, compare every version with the reference `,
+      "and rate it from 0 to 100. The versions are shuffled anew for each utterance, and one of ",
       "them is the reference itself: it deserves 100.",
       again ? " That forgets the ratings above: save them first." : "",
     ),
     h(
       "div",
       { class: "row" },
-      checkbox("Same level", settings.matched, (value) => (settings.matched = value),
-        "Play every version at the reference's RMS"),
+      levelSwitch(),
       button("Begin", begin, { class: "primary" }),
     ),
   );
@@ -110,9 +108,9 @@ function ratingSetup() {
 
 function ratingTest(test) {
   const order = ratingOrder(test);
-  const sentence = order[test.place];
-  const tracks = ratingTracks(test, sentence);
-  const values = (test.values[sentence] ??= tracks.map(() => null));
+  const utterance = order[test.place];
+  const tracks = ratingTracks(test, utterance);
+  const values = (test.values[utterance] ??= tracks.map(() => null));
   const status = h("p", { class: "status", role: "status" });
   const last = test.place === order.length - 1;
 
@@ -165,14 +163,14 @@ function ratingTest(test) {
   };
   const forward = last
     ? button("Finish and see", finish, { class: "primary", "data-focus": "forward" })
-    : button("Next sentence", () => go(1), { class: "primary", "data-focus": "forward" });
+    : button("Next utterance", () => go(1), { class: "primary", "data-focus": "forward" });
   const complete = () =>
     order.every((s) => test.values[s]?.every((value) => value !== null) ?? false);
 
   function tell() {
     const rated = values.filter((value) => value !== null).length;
     status.replaceChildren(
-      h("b", {}, `Sentence ${test.place + 1} of ${order.length}`),
+      h("b", {}, `Utterance ${test.place + 1} of ${order.length}`),
       h("span", { class: "count" }, `${rated} of ${values.length} rated`),
     );
     forward.disabled = last ? !complete() : rated < values.length;
@@ -199,7 +197,7 @@ function ratingTest(test) {
     h(
       "div",
       { class: "row" },
-      button("Previous sentence", () => go(-1), { disabled: test.place === 0, "data-focus": "back" }),
+      button("Previous utterance", () => go(-1), { disabled: test.place === 0, "data-focus": "back" }),
       forward,
       button("Stop and see", finish, { class: "quiet" }),
     ),
@@ -211,7 +209,7 @@ function ratingTest(test) {
   };
   const start = () => {
     player.setMatched(test.matched);
-    player.load(sentence, [0, ...tracks]);
+    player.load(utterance, [0, ...tracks]);
   };
   return { heading: "Blind rating", element: [element], key, start };
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import threading
 from pathlib import Path
 
 import psutil
@@ -12,13 +13,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from small_run import Configure, metrics, overrides, start, state, steps_noted, wait_for
+from small_run import Configure, metrics, start, state, steps_noted, wait_for
 
-from diffwave import cli
 from diffwave.errors import InputError
-from diffwave.train.engine import Engine
+from diffwave.files import atomic_path
+from diffwave.train.loop import train
+from diffwave.train.processes import Processes, stop_request
 from diffwave.train.state import saved_states
-from diffwave.train.trainer import train
 
 EVERY_STEP: dict[str, object] = {
     "run.steps": 3,
@@ -123,56 +124,82 @@ def test_sigterm_to_one_or_all_ends_in_a_checkpoint(clips: Path, tmp_path: Path)
         process.kill()
     assert process.returncode == 0, err
     assert "exported" in out
-    (path,) = saved_states(folder)
-    assert int(path.stem.split("-")[1]) == max(steps_noted(folder))
+    assert int(saved_states(folder)[-1].stem.split("-")[1]) == max(steps_noted(folder))
 
 
 @given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 3))
 def test_every_row_is_somebodys(world: int, accumulate: int, size: int) -> None:
-    engine = object.__new__(Engine)
-    engine.world = world
+    processes = Processes("cpu")
+    processes.world = world
     rows = []
-    for engine.rank in range(world):
-        rows += engine.shares(world * accumulate * size, accumulate)
+    for processes.rank in range(world):
+        rows += processes.shares(world * accumulate * size, accumulate)
     assert len(rows) == world * accumulate
     assert [row for share in rows for row in share] == list(range(world * accumulate * size))
 
 
-def test_a_batch_that_does_not_divide(
-    configure: Configure, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_batch_that_does_not_divide(configure: Configure) -> None:
     with pytest.raises(InputError, match=r"batch_size = 4 does not divide into 1 processes x 3"):
         train(configure(optim__batch_size=4, optim__accumulate=3), progress_bar=False)
-    settings = overrides(clips, tmp_path / "run", {"optim.accumulate": 3})
-    assert cli.main(["train", *(p for s in settings for p in ("--set", s))]) == 2
-    assert capsys.readouterr().err.count("does not divide") == 1
 
 
 def test_alone_nothing_is_waited_for() -> None:
-    engine = Engine("cpu")
-    with engine.running():
-        assert (engine.rank, engine.world, engine.is_main) == (0, 1, True)
-        assert engine.total([1.5, 2.0]) == [1.5, 2.0]
+    with Processes("cpu") as processes:
+        assert (processes.rank, processes.world, processes.is_main) == (0, 1, True)
+        assert processes.total([1.5, 2.0]) == [1.5, 2.0]
         module = torch.nn.Linear(2, 2)
-        assert engine.wrap(module) is module
-        engine.equalise(module)
-        engine.wait()
+        assert processes.wrap(module) is module
+        processes.broadcast(module)
+        processes.wait()
 
 
-def test_only_the_loss_of_a_process_is_told_as_one() -> None:
-    with pytest.raises(RuntimeError, match="gloo of another kind"), Engine("cpu").running():
+def test_only_the_loss_of_a_process_is_told_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RuntimeError, match="gloo of another kind"), Processes("cpu"):
         raise RuntimeError("gloo of another kind")
-    engine = Engine("cpu")
-    engine.world = 2
-    with pytest.raises(InputError, match="Another process of this run"), engine.running():
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda *_, **__: None)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="Another process of this run"), Processes("cpu"):
         raise RuntimeError("[../third_party/gloo/pair.cc:547] Connection closed by peer")
-    with pytest.raises(RuntimeError, match="shape"), engine.running():
+    with pytest.raises(RuntimeError, match="shape"), Processes("cpu"):
         raise RuntimeError("shape mismatch")
 
 
 def test_several_processes_need_devices_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr("diffwave.train.engine.choose_device", torch.device)
+    monkeypatch.setattr("diffwave.train.processes.choose_device", torch.device)
     for name in ("cuda:1", "mps"):
         with pytest.raises(InputError, match=f"cannot train on '{name}'"):
-            Engine(name)
+            Processes(name)
+
+
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+)
+def test_a_signal_is_noted_where_it_is_listened_for(
+    number: signal.Signals, error: type[BaseException], tmp_path: Path
+) -> None:
+    """Elsewhere, and the second time, it unwinds whatever is being written."""
+    before = signal.getsignal(number)
+    with stop_request() as stop:
+        stop.listening = True
+        signal.raise_signal(number)
+        assert stop.received
+        with pytest.raises(error), atomic_path(tmp_path / "file"):
+            signal.raise_signal(number)
+        stop.received = stop.listening = False
+        with pytest.raises(error):
+            signal.raise_signal(number)
+        assert not stop.received and not list(tmp_path.iterdir())
+    assert signal.getsignal(number) is before
+
+
+def test_other_threads_receive_no_signals() -> None:
+    def listen() -> None:
+        with stop_request() as stop:
+            received.append(stop.received)
+
+    received: list[bool] = []
+    thread = threading.Thread(target=listen)
+    thread.start()
+    thread.join()
+    assert received == [False]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import re
 import sys
 import threading
 from pathlib import Path
@@ -15,10 +17,10 @@ from small_run import Configure, assert_same_weights, metrics, overrides, state
 from diffwave.checkpoint import load_checkpoint, load_config, save_checkpoint
 from diffwave.errors import InputError
 from diffwave.mel import preset
-from diffwave.train import setup, trainer
+from diffwave.train import learner, loop
+from diffwave.train.loop import train
 from diffwave.train.settings import SETTINGS_FILE, read_config
-from diffwave.train.state import saved_states
-from diffwave.train.trainer import train
+from diffwave.train.state import only_trainer, saved_states
 from diffwave.vocoder import Vocoder
 
 
@@ -32,7 +34,7 @@ def test_loss_falls(finished: Path) -> None:
 
 
 def test_a_finished_run_is_validated_and_recorded(finished: Path) -> None:
-    assert list(metrics(finished, "loss_validation")) == [60]
+    assert list(metrics(finished, "loss_validation")) == [0, 60]  # there is a "before"
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(finished / "tensorboard"), {"audio": 0, "images": 0})
@@ -47,7 +49,7 @@ def test_a_finished_run_is_validated_and_recorded(finished: Path) -> None:
 
 def test_speed_is_noted(finished: Path) -> None:
     speeds = metrics(finished, "audio_seconds_per_second")
-    shares = metrics(finished, "matrix_share")
+    shares = metrics(finished, "mfu")
     assert list(speeds) == list(shares) == [15, 30, 45, 60]
     assert all(0 < share < 1 for share in shares.values())
     assert all(speed > 0 for speed in speeds.values())
@@ -59,29 +61,29 @@ def test_settings_stand_in_the_run_folder(finished: Path) -> None:
 
 
 def test_the_best_stands_beside_the_last(finished: Path) -> None:
-    ((step, value),) = metrics(finished, "best").items()
+    pesq, best = metrics(finished, "pesq"), metrics(finished, "best")
+    *_, (step, value) = best.items()
     state = torch.load(saved_states(finished)[-1], weights_only=True)
-    assert (step, value) == (60, pytest.approx(state["best"], rel=1e-4))
+    assert value == pesq[step] == max(pesq.values()) == pytest.approx(state["best"], rel=1e-4)
     assert state["best_by"] == "pesq"
-    assert value == metrics(finished, "pesq")[60]
-    assert_same_weights(finished / "best", finished / "export")
+    assert (finished / "best" / "config.json").exists()
 
 
 def test_a_worse_validation_leaves_the_best(
     configure: Configure, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    values = iter([0.5, 0.7, 0.4])
-    monkeypatch.setattr(trainer, "validate", lambda *_: {"loss_validation": next(values)})
+    values = iter([0.6, 0.5, 0.7, 0.4])
+    monkeypatch.setattr(loop, "validate", lambda *_: {"loss_validation": next(values)})
     best = {}
 
     def note(model: object, folder: Path) -> None:
         best[folder.name] = best.get(folder.name, 0) + 1
         save_checkpoint(model, folder)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(trainer, "save_checkpoint", note)
+    monkeypatch.setattr(loop, "save_checkpoint", note)
     train(configure(run__steps=3, run__validate_minutes=0), progress_bar=False)
-    assert best == {"best": 2, "export": 1}
-    assert metrics(tmp_path / "run", "best") == {1: 0.5, 3: 0.4}
+    assert best == {"best": 3, "export": 1}
+    assert metrics(tmp_path / "run", "best") == {0: 0.6, 1: 0.5, 3: 0.4}
 
 
 def test_export_speaks(finished: Path) -> None:
@@ -145,7 +147,7 @@ def test_other_settings_do_not_continue_a_run(finished: Path, clips: Path) -> No
 def test_init_takes_weights_and_envelope(
     configure: Configure, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(setup, "fitted_representation", None)  # is not called
+    monkeypatch.setattr(learner, "fitted_representation", None)  # is not called
     config = configure(run__init=finished / "export", run__steps=1, optim__lr=1e-30)
     export = train(config, progress_bar=False)
     assert_same_weights(export, finished / "export")
@@ -228,7 +230,7 @@ def test_validation_and_checkpoints_in_between(configure: Configure, tmp_path: P
     """Judging the averaged weights does not disturb the training."""
     often = {"run__validate_minutes": 0, "run__checkpoint_minutes": 0, "sampling__steps": 1}
     train(configure("often", run__steps=4, **often), progress_bar=False)
-    assert list(metrics(tmp_path / "often", "loss_validation")) == [1, 2, 3, 4]
+    assert list(metrics(tmp_path / "often", "loss_validation")) == [0, 1, 2, 3, 4]
     assert len(saved_states(tmp_path / "often")) == 3
     train(configure("once", run__steps=4, sampling__steps=1), progress_bar=False)
     assert_same_weights(tmp_path / "often" / "export", tmp_path / "once" / "export")
@@ -236,7 +238,10 @@ def test_validation_and_checkpoints_in_between(configure: Configure, tmp_path: P
 
 def test_minutes_end_a_run_too(configure: Configure, tmp_path: Path) -> None:
     train(configure(run__minutes=1e-9), progress_bar=False)
-    assert [p.name for p in saved_states(tmp_path / "run")] == ["step-00000001.pt"]
+    assert [p.name for p in saved_states(tmp_path / "run")] == [
+        "step-00000000.pt",
+        "step-00000001.pt",
+    ]
 
 
 def test_training_in_a_thread(configure: Configure, tmp_path: Path) -> None:
@@ -251,3 +256,28 @@ def test_missing_packages_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setitem(sys.modules, "yaml", None)
     with pytest.raises(InputError, match=r"package yaml; pip install 'diffwave\[train\]'"):
         read_config(None, ["run.steps=1"])
+
+
+def test_progress_is_shown_from_the_first_step(
+    configure: Configure, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bar on a terminal, lines elsewhere; scalars by time as well as by count of steps."""
+    caplog.set_level(logging.INFO)
+    train(configure("lines", run__steps=4), progress_bar=True)
+    (line,) = (r.getMessage() for r in caplog.records if " left" in r.getMessage())
+    assert re.fullmatch(r"25\.0%, step 1, loss [\d.]+, [\d.]+ steps/s, [\d.]+ minutes left", line)
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(loop, "NOTE_SECONDS", 0)
+    train(configure("bar", run__steps=4, run__log_steps=1000), progress_bar=True)
+    assert re.search(r"25\.0% \|.*\| .* < .*step 1, loss ", terminal.getvalue())
+    assert list(metrics(Path(configure("bar").run.folder), "loss")) == [1, 2, 3, 4]
+
+
+def test_a_second_trainer_is_refused(configure: Configure, tmp_path: Path) -> None:
+    config = configure(run__steps=1)
+    (tmp_path / "run").mkdir()
+    with only_trainer(tmp_path / "run"), pytest.raises(InputError, match="trained in by process"):
+        train(config, progress_bar=False)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == []

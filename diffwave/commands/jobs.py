@@ -1,0 +1,126 @@
+"""Which file becomes which, for commands that take a file or a folder; no input is ever written to.
+
+Needs nothing heavy: what is wrong with the names is said at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from diffwave.errors import InputError
+from diffwave.files import find_files, write_error
+
+Job = tuple[Path, Path]
+
+
+def check_exists(source: Path) -> None:
+    """Raise InputError unless there is such a file or folder."""
+    if not source.exists():
+        raise InputError(f"There is no file or folder {source}.")
+
+
+def check_folders_of(paths: Sequence[str | None]) -> None:
+    """Raise InputError unless there is a folder for every file that is to be written."""
+    for path in paths:
+        if path is not None and not Path(path).absolute().parent.is_dir():
+            raise write_error(path, OSError(errno.ENOENT, ""))
+
+
+def check_settings(paths: Sequence[str], overrides: Sequence[str]) -> None:
+    """Raise InputError unless every file of settings can be opened, and overrides have a value."""
+    for path in paths:
+        try:
+            open(path, "rb").close()
+        except OSError as error:
+            raise InputError(f"Cannot read {path}: {error.strerror}.") from None
+    for override in overrides:
+        if "=" not in override:
+            raise InputError(f"A setting is given as KEY=VALUE, not {override!r:.80}.")
+
+
+def check_places(source: Path | None, target: Path) -> None:
+    """Raise InputError unless there is a source and a place for the target, and they differ.
+
+    A source of None is no file, but standard input.
+    """
+    if source is not None:
+        check_exists(source)
+    if source is None or not source.is_dir():
+        if not target.parent.is_dir():
+            raise InputError(f"Cannot write {target}: there is no folder {target.parent}.")
+    elif target.exists() and not target.is_dir():
+        raise InputError(f"{source} is a folder, so the output {target} must be one too.")
+    elif not target.parent.is_dir():
+        raise InputError(f"Cannot make the folder {target}: there is no {target.parent}.")
+    if source is not None and target.exists() and os.path.samefile(source, target):
+        raise InputError(f"The output {target} is the input; give it another name.")
+
+
+def file_jobs(
+    source: Path, target: Path, inputs: Sequence[str], outputs: Sequence[str], kind: str
+) -> list[Job]:
+    """Pairs of input and output files.
+
+    Args:
+        source: a file, or a folder that is searched with its subfolders; what begins with a dot is
+            left out (of the system, or of a writer that was stopped).
+        target: a file; of a folder the folder that gets the same subfolders.
+        inputs: suffixes of files to take.
+        outputs: suffixes that a single output may have; those of a folder get the first.
+        kind: what the inputs are, for messages: "mel or recording".
+
+    Raises:
+        InputError: no such input, no place for the output, two inputs of one output, or an output
+            that is one of the inputs under whatever name.
+    """
+    check_places(source, target)
+    if not source.is_dir():
+        if source.suffix.lower() not in inputs:
+            raise InputError(f"{source} is not a {kind} ({', '.join(inputs)}).")
+        if target.suffix.lower() not in outputs:
+            raise InputError(f"The output {target} must end in {', '.join(outputs)}.")
+        return [(source, target)]
+    files = _files(source, target, inputs)
+    if not files:
+        raise InputError(f"There is no {kind} ({', '.join(inputs)}) in {source}.")
+    jobs = [(file, target / file.relative_to(source).with_suffix(outputs[0])) for file in files]
+    taken: dict[Path, Path] = {}
+    identities = {_identity(file): file for file in files}
+    for file, out in jobs:
+        if out in taken:
+            raise InputError(f"{taken[out]} and {file} would both become {out}.")
+        taken[out] = file
+        if out.exists() and _identity(out) in identities:
+            raise InputError(f"The output {out} is the input {identities[_identity(out)]}.")
+    return jobs
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it; InputError where that cannot be done."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(folder, error) from error
+
+
+def _files(source: Path, target: Path, suffixes: Sequence[str]) -> list[Path]:
+    files = find_files(source, suffixes)
+    results = target.resolve()
+    if not results.is_relative_to(source.resolve()):
+        return files
+    # An output folder inside the input's, however it is spelled, holds earlier results.
+    return [file for file in files if results not in file.resolve().parents]
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """The same for every name of one file, links included."""
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says so; PyTorch's own, on the CPU, is a RuntimeError."""
+    return isinstance(error, MemoryError) or "allocate" in str(error)

@@ -1,0 +1,157 @@
+"""This process among those of a run: its device, its share of the batch, and the signals it gets.
+
+Plain `torch.distributed` and DistributedDataParallel, started by `torchrun`. Precision stays with
+:class:`~diffwave.train.objective.Objective`: it concerns the network alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from types import FrameType, TracebackType
+
+import torch
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from diffwave.device import choose_device
+from diffwave.errors import InputError
+
+PATIENCE = timedelta(hours=1)
+"""How long a process waits for one that does not answer; the first one validates meanwhile."""
+
+
+class Processes:
+    """This process among those that `torchrun` has started, or all alone; a context manager."""
+
+    def __init__(self, device: str) -> None:
+        """Choose the device; on a machine with CUDA, the card of this process's local rank.
+
+        Args:
+            device: as in `RunConfig`.
+
+        Raises:
+            InputError: the device is not there, or cannot serve several processes.
+        """
+        self.device = choose_device(device)
+        self.rank = int(os.environ.get("RANK", "0"))
+        self.world = int(os.environ.get("WORLD_SIZE", "1"))
+        if self.world > 1 and (self.device.index is not None or self.device.type == "mps"):
+            raise InputError(f"Several processes cannot train on {device!r}; use 'cpu' or 'cuda'.")
+        if self.world > 1 and self.device.type == "cuda":
+            self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+            torch.cuda.set_device(self.device)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process is the one that logs, validates and writes."""
+        return self.rank == 0
+
+    def __enter__(self) -> Processes:
+        if self.world > 1:
+            backend = "nccl" if self.device.type == "cuda" else "gloo"
+            distributed.init_process_group(backend, timeout=PATIENCE)
+        return self
+
+    def __exit__(
+        self, kind: type | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Leave the others; the loss of one of them is an InputError."""
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+        if self.world > 1 and isinstance(error, RuntimeError) and _is_of_a_peer(error):
+            raise InputError(
+                "Another process of this run has ended, or does not answer; this one stops too. "
+                "The same command goes on from the last checkpoint."
+            ) from None
+
+    def shares(self, batch_size: int, accumulate: int) -> list[range]:
+        """Rows of a batch that this process computes, in as many parts as it accumulates.
+
+        Raises:
+            InputError: when the batch does not divide.
+        """
+        parts = self.world * accumulate
+        size, rest = divmod(batch_size, parts)
+        if rest:
+            raise InputError(
+                f"optim.batch_size = {batch_size} does not divide into {self.world} processes x "
+                f"{accumulate} parts (optim.accumulate); make it a multiple of {parts}."
+            )
+        first = self.rank * accumulate * size
+        return [range(first + i * size, first + (i + 1) * size) for i in range(accumulate)]
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """The module, its gradients averaged over the processes."""
+        if self.world == 1:
+            return module
+        return DistributedDataParallel(module, gradient_as_bucket_view=True)
+
+    def broadcast(self, module: nn.Module) -> None:
+        """Give all processes the first one's parameters and buffers."""
+        if self.world > 1:
+            for tensor in module.state_dict().values():
+                distributed.broadcast(tensor, 0)
+
+    def average_gradients(self, module: nn.Module) -> None:
+        """Average the gradients of a module that is not wrapped."""
+        if self.world > 1:
+            for parameter in module.parameters():
+                if parameter.grad is not None:
+                    distributed.all_reduce(parameter.grad.div_(self.world))
+
+    def total(self, values: Sequence[float]) -> list[float]:
+        """Sums over the processes of numbers that every one of them gives."""
+        if self.world == 1:
+            return list(values)
+        tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
+        distributed.all_reduce(tensor)
+        return list(tensor.tolist())
+
+    def wait(self) -> None:
+        """Until every process has come here."""
+        if self.world > 1:
+            distributed.barrier()
+
+
+def _is_of_a_peer(error: RuntimeError) -> bool:
+    return isinstance(error, distributed.DistError) or "gloo" in str(error).lower()
+
+
+class StopRequest:
+    """SIGINT and SIGTERM: a wish to stop where that is listened for, else an exception.
+
+    The exception, KeyboardInterrupt or SystemExit, unwinds whatever is being written, so that no
+    half-written file is left behind.
+    """
+
+    def __init__(self) -> None:
+        self.listening = False
+        """Set while the caller looks at `received` often enough."""
+        self.received = False
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if not self.listening or self.received:
+            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+        self.received = True
+
+
+@contextlib.contextmanager
+def stop_request() -> Iterator[StopRequest]:
+    """Handle SIGINT and SIGTERM until the block ends; only the main thread receives signals."""
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        for number in old:
+            signal.signal(number, request._note)
+        yield request
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

@@ -1,0 +1,321 @@
+"""What learns: how it is made and begun, what a step changes and leaves, and what it costs."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from small_run import Configure, small_config
+from tiny import random_model, restoring_config
+from torch import Tensor, nn
+
+from diffwave.checkpoint import load_checkpoint, save_checkpoint
+from diffwave.data.crops import Batch
+from diffwave.data.envelope import envelope_path, save_envelope
+from diffwave.errors import InputError
+from diffwave.model import DiffusionModel
+from diffwave.train import learner as module
+from diffwave.train.config import OptimConfig, RunConfig, TrainConfig
+from diffwave.train.learner import (
+    Learner,
+    Measured,
+    learning_rate,
+    make_optimizer,
+    matrix_throughput,
+    training_flops,
+)
+from diffwave.train.loop import share_done, train
+from diffwave.train.objective import Objective
+from diffwave.train.processes import Processes
+from diffwave.train.state import Progress, read_state, saved_states
+
+
+def make(config: TrainConfig, begin: bool = True) -> Learner:
+    with Processes("cpu") as processes:
+        made = Learner(config, processes, progress_bar=False)
+        if begin:
+            made.begin()
+            made.go_to(0)
+        return made
+
+
+@pytest.fixture
+def learner(configure: Configure, request: pytest.FixtureRequest) -> Learner:
+    return make(configure(**getattr(request, "param", {})))
+
+
+def weights(learner: Learner) -> list[Tensor]:
+    return [p.detach().clone() for p in learner.trained.model.network.parameters()]
+
+
+def changed(learner: Learner, before: list[Tensor]) -> bool:
+    return not all(map(torch.equal, before, weights(learner)))
+
+
+# --- how it is made and begun ----------------------------------------------------------------
+
+
+def test_weights_follow_from_the_seed(configure: Configure) -> None:
+    one, again, other = (make(configure(run__seed=seed), False) for seed in (1, 1, 2))
+    assert not changed(one, weights(again))
+    assert changed(one, weights(other))
+    assert torch.equal(one.crops.batch(0, 2).wave, again.crops.batch(0, 2).wave)
+    assert not torch.equal(one.crops.batch(0, 2).wave, other.crops.batch(0, 2).wave)
+    assert [clip.name for clip in one.validation] == ["held"]
+
+
+def test_a_batch_that_does_not_divide_is_told_before_the_data_is_read(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "load_corpus", None)  # is not called
+    with pytest.raises(InputError, match="does not divide"):
+        make(configure(optim__accumulate=3, optim__batch_size=4))
+
+
+def test_the_envelope_is_fitted_or_taken_from_a_prepared_corpus(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = configure()
+    first = make(config, begin=False)
+    space = first.trained.model.representation
+    assert not space.state_dict()["envelope_weight"].any()
+    first.begin()
+    assert space.state_dict()["envelope_weight"].any()
+    prepared = tmp_path / "prepared"
+    envelope_path(prepared).parent.mkdir(parents=True)
+    save_envelope(envelope_path(prepared), space, first.trained.model.config.mel)  # type: ignore[arg-type]
+    monkeypatch.setattr(module, "fitted_representation", None)  # is not called
+    again = make(config, begin=False)
+    config.data.folder = str(prepared)
+    again.begin()
+    for name, tensor in again.averaged_model.representation.state_dict().items():
+        assert torch.equal(tensor, space.state_dict()[name])
+
+
+@pytest.mark.parametrize(
+    ("losses", "network", "restorer"),
+    [
+        ({}, True, True),
+        ({"loss__restoration": 0}, True, False),
+        ({"loss__denoising": 0}, False, True),
+        ({"loss__denoising": 0, "loss__unrolled": 0.5}, True, True),
+    ],
+)
+def test_what_no_loss_trains_is_frozen(
+    configure: Configure, losses: dict[str, object], network: bool, restorer: bool
+) -> None:
+    trained = make(configure(**losses), begin=False).trained
+    learners = trained.model.learners()
+    for part, wanted in zip(learners, (network, restorer), strict=True):
+        assert {p.requires_grad for p in part.parameters()} == {wanted}
+    optimized = {id(p) for group in trained.optimizer.param_groups for p in group["params"]}
+    assert optimized == {id(p) for p in trained.model.learned() if p.requires_grad}
+
+
+def test_something_must_be_trained(configure: Configure) -> None:
+    with pytest.raises(InputError, match="train nothing of this model"):
+        make(configure(loss__denoising=0, restorer__layers=0))
+
+
+def test_a_checkpoint_without_a_restorer_begins_one(
+    configure: Configure, tiny_checkpoint: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    learner = make(configure(run__init=tiny_checkpoint), begin=False)
+    before = {name: t.clone() for name, t in learner.trained.model.state_dict().items()}
+    learner.begin()
+    assert f"{tiny_checkpoint} has no mel restorer; its training starts here" in caplog.text
+    given = load_checkpoint(tiny_checkpoint).state_dict()
+    for name, tensor in learner.averaged_model.state_dict().items():
+        assert torch.equal(tensor, given.get(name, before[name])), name
+    with pytest.raises(InputError, match=r"has network\.channels = 16, .* mean 24"):
+        make(configure(run__init=tiny_checkpoint, spectral__channels=24))
+
+
+def test_a_checkpoints_restorer_is_taken_or_refused(configure: Configure, tmp_path: Path) -> None:
+    given = random_model(restoring_config())
+    save_checkpoint(given, tmp_path / "given", half=False)
+    learner = make(configure(run__init=tmp_path / "given"))
+    for name, tensor in given.state_dict().items():
+        assert torch.equal(learner.trained.model.state_dict()[name], tensor), name
+    for change in ({"restorer__channels": 12}, {"restorer__layers": 0}):
+        with pytest.raises(InputError, match=r"given has restorer\.\w+ = "):
+            make(configure(run__init=tmp_path / "given", **change))
+
+
+def test_weight_decay_is_for_matrices() -> None:
+    model = DiffusionModel(TrainConfig().model_config())
+    optimizer = make_optimizer(model.learned(), OptimConfig(weight_decay=0.3))
+    for group in optimizer.param_groups:
+        assert {p.ndim > 1 for p in group["params"]} == {group["weight_decay"] == 0.3}
+
+
+# --- a step ----------------------------------------------------------------------------------
+
+
+def test_a_step_changes_the_weights_and_says_what_it_found(learner: Learner) -> None:
+    before, laps = weights(learner), []
+    measured = learner.step(1e-3, lambda: (1.0, 2.5), laps.append)
+    assert changed(learner, before)
+    assert measured.finite and measured.noted == [1.0, 2.5]
+    assert 0 < measured.loss < 10 and measured.gradient_norm > 0
+    assert {group["lr"] for group in learner.trained.optimizer.param_groups} == {1e-3}
+    assert all(p.grad is None for p in learner.trained.model.network.parameters())
+    assert laps == ["data", "forward", "backward", "optimizer"]
+
+
+def test_the_restorers_gradient_does_not_slow_the_network_down(configure: Configure) -> None:
+    learners = [make(configure(loss__restoration=weight)) for weight in (0, 1, 1e4)]
+    norms = [each.step(1e-3).gradient_norm for each in learners]
+    assert norms[0] < norms[1] < 1e-2 * norms[2]
+    assert not any(changed(other, weights(learners[0])) for other in learners[1:])
+
+
+def test_it_can_go_to_another_step(learner: Learner) -> None:
+    learner.go_to(5)
+    assert torch.equal(next(learner.batches).wave, learner.crops.batch(5, 2).wave)
+
+
+def bad_loss(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
+    forward = Objective.forward
+    monkeypatch.setattr(Objective, "forward", lambda self, batch: forward(self, batch) * factor)
+
+
+@pytest.mark.parametrize("factor", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_changes_nothing(
+    learner: Learner, monkeypatch: pytest.MonkeyPatch, factor: float
+) -> None:
+    before = weights(learner)
+    bad_loss(monkeypatch, factor)
+    assert not learner.step(1e-3).finite
+    assert not changed(learner, before)
+    assert not learner.trained.optimizer.state
+
+
+@pytest.mark.parametrize("learner", [{"run__precision": "float16"}], indirect=True)
+def test_float16_halves_its_scale_until_gradients_fit(
+    learner: Learner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scaler, before = learner.trained.scaler, weights(learner)
+
+    def step_at(scale: float) -> Measured:
+        scaler.scale(torch.ones(1))  # it is set up when first used
+        scaler.update(scale)
+        return learner.step(1e-3)
+
+    assert step_at(2.0**120).finite  # the loss is; the step is left out
+    assert not changed(learner, before)
+    assert scaler.get_scale() == 2.0**119
+    assert step_at(2.0**10).finite
+    assert changed(learner, before)
+    assert scaler.get_scale() == 2.0**10
+    bad_loss(monkeypatch, float("nan"))
+    assert not learner.step(1e-3).finite
+
+
+# --- losses with a discriminator -------------------------------------------------------------
+
+
+class Critic(nn.Module):
+    """Learns the mean square of the recordings, a number that the model has no part in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.guess = nn.Parameter(torch.full((1,), 3.0))
+
+    def discriminator_loss(self, batch: Batch) -> Tensor:
+        return (self.guess - batch.wave.square().mean()).square().sum()
+
+
+class Adversarial(Objective):
+    """The objective with a term that the critic's guess scales."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*arguments)  # type: ignore[arg-type]
+        self.critic = Critic()
+
+    def forward(self, batch: Batch) -> Tensor:
+        return super().forward(batch) * self.critic.guess.sum()
+
+
+def test_a_discriminator_learns_beside_the_model(
+    clips: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By its own loss alone; stopped and resumed it goes on as if it had not been stopped."""
+    monkeypatch.setattr(module, "Objective", Adversarial)
+    common = {"run__keep": 9, "run__checkpoint_minutes": 0, "optim__accumulate": 2}
+    train(configure("whole", run__steps=4, **common), progress_bar=False)
+    config = configure("parts", run__steps=4, **common)
+    train(dataclasses.replace(config, run=dataclasses.replace(config.run, minutes=1e-9)), False)
+    train(config, progress_bar=False)
+    left, right = (read_state(saved_states(tmp_path / n)[-1]) for n in ("whole", "parts"))
+    guesses = [
+        float(read_state(path)["discriminators"]["0.guess"])
+        for path in saved_states(tmp_path / "whole")
+    ]
+    assert guesses == sorted(guesses, reverse=True) and guesses[0] == 3 > guesses[-1]
+    assert set(left["discriminator_optimizer"]["state"]) == {0}
+    assert torch.equal(left["discriminators"]["0.guess"], right["discriminators"]["0.guess"])
+    assert all(torch.equal(a, b) for a, b in zip(left["ema"], right["ema"], strict=True))
+    assert ",discriminator_loss," in (tmp_path / "whole" / "metrics.csv").read_text()
+    assert not any("critic" in name for name in left["module"])  # no part of the voice
+    monkeypatch.undo()
+    train(small_config(clips, tmp_path / "whole", run__steps=5), progress_bar=False)  # without it
+
+
+# --- how far it is, and what it costs --------------------------------------------------------
+
+
+@given(st.integers(0, 1000), st.floats(0, 1), st.integers(0, 200), st.floats(0, 1))
+def test_learning_rate_stays_within_its_bounds(
+    step: int, share: float, warmup: int, last: float
+) -> None:
+    config = OptimConfig(lr=0.01, warmup_steps=warmup, last_lr=last)
+    rate = learning_rate(config, step, share)
+    ramp = 1 if step >= warmup else (step + 1) / warmup
+    assert 0.01 * last * ramp * (1 - 1e-9) <= rate <= 0.01 * ramp * (1 + 1e-9)
+    assert learning_rate(config, 1000, 1.0) == pytest.approx(0.01 * last)
+    assert learning_rate(config, 1000, 0.0) == pytest.approx(0.01)
+    assert rate >= learning_rate(config, step, min(1.0, share + 0.1)) - 1e-12
+
+
+def test_share_done_follows_the_nearer_budget() -> None:
+    run = RunConfig(steps=100, minutes=10)
+    assert share_done(Progress(50, 1), run) == 0.5
+    assert share_done(Progress(5, 9), run) == 0.9
+    assert share_done(Progress(500, 9), run) == 1
+    assert share_done(Progress(0, 0), dataclasses.replace(run, minutes=float("inf"))) == 0
+
+
+class Linear(nn.Module):
+    """One matrix product of [B, 3] and [3, 5]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3, 5))
+
+    def forward(self, batch: Batch) -> Tensor:
+        return (batch.wave @ self.weight).sum()
+
+
+def test_products_forward_and_backward_are_counted_per_example() -> None:
+    """2 B 3 5 forward; as many for the weight's gradient; the input needs none."""
+    batch = Batch(torch.ones(4, 3), torch.ones(4, 2, 3), torch.ones(4), 0.0, torch.ones(4, 5))
+    linear = Linear()
+    assert training_flops(linear, batch) == 2 * 2 * 3 * 5
+    assert linear.weight.grad is None
+
+
+def test_mfu_counts_the_whole_batch(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 1e7 < matrix_throughput(torch.device("cpu"), torch.float32, budget=0) < 1e16
+    network = learner.trained.model.network
+    products = sum(p.numel() for p in network.parameters() if p.ndim > 1)
+    monkeypatch.setattr(module, "matrix_throughput", lambda device, dtype: 1e9)
+    flops = learner.seconds_at_best * 1e9 / 2 / 24  # per example and frame
+    assert 2 * products < flops < 12 * products
+    assert learner.audio_seconds == pytest.approx(2 * 24 * 256 / 22050)
