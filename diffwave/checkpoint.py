@@ -87,8 +87,8 @@ def load_checkpoint(folder: str | os.PathLike[str]) -> DiffusionModel:
     try:
         tensors = current_state(load_file(path))
     except (SafetensorError, OSError) as error:
-        told = "".join(c for c in str(error) if c.isprintable())
-        raise InputError(f"{path} is damaged or not a safetensors file ({told}).") from None
+        reason = "".join(c for c in str(error) if c.isprintable())
+        raise InputError(f"{path} is damaged or not a safetensors file ({reason}).") from None
     expected = model.state_dict()
     for name in sorted(expected.keys() | tensors.keys()):
         if name not in tensors:

@@ -8,10 +8,11 @@ import os
 import sys
 from collections.abc import Sequence
 
-from diffwave.commands.jobs import out_of_memory
 from diffwave.errors import InputError
+from diffwave.jobs import out_of_memory
 from diffwave.options import COMMANDS, RENAMED, Options
-from diffwave.parser import Parser, add_options, notice, renamed, settings_to_overrides
+from diffwave.parser import Parser, add_options, renamed, settings_to_overrides
+from diffwave.text import notice
 
 
 def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:

@@ -1,6 +1,6 @@
 """The denoiser: D(x, level, cond) -> x_0, and the loss that trains it.
 
-The only place that knows whether the network predicts v or eps, what it is told of a noise level,
+The only place that knows whether the network predicts v or eps, what it is given for a noise level,
 and how its mel is normalised. Samplers and losses call it (the counterpart of EDM's `Precond` and
 `Loss`, Karras et al. 2022, arXiv 2206.00364).
 """

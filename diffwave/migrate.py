@@ -69,16 +69,15 @@ def current_config(data: Mapping[str, Any]) -> dict[str, Any]:
             raise InputError("A spectral network needs a spectral space without a prior.")
         if isinstance(space, Mapping):
             data["space"] = {"kind": "spectral", **space}
-    units = [] if network.get("kind") == "waveform" else [_taken(network)]
+    plain = {"mean": 0.0, "scale": 1.0}
+    data["normalise"] = plain if network.get("kind") == "waveform" else _taken(network)
     if "restorer" in data:
-        restorer = data.pop("restorer")
-        if isinstance(restorer, Mapping):
-            restorer = dict(restorer)
-            units.append(_taken(restorer))
-        data["enhancer"] = restorer
-    if any(unit != units[0] for unit in units):
-        raise InputError("The network and the restorer normalise their mel differently.")
-    data["normalise"] = units[0] if units else {"mean": 0.0, "scale": 1.0}
+        enhancer = data.pop("restorer")
+        if isinstance(enhancer, Mapping):
+            own = _taken(enhancer := dict(enhancer))
+            if own != data["normalise"]:
+                enhancer["normalise"] = own
+        data["enhancer"] = enhancer
     if "network" in data and network:
         data["network"] = network
     if "sampling" in data:
@@ -89,6 +88,19 @@ def current_config(data: Mapping[str, Any]) -> dict[str, Any]:
 def _taken(settings: dict[str, Any]) -> dict[str, Any]:
     """Mean and scale out of the settings of a network."""
     return {name: settings.pop(f"mel_{name}", value) for name, value in _FIRST.items()}
+
+
+def current_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a training run with today's keys."""
+    settings = dict(settings)
+    for section in ("spectral", "restorer"):
+        sizes = settings.get(section)
+        if isinstance(sizes, Mapping) and sizes.keys() & {"mel_mean", "mel_scale"}:
+            settings[section] = sizes = dict(sizes)
+            settings["normalise"] = _taken(sizes) | dict(settings.get("normalise") or {})
+    if "sampling" in settings:
+        settings["sampling"] = current_sampling(settings["sampling"])
+    return settings
 
 
 def current_sampling(values: Any) -> Any:

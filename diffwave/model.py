@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,9 +32,6 @@ from diffwave.networks import (
 from diffwave.spaces import SPACES, Source, Space, SpaceConfig
 
 __all__ = ["DiffusionConfig", "DiffusionModel", "ModelConfig", "Sampling", "SamplingConfig"]
-
-MOST_PARAMETERS = 1_000_000_000
-"""A larger model is a damaged configuration: no vocoder has a tenth of them."""
 
 
 @dataclass(frozen=True)
@@ -123,20 +120,12 @@ class DiffusionModel(nn.Module):
     """Mel frontend, space, denoiser and mel enhancer of one `ModelConfig`."""
 
     def __init__(self, config: ModelConfig) -> None:
-        """Raises InputError for a configuration too large to be one."""
         super().__init__()
         self.config = config
-        network = NETWORKS[config.network.kind][1]
-        made: list[tuple[Callable[[Any], nn.Module], Any]] = [(network, config.network)]
-        if config.enhancer is not None:
-            made.append((MelEnhancer, config.enhancer))
-        if config.source is not None:
-            made.append((SourcePredictor, config.source))
-        for kind, sizes in made:
-            _check_size(kind, sizes)
         self.mel = MelSpectrogram(config.mel)
         self.space: Space = SPACES[config.space.kind][1](config.space, self.mel)
-        self.denoiser = Denoiser(network(config.network), config.diffusion, config.normalise)
+        network = NETWORKS[config.network.kind][1](config.network)
+        self.denoiser = Denoiser(network, config.diffusion, config.normalise)
         self.enhancer = None if config.enhancer is None else MelEnhancer(config.enhancer)
         self.source = None if config.source is None else SourcePredictor(config.source)
 
@@ -165,8 +154,9 @@ class DiffusionModel(nn.Module):
         """
         if self.enhancer is None:
             raise InputError("The model has no mel enhancer.")
-        change, gate = self.enhancer(self.config.normalise(mel))
-        opening = self.config.normalise.scale * torch.sigmoid(gate)
+        normalise = self.enhancer.config.normalise or self.config.normalise
+        change, gate = self.enhancer(normalise(mel))
+        opening = normalise.scale * torch.sigmoid(gate)
         return mel + opening[:, None] * change, gate
 
     def predict_source(self, mel: Tensor) -> Source | None:
@@ -190,17 +180,3 @@ class DiffusionModel(nn.Module):
     ) -> Any:
         """As of any module; weights of earlier versions are taken as well."""
         return super().load_state_dict(current_state(state_dict), strict, assign)
-
-
-def _check_size(kind: Callable[[Any], nn.Module], sizes: Any) -> None:
-    """Raise InputError unless a network of these sizes can be; allocates nothing."""
-    with torch.device("meta"):
-        try:
-            count = sum(parameter.numel() for parameter in kind(sizes).parameters())
-        except (RuntimeError, OverflowError):  # a size beyond 64 bits
-            count = MOST_PARAMETERS + 1
-    if count > MOST_PARAMETERS:
-        raise InputError(
-            f"A network of these sizes would have more than {MOST_PARAMETERS:,} parameters: "
-            f"{shown(sizes)}."
-        )

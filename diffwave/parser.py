@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import typing
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NoReturn
 
 from diffwave.errors import InputError
 from diffwave.schema import convert, documented
-from diffwave.text import printable
-
-
-def notice(text: str) -> None:
-    """One line on standard error."""
-    print(printable(text), file=sys.stderr)
+from diffwave.text import notice, printable
 
 
 class Parser(argparse.ArgumentParser):

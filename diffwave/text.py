@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 
 def printable(text: object) -> str:
     """The text on one line: control characters, line breaks and lone surrogates are escaped.
@@ -10,6 +12,11 @@ def printable(text: object) -> str:
     encoder takes), and an escape sequence in a name could change the reader's terminal.
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def notice(text: str) -> None:
+    """One line on standard error."""
+    print(printable(text), file=sys.stderr)
 
 
 def markdown_cell(text: object) -> str:

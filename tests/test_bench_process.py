@@ -63,6 +63,7 @@ def test_our_own_command_makes_a_wav(tiny_checkpoint: Path, tmp_path: Path) -> N
     assert soundfile.info(tmp_path / "out.wav").frames == 12 * HOP
 
 
+@pytest.mark.slow
 def test_the_others_make_a_wav_too(tmp_path: Path) -> None:
     np.save(tmp_path / "mel.npy", speech_mel(0.3)[:, :3].numpy())
     arguments = command(

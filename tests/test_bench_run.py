@@ -20,17 +20,12 @@ from diffwave.bench.systems import System
 from diffwave.errors import InputError
 from diffwave.mel import preset
 
-EFFORT = Effort(
-    "tiny",
-    threads=(1,),
-    batches=(1, 2),
-    seconds=(0.2, 0.4),
-    least_runs=2,
-    most_runs=2,
-    first_chunks=2,
-    process_runs=2,
-    process_systems=2,
+CENTRE, BF16, BATCH = (
+    Setting(1, "fp32", 1, 0.2),
+    Setting(1, "bf16", 1, 0.2),
+    Setting(1, "fp32", 2, 0.4),
 )
+EFFORT = Effort("tiny", (CENTRE, BF16, BATCH), rounds=2, budget=0.001, process_runs=2)
 Generate = Callable[[nn.Module, Tensor], Tensor]
 
 
@@ -62,32 +57,34 @@ def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "run_process", run_process)
 
 
-def measure(*systems: System, bar: tqdm | None = None) -> Result:
+def measure(*systems: System, effort: Effort = EFFORT, bar: tqdm | None = None) -> Result:
     bar = bar if bar is not None else tqdm(disable=True)
-    return bench(systems, {"gone": "it left"}, EFFORT, "checkpoint", bar)
+    return bench(systems, {"gone": "it left"}, effort, "checkpoint", bar)
 
 
 def test_everything_is_measured() -> None:
-    result = measure(fake("a"), fake("b"))
+    with open(os.devnull, "w") as nowhere, tqdm(total=0, file=nowhere) as bar:
+        result = measure(fake("a"), fake("b"), bar=bar)
+        assert bar.n == bar.total > 0
     assert [cost.system for cost in result.costs] == ["a", "b"]
-    assert len(result.timings) == 2 * len(EFFORT.settings())
+    assert {(t.system, t.setting) for t in result.timings} == {
+        (name, setting) for name in "ab" for setting in EFFORT.settings
+    }
+    assert result.timings[0].setting == CENTRE
+    assert all(timing.rtf.n >= 2 and timing.rtf.least > 0 for timing in result.timings)
     assert result.left_out == ()
     assert result.missing == {"gone": "it left"}
-    assert "nothing 0" in result.versions
-    assert result.versions[1].startswith("torch ")
-    for timing in result.timings:
-        assert timing.rtf.n == 2
-        assert timing.rtf.least > 0
+    assert "nothing 0" in result.versions and result.versions[1].startswith("torch ")
     cost = result.costs[0]
     assert cost.parameters == 81
     # 80 products for each of sample_rate / hop_length frames in a second
     assert cost.gmac_per_second == pytest.approx(80 * 22050 / 256 / 1e9)
-    assert cost.first_chunk_ms is not None and cost.first_chunk_ms.n == 2
+    assert cost.first_chunk_ms is not None and cost.first_chunk_ms.least > 0
     assert cost.cold_start_s is not None and cost.cold_start_s.median == 1.5
     assert cost.peak_mib is not None and cost.peak_mib.median == 300
 
 
-def test_settings_are_what_they_say() -> None:
+def test_settings_are_what_they_say_and_time_is_over_that_of_the_sound() -> None:
     seen: set[tuple[int, bool, int, int]] = set()
 
     def look(linear: nn.Module, mel: Tensor) -> Tensor:
@@ -97,67 +94,47 @@ def test_settings_are_what_they_say() -> None:
 
     system = fake("a", look)
     measure(system)
-    for setting in EFFORT.settings():
+    for setting in EFFORT.settings:
         frames = system.frames(setting.seconds)
         assert (1, setting.precision == "bf16", setting.batch, frames) in seen
+        mel = mel_of(system, setting)
+        assert mel.shape == (setting.batch, 80, frames) and bool(torch.isfinite(mel).all())
+        expected = setting.batch * setting.seconds
+        assert module._duration(system, mel) == pytest.approx(expected, rel=0.03)
 
 
-def test_a_system_that_never_works_is_left_out() -> None:
-    def fail(linear: nn.Module, mel: Tensor) -> Tensor:
-        raise RuntimeError("broken")
+def broken(linear: nn.Module, mel: Tensor) -> Tensor:
+    raise RuntimeError("broken")
 
-    result = measure(fake("bad", fail), fake("good"))
-    assert [cost.system for cost in result.costs] == ["good"]
-    assert [(o.system, o.what, o.reason) for o in result.left_out] == [
-        ("bad", "everything", "RuntimeError: broken")
+
+def no_bf16(linear: nn.Module, mel: Tensor) -> Tensor:
+    if torch.is_autocast_enabled("cpu"):
+        raise NotImplementedError("no bf16")
+    return repeat(linear, mel)
+
+
+@pytest.mark.parametrize(
+    ("system", "what", "reason", "timings"),
+    [
+        (fake("a", broken), "everything", "RuntimeError: broken", 0),
+        (fake("a", no_bf16), str(BF16), "NotImplementedError: no bf16", 2),
+        (fake("unstartable"), "cold start and memory", "The process failed: no.", 3),
+    ],
+    ids=["broken", "no_bf16", "unstartable"],
+)
+def test_what_fails_is_left_out_there(system: System, what: str, reason: str, timings: int) -> None:
+    result = measure(system, fake("good"))
+    assert [(item.system, item.what, item.reason) for item in result.left_out] == [
+        (system.name, what, reason)
     ]
+    names = [timing.system for timing in result.timings]
+    assert (names.count(system.name), names.count("good")) == (timings, 3)
 
 
-def test_a_system_that_fails_somewhere_is_left_out_there() -> None:
-    def fail(linear: nn.Module, mel: Tensor) -> Tensor:
-        if torch.is_autocast_enabled("cpu"):
-            raise NotImplementedError("no bf16")
-        return repeat(linear, mel)
-
-    result = measure(fake("a", fail), fake("b"))
-    place = Setting(1, "bf16", 1, 0.2)
-    assert [(o.system, o.what) for o in result.left_out] == [("a", str(place))]
-    assert result.timing("a", place) is None
-    assert result.timing("b", place) is not None
-    assert result.timing("a", EFFORT.centre) is not None
-
-
-def test_a_process_that_fails_is_left_out() -> None:
-    result = measure(fake("unstartable"), fake("b"))
-    (left_out,) = result.left_out
-    assert (left_out.system, left_out.what) == ("unstartable", "cold start and memory")
-    assert result.costs[0].cold_start_s is None
-    assert result.costs[1].cold_start_s is not None
-
-
-def test_only_some_are_started_in_a_process() -> None:
-    result = measure(fake("a"), fake("b"), fake("c"))
-    assert [cost.peak_mib is None for cost in result.costs] == [False, False, True]
-    (left_out,) = result.left_out
-    assert left_out.reason == "only a, b is started in a process of its own"
-
-
-def test_what_takes_too_long_is_left_out() -> None:
-    impatient = dataclasses.replace(EFFORT, patience=1e-9)
-    result = bench([fake("a")], {}, impatient, "checkpoint", tqdm(disable=True))
-    assert [timing.setting for timing in result.timings] == [EFFORT.centre]
-    assert len(result.left_out) == len(EFFORT.settings()) - 1
-    assert result.left_out[0].reason.startswith("one run would take about ")
-
-
-def test_the_bar_ends_where_it_should() -> None:
+def test_what_takes_too_long_is_left_out_beside_the_centre() -> None:
     with open(os.devnull, "w") as nowhere, tqdm(total=0, file=nowhere) as bar:
-        measure(fake("a"), fake("b"), bar=bar)
-        assert bar.n == pytest.approx(bar.total)
-        assert bar.total > 0
-
-
-def test_a_mel_is_of_the_systems_convention() -> None:
-    mel = mel_of(fake("a"), 0.5, batch=3)
-    assert mel.shape == (3, 80, 43)
-    assert bool(torch.isfinite(mel).all())
+        result = measure(fake("a"), effort=dataclasses.replace(EFFORT, patience=1e-9), bar=bar)
+        assert bar.n == bar.total
+    assert [timing.setting for timing in result.timings] == [CENTRE]
+    assert [item.what for item in result.left_out] == [str(BF16), str(BATCH)]
+    assert result.left_out[0].reason.startswith("one run would take about ")

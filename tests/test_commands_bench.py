@@ -26,6 +26,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_quick_benchmark(tiny_checkpoint: Path, tmp_path: Path) -> None:
     done = run(
         *("--quick", "--systems", "diffwave@1,diffwave@2", "--checkpoint", tiny_checkpoint),
@@ -40,12 +41,12 @@ def test_a_quick_benchmark(tiny_checkpoint: Path, tmp_path: Path) -> None:
     assert [cost["system"] for cost in data["costs"]] == ["diffwave@1", "diffwave@2"]
     first = data["costs"][0]
     assert first["cold_start_s"]["least"] > 0.1 and first["peak_mib"]["least"] > 60
-    assert first["first_chunk_ms"]["n"] == 2
+    assert first["first_chunk_ms"]["least"] > 1
     timed = [(timing["system"], str(Setting(**timing["setting"]))) for timing in data["timings"]]
     slow = [
         (item["system"], item["what"]) for item in data["left_out"] if "one run" in item["reason"]
     ]
-    wanted = [(name, str(s)) for name in ("diffwave@1", "diffwave@2") for s in QUICK.settings()]
+    wanted = [(name, str(s)) for name in ("diffwave@1", "diffwave@2") for s in QUICK.here()]
     assert sorted(timed + slow) == sorted(wanted)  # slow: on a busy machine
     assert all(timing["rtf"]["least"] > 0 for timing in data["timings"])
     assert Result.load(tmp_path / "bench.json").to_json() == (tmp_path / "bench.json").read_text()
@@ -93,13 +94,6 @@ def test_bad_input_is_one_sentence(
     assert captured.out == ""
     assert captured.err.count("\n") == 1
     assert words in captured.err
-
-
-def test_bad_input_in_a_process() -> None:
-    done = run("--systems", "wavenet")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("diffwave: There is no system 'wavenet'; there are diffwave@1")
-    assert done.stderr.count("\n") == 1
 
 
 def test_quick_and_full_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,12 +17,12 @@ from signals import speech_like
 from diffwave.data import envelope, prepare
 from diffwave.data.crops import Crops
 from diffwave.data.data import load_corpus
-from diffwave.data.envelope import envelope_path, fitted_representation, load_envelope
+from diffwave.data.envelope import envelope_path, fitted_space, load_envelope
 from diffwave.data.report import CorpusReport
 from diffwave.data.shards import open_prepared
 from diffwave.errors import InputError
 from diffwave.mel import MelSpectrogram, preset
-from diffwave.spaces.spectral import SpectralConfig
+from diffwave.spaces import SpectralConfig, SpectralSpace
 from diffwave.train.config import TrainConfig
 from diffwave.train.settings import read_config
 
@@ -235,17 +235,17 @@ def test_the_envelope_is_the_one_that_training_would_fit(run: Prepare, tmp_path:
     run()
     settings = config(f"data.folder={tmp_path / 'corpus'}")
     model = settings.model_config()
-    assert model.space is not None
-    stored = load_envelope(envelope_path(tmp_path / "corpus"), model.space, model.mel)
-    assert stored is not None
+    space = SpectralSpace(SpectralConfig.of(model.mel), MelSpectrogram(model.mel))
+    assert load_envelope(envelope_path(tmp_path / "corpus"), space)
+    stored = space.state_dict()
     corpus = load_corpus(settings.data, model.mel, CROP, progress=False)
     crops = Crops(corpus.train, model, settings.data, settings.run.seed)
-    fitted = fitted_representation(model.space, model.mel, crops).state_dict()
+    fitted = fitted_space(model, crops).state_dict()
     assert stored.keys() == fitted.keys()
     for name, value in fitted.items():
         torch.testing.assert_close(stored[name], value)
-    other = SpectralConfig(n_fft=2048, pad_left=896)
-    assert load_envelope(envelope_path(tmp_path / "corpus"), other, model.mel) is None
+    other = SpectralSpace(SpectralConfig(n_fft=2048, pad_left=896), MelSpectrogram(model.mel))
+    assert not load_envelope(envelope_path(tmp_path / "corpus"), other)
 
 
 def test_mels_go_with_their_recordings(run: Prepare, audio: Path, tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ import librosa
 import numpy as np
 import pytest
 import torch
-import torchaudio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -103,6 +102,10 @@ def test_presets_agree_with_librosa(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["lmnt", "vocos"])
 def test_presets_agree_with_torchaudio(name: str) -> None:
+    try:
+        import torchaudio
+    except (ImportError, OSError, RuntimeError) as error:  # a build for another PyTorch or CUDA
+        pytest.skip(f"torchaudio cannot be imported: {error}")
     wave = breathy(PRESETS[name])
     if name == "lmnt":
         reference = torchaudio.transforms.MelSpectrogram(

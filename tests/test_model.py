@@ -116,7 +116,10 @@ def test_the_first_format_is_read() -> None:
     assert config.space == WaveformConfig(256, EnergyPrior(0.1, 0.5))
     assert config.normalise == NormaliseConfig(0, 1)
     other = FIRST_FORMAT["restorer"] | {"mel_mean": 0.0}  # type: ignore[operator]
-    for changes in ({"space": None}, {"prior": prior}, {"network": waveform}, {"restorer": other}):
+    config = ModelConfig.from_dict(FIRST_FORMAT | {"restorer": other})
+    assert config.enhancer == MelEnhancerConfig(channels=12, normalise=NormaliseConfig(0.0, 2.0))
+    assert ModelConfig.from_dict(as_json(config)) == config
+    for changes in ({"space": None}, {"prior": prior}, {"network": waveform}):
         with pytest.raises(InputError):
             ModelConfig.from_dict(FIRST_FORMAT | changes)
 
@@ -154,7 +157,7 @@ def test_weights_of_the_first_format_are_taken() -> None:
         (("network", "layers"), 10**12, "at most"),
         (("network", "dilations"), ["a"], "dilations"),
         (("network", "dilations"), 3, "not iterable"),
-        (("network", "channels"), 1 << 16, "parameters"),
+        (("network", "channels"), 1 << 16, "weights"),
         (("space", "n_fft"), "1024", "n_fft"),
         (("space", "floor"), 0, "floor"),
         (("space",), [1], "space"),

@@ -71,6 +71,7 @@ def finished(
     return place / "exp", run("ljspeech", *arguments, cwd=place), arguments
 
 
+@pytest.mark.slow
 def test_all_stages_run(finished: tuple[Path, subprocess.CompletedProcess[str], object]) -> None:
     exp, result, _ = finished
     assert result.returncode == 0, result.stderr
@@ -82,6 +83,7 @@ def test_all_stages_run(finished: tuple[Path, subprocess.CompletedProcess[str], 
     assert "pesq" in scores["metrics"]
 
 
+@pytest.mark.slow
 def test_the_runs_are_trained_one_from_the_other(
     finished: tuple[Path, subprocess.CompletedProcess[str], object],
 ) -> None:
@@ -102,6 +104,7 @@ def test_the_runs_are_trained_one_from_the_other(
     assert not one.equal(other)
 
 
+@pytest.mark.slow
 def test_the_result_is_a_voice_with_a_card(
     finished: tuple[Path, subprocess.CompletedProcess[str], object],
 ) -> None:
@@ -120,6 +123,7 @@ def test_the_result_is_a_voice_with_a_card(
     assert soundfile.info(target).frames > 22050
 
 
+@pytest.mark.slow
 def test_running_again_trains_nothing(
     finished: tuple[Path, subprocess.CompletedProcess[str], list[object]],
 ) -> None:
@@ -134,6 +138,7 @@ def test_running_again_trains_nothing(
     assert {path: path.stat().st_mtime_ns for path in exp.glob("*/step-*.pt")} == states
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_with_a_checkpoint_and_no_further_stage(
     recordings: Path, tmp_path: Path
 ) -> None:
@@ -165,6 +170,7 @@ def test_ctrl_c_ends_with_a_checkpoint_and_no_further_stage(
     assert not (tmp_path / "exp/unrolled").exists()
 
 
+@pytest.mark.slow
 def test_your_voice_starts_from_the_bundled_one(recordings: Path, tmp_path: Path) -> None:
     changes = [
         "--set",

@@ -72,8 +72,7 @@ def test_every_rate_trains_and_speaks(rate: str, trained: Path) -> None:
     vocoder = speaks(trained, paths, *small)
     assert vocoder.sample_rate == RATES[rate]
     space = vocoder.config.space
-    assert space is not None
-    assert space.n_fft == (2048 if RATES[rate] > 40000 else 1024)
+    assert space.context(1) == (2048 if RATES[rate] > 40000 else 1024)
     # Settings of the voice that the rate does not change stay.
     assert vocoder.config.sampling.preset(4).levels == (1.0, 0.8, 0.6, 0.3)
 

@@ -93,6 +93,7 @@ def test_ctrl_c_stops_with_a_checkpoint(
     load_checkpoint(export)
 
 
+@pytest.mark.slow
 def test_sigterm_writes_a_checkpoint_and_a_second_start_resumes(
     clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -176,6 +177,7 @@ def last_noted(folder: Path) -> int:
     return 0
 
 
+@pytest.mark.slow
 def test_killed_many_times_a_run_ends_as_if_it_had_not_been(
     clips: Path, configure: Configure, tmp_path: Path, warm: Warm
 ) -> None:
@@ -257,6 +259,10 @@ def test_damaged_states_alone_are_refused(
     with pytest.raises(InputError, match=r"None of the 2 checkpoints .* can be read, .* afresh"):
         train(configure(run__steps=90), progress_bar=False)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    for path in saved_states(folder):
+        path.unlink()
+    with pytest.raises(InputError, match=r"holds what a run noted, but none of its checkpoints"):
+        train(configure(run__steps=90), progress_bar=False)
 
 
 class SmallDisk:
@@ -300,6 +306,7 @@ def test_a_full_disk_leaves_the_last_sound_checkpoint(
     train(configure(run__steps=4), progress_bar=False)  # once there is room
 
 
+@pytest.mark.slow
 def test_a_file_that_grows_too_large_is_told_in_one_sentence(
     clips: Path, configure: Configure, tmp_path: Path, warm: Warm
 ) -> None:

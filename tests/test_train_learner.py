@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from small_run import Configure, small_config
-from tiny import random_model, restoring_config
+from tiny import enhancing_config, random_model
 from torch import Tensor, nn
 
 from diffwave.checkpoint import load_checkpoint, save_checkpoint
@@ -82,36 +82,36 @@ def test_the_envelope_is_fitted_or_taken_from_a_prepared_corpus(
 ) -> None:
     config = configure()
     first = make(config, begin=False)
-    space = first.trained.model.representation
+    space = first.trained.model.space
     assert not space.state_dict()["envelope_weight"].any()
     first.begin()
     assert space.state_dict()["envelope_weight"].any()
     prepared = tmp_path / "prepared"
     envelope_path(prepared).parent.mkdir(parents=True)
-    save_envelope(envelope_path(prepared), space, first.trained.model.config.mel)  # type: ignore[arg-type]
-    monkeypatch.setattr(module, "fitted_representation", None)  # is not called
+    save_envelope(envelope_path(prepared), space)
+    monkeypatch.setattr(module, "fitted_space", None)  # is not called
     again = make(config, begin=False)
     config.data.folder = str(prepared)
     again.begin()
-    for name, tensor in again.averaged_model.representation.state_dict().items():
+    for name, tensor in again.averaged_model.space.state_dict().items():
         assert torch.equal(tensor, space.state_dict()[name])
 
 
 @pytest.mark.parametrize(
-    ("losses", "network", "restorer"),
+    ("losses", "network", "enhancer"),
     [
         ({}, True, True),
-        ({"loss__restoration": 0}, True, False),
+        ({"loss__enhancement": 0}, True, False),
         ({"loss__denoising": 0}, False, True),
         ({"loss__denoising": 0, "loss__unrolled": 0.5}, True, True),
     ],
 )
 def test_what_no_loss_trains_is_frozen(
-    configure: Configure, losses: dict[str, object], network: bool, restorer: bool
+    configure: Configure, losses: dict[str, object], network: bool, enhancer: bool
 ) -> None:
     trained = make(configure(**losses), begin=False).trained
     learners = trained.model.learners()
-    for part, wanted in zip(learners, (network, restorer), strict=True):
+    for part, wanted in zip(learners, (network, enhancer), strict=True):
         assert {p.requires_grad for p in part.parameters()} == {wanted}
     optimized = {id(p) for group in trained.optimizer.param_groups for p in group["params"]}
     assert optimized == {id(p) for p in trained.model.learned() if p.requires_grad}
@@ -119,17 +119,17 @@ def test_what_no_loss_trains_is_frozen(
 
 def test_something_must_be_trained(configure: Configure) -> None:
     with pytest.raises(InputError, match="train nothing of this model"):
-        make(configure(loss__denoising=0, restorer__layers=0))
+        make(configure(loss__denoising=0, enhancer__layers=0))
 
 
-def test_a_checkpoint_without_a_restorer_begins_one(
+def test_a_checkpoint_without_a_enhancer_begins_one(
     configure: Configure, tiny_checkpoint: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     learner = make(configure(run__init=tiny_checkpoint), begin=False)
     before = {name: t.clone() for name, t in learner.trained.model.state_dict().items()}
     learner.begin()
-    assert f"{tiny_checkpoint} has no mel restorer; its training starts here" in caplog.text
+    assert f"{tiny_checkpoint} has no mel enhancer; its training starts here" in caplog.text
     given = load_checkpoint(tiny_checkpoint).state_dict()
     for name, tensor in learner.averaged_model.state_dict().items():
         assert torch.equal(tensor, given.get(name, before[name])), name
@@ -137,14 +137,14 @@ def test_a_checkpoint_without_a_restorer_begins_one(
         make(configure(run__init=tiny_checkpoint, spectral__channels=24))
 
 
-def test_a_checkpoints_restorer_is_taken_or_refused(configure: Configure, tmp_path: Path) -> None:
-    given = random_model(restoring_config())
+def test_a_checkpoints_enhancer_is_taken_or_refused(configure: Configure, tmp_path: Path) -> None:
+    given = random_model(enhancing_config())
     save_checkpoint(given, tmp_path / "given", half=False)
     learner = make(configure(run__init=tmp_path / "given"))
     for name, tensor in given.state_dict().items():
         assert torch.equal(learner.trained.model.state_dict()[name], tensor), name
-    for change in ({"restorer__channels": 12}, {"restorer__layers": 0}):
-        with pytest.raises(InputError, match=r"given has restorer\.\w+ = "):
+    for change in ({"enhancer__channels": 12}, {"enhancer__layers": 0}):
+        with pytest.raises(InputError, match=r"given has enhancer\.\w+ = "):
             make(configure(run__init=tmp_path / "given", **change))
 
 
@@ -169,8 +169,8 @@ def test_a_step_changes_the_weights_and_says_what_it_found(learner: Learner) -> 
     assert laps == ["data", "forward", "backward", "optimizer"]
 
 
-def test_the_restorers_gradient_does_not_slow_the_network_down(configure: Configure) -> None:
-    learners = [make(configure(loss__restoration=weight)) for weight in (0, 1, 1e4)]
+def test_the_enhancers_gradient_does_not_slow_the_network_down(configure: Configure) -> None:
+    learners = [make(configure(loss__enhancement=weight)) for weight in (0, 1, 1e4)]
     norms = [each.step(1e-3).gradient_norm for each in learners]
     assert norms[0] < norms[1] < 1e-2 * norms[2]
     assert not any(changed(other, weights(learners[0])) for other in learners[1:])

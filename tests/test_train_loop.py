@@ -88,7 +88,7 @@ def test_a_worse_validation_leaves_the_best(
 
 def test_export_speaks(finished: Path) -> None:
     config = load_config(finished / "export")
-    assert config.sampling.steps == 2
+    assert config.sampling.default == 2
     vocoder = Vocoder.from_pretrained(finished / "export", "cpu")
     mel = vocoder.mel(speech_like(0.5))
     wave = vocoder(mel)
@@ -101,7 +101,7 @@ def test_export_speaks(finished: Path) -> None:
 def test_export_holds_the_average(finished: Path) -> None:
     state = torch.load(saved_states(finished)[-1], weights_only=True)
     exported = load_checkpoint(finished / "export")
-    trained = [v for k, v in state["module"].items() if not k.startswith("representation.")]
+    trained = [v for k, v in state["module"].items() if not k.startswith("space.")]
     for parameter, average, last in zip(exported.learned(), state["ema"], trained, strict=True):
         torch.testing.assert_close(parameter, average, rtol=1e-3, atol=1e-4)
         assert not torch.equal(average, last)
@@ -147,7 +147,7 @@ def test_other_settings_do_not_continue_a_run(finished: Path, clips: Path) -> No
 def test_init_takes_weights_and_envelope(
     configure: Configure, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(learner, "fitted_representation", None)  # is not called
+    monkeypatch.setattr(learner, "fitted_space", None)  # is not called
     config = configure(run__init=finished / "export", run__steps=1, optim__lr=1e-30)
     export = train(config, progress_bar=False)
     assert_same_weights(export, finished / "export")
@@ -174,24 +174,24 @@ def test_a_run_of_restoration_alone_leaves_the_network(
     for average, tensor in zip(found["ema"], given.network.parameters(), strict=False):
         assert torch.equal(average, tensor)
     config = load_config(export)
-    assert config.restorer is not None and config.restorer.channels == 8
+    assert config.enhancer is not None and config.enhancer.channels == 8
     assert all(norm > 0 for norm in metrics(tmp_path / "run", "gradient_norm").values())
-    restorer = load_checkpoint(export).restorer
-    assert restorer is not None and bool(restorer.output.bias.any())  # which began at 0
+    enhancer = load_checkpoint(export).enhancer
+    assert enhancer is not None and bool(enhancer.output.bias.any())  # which began at 0
 
 
-def test_without_a_weight_the_restorer_stays(
+def test_without_a_weight_the_enhancer_stays(
     configure: Configure, finished: Path, tmp_path: Path
 ) -> None:
-    changes = {"loss__restoration": 0, "run__init": finished / "export", "run__steps": 2}
+    changes = {"loss__enhancement": 0, "run__init": finished / "export", "run__steps": 2}
     train(configure(**changes), progress_bar=False)
     found = state(tmp_path / "run", 2)["module"]
     same = {
         name: torch.equal(found[name], tensor)
         for name, tensor in load_checkpoint(finished / "export").state_dict().items()
     }
-    assert all(same[name] for name in same if name.startswith("restorer."))
-    assert not same["network.filter.weight"]
+    assert all(same[name] for name in same if name.startswith("enhancer."))
+    assert not same["denoiser.network.filter.weight"]
 
 
 def test_waveform_network_trains_and_speaks(configure: Configure, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import yaml
 from tiny import random_model, spectral_config, waveform_config
 
 from diffwave.errors import InputError
-from diffwave.model import DiffusionModel, SamplingConfig
+from diffwave.model import DiffusionModel, Sampling, SamplingConfig
 from diffwave.train.model_card import About, Stage, model_card
 
 SCORES: dict[str, Any] = {
@@ -70,14 +70,17 @@ def test_a_waveform_network_is_called_so() -> None:
     ("sampling", "text"),
     [
         (SamplingConfig(1), "1 step of ddim"),
-        (SamplingConfig(2, angles={"4": [1, 0.8, 0.6, 0.3]}), "2 steps of ddim"),
-        (SamplingConfig(2, angles={"2": [1, 0.55]}), "2 steps of ddim at the noise levels 1, 0.55"),
+        (SamplingConfig(2, presets=[Sampling(4, levels=[1, 0.8, 0.6, 0.3])]), "2 steps of ddim"),
         (
-            SamplingConfig(3, "ancestral", mel_rounds=1),
+            SamplingConfig(2, presets=[Sampling(2, levels=[1, 0.55])]),
+            "2 steps of ddim at the noise levels 1, 0.55",
+        ),
+        (
+            SamplingConfig(3, "ancestral", n_iter=1),
             "3 steps of ancestral, then 1 mel-consistency iteration",
         ),
         (
-            SamplingConfig(1, angles={"1": [1]}, mel_rounds=6),
+            SamplingConfig(1, presets=[Sampling(1, levels=[1], n_iter=6)]),
             "1 step of ddim at the noise level 1, then 6 mel-consistency iterations",
         ),
     ],

@@ -69,7 +69,8 @@ def test_two_processes_and_parts_learn_as_one_does_from_the_whole_batch(
     assert_nearly_same(tmp_path / "one", tmp_path / "two")
 
 
-def test_two_processes_train_the_restorer_alone(
+@pytest.mark.slow
+def test_two_processes_train_the_enhancer_alone(
     clips: Path, configure: Configure, tmp_path: Path, tiny_checkpoint: Path
 ) -> None:
     """Of the frozen network no process waits for gradients."""
@@ -91,6 +92,7 @@ def children_of(process: object) -> dict[int, psutil.Process]:
     return {int(child.environ()["RANK"]): child for child in found if "RANK" in child.environ()}
 
 
+@pytest.mark.slow
 def test_the_death_of_one_stops_all_and_the_run_goes_on(
     clips: Path, tmp_path: Path, configure: Configure, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -112,6 +114,7 @@ def test_the_death_of_one_stops_all_and_the_run_goes_on(
     assert list(steps_noted(folder)) == list(range(1, step + 3))
 
 
+@pytest.mark.slow
 def test_sigterm_to_one_or_all_ends_in_a_checkpoint(clips: Path, tmp_path: Path) -> None:
     """Processes agree: a signal to the second one alone stops the first one too, which saves."""
     folder = tmp_path / "run"

@@ -269,7 +269,7 @@ def test_another_model_is_refused(tmp_path: Path) -> None:
 def test_what_weights_mean_is_compared(tmp_path: Path) -> None:
     ours = spectral_config()
     replace = dataclasses.replace
-    named = replace(ours, mel=replace(ours.mel, name="mine"), sampling=SamplingConfig(steps=9))
+    named = replace(ours, mel=replace(ours.mel, name="mine"), sampling=SamplingConfig(default=9))
     check_same_model(named, ours, "It")
     check_same_model(named.to_dict(), ours, "It")
     louder = replace(ours, mel=replace(ours.mel, gain=2.0))
@@ -279,9 +279,9 @@ def test_what_weights_mean_is_compared(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"network\.channels = 24, .* 16"):
         check_same_model(wider, ours, "It")
     assert preset("hifigan") == ours.mel
-    with pytest.raises(InputError, match=r"It has restorer = None, .* mean .*|restorer\.n_mels"):
+    with pytest.raises(InputError, match=r"It has enhancer = None, .* mean .*|enhancer\.n_mels"):
         check_same_model(ours, enhancing_config(), "It")
-    with pytest.raises(InputError, match=r"restorer"):
+    with pytest.raises(InputError, match=r"enhancer"):
         check_same_model(enhancing_config(), ours, "It")
-    before = {key: value for key, value in ours.to_dict().items() if key != "restorer"}
-    check_same_model(before, ours, "It")  # of versions that had no restorer
+    before = {key: value for key, value in ours.to_dict().items() if key != "enhancer"}
+    check_same_model(before, ours, "It")  # of versions that had no enhancer

@@ -114,7 +114,7 @@ def test_noise_levels_are_told_apart() -> None:
     assert levels == pytest.approx(expected, rel=0.05)
 
 
-def test_a_restorer_is_judged_by_smoothed_mels() -> None:
+def test_a_enhancer_is_judged_by_smoothed_mels() -> None:
     model = random_model(enhancing_config())
     clips = [clip(0.6), clip(0.5, 1)]
     both, _ = judge(clips, model)
@@ -124,13 +124,13 @@ def test_a_restorer_is_judged_by_smoothed_mels() -> None:
     assert alone == {"loss_restoration": both["loss_restoration"]}
     assert notes.scalars == {"validation/loss_restoration": both["loss_restoration"]}
     assert not notes.audio  # the network is as it was
-    without = judge(clips, model, LossConfig(restoration=0.0))[0]
+    without = judge(clips, model, LossConfig(enhancement=0.0))[0]
     assert without.keys() == both.keys() - {"loss_restoration"}
     # Where nothing is blurred, a closed gate leaves only what the gate is wrong by.
     with torch.no_grad():
         model.enhancer.output.weight.zero_()  # type: ignore[union-attr]
         model.enhancer.output.bias.fill_(-3.0)  # type: ignore[union-attr]
-    still = LossConfig(denoising=0.0, restoration_blur=0.0, restoration_noise=0.0)
+    still = LossConfig(denoising=0.0, enhancement_blur=0.0, enhancement_noise=0.0)
     gate, change = 1 / (1 + math.exp(3)), -3.0 * 2.5
     error = abs(gate * change) * math.sqrt(80)
     assert judge(clips, model, still)[0]["loss_restoration"] == pytest.approx(

@@ -1,16 +1,17 @@
-"""Measuring: interleaved runs, their median and spread, arithmetic, and subnormal numbers."""
+"""Measuring: runs in turn, their median and spread, and arithmetic."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
+
+from diffwave.bench.plan import Effort
 
 Job = Callable[[], object]
 SPEECH_RMS = 0.07
@@ -18,116 +19,82 @@ SPEECH_RMS = 0.07
 
 @dataclass(frozen=True)
 class Spread:
-    """What the runs of one measurement have in common, in the unit of the measurement."""
+    """Median, minimum and quartiles of `n` values."""
 
     median: float
     least: float
     low: float
-    """First quartile."""
     high: float
-    """Third quartile."""
     n: int
 
-    def __mul__(self, factor: float) -> Spread:
-        """The same in another unit."""
-        return Spread(
-            self.median * factor,
-            self.least * factor,
-            self.low * factor,
-            self.high * factor,
-            self.n,
-        )
+    @classmethod
+    def of(cls, values: list[float], unit: float = 1.0) -> Spread:
+        """Of at least one value, each multiplied by `unit`."""
+        low, median, high = (np.percentile(values, [25, 50, 75]) * unit).tolist()
+        return cls(median, min(values) * unit, low, high, len(values))
 
 
-def spread(values: list[float]) -> Spread:
-    """Median, minimum and quartiles of at least one value."""
-    low, median, high = np.percentile(values, [25, 50, 75]).tolist()
-    return Spread(median, min(values), low, high, len(values))
-
-
-@dataclass(frozen=True)
+@dataclass
 class Runs:
-    """Times of one job, in the order in which it ran."""
+    """What is known of the runs of one job."""
 
-    seconds: tuple[float, ...]
-    cores: float
-    """Processor time over wall time: how many cores were at work. Much less than the number of
-    threads says that the job does not use them, or that another program did."""
+    seconds: list[float] = field(default_factory=list)
+    wall: float = 0.0
+    processor: float = 0.0
     failure: str | None = None
-    """Why the job stopped, if it did; then there is no time at all."""
+    """Why the job stopped, if it did."""
+
+    @property
+    def cores(self) -> float:
+        """Processor time over wall time: how many cores were at work."""
+        return self.processor / max(self.wall, 1e-9)
 
 
-def interleave(
-    jobs: Mapping[str, Job],
-    runs: Mapping[str, int],
-    progress: Callable[[str], object] | None = None,
+def time_in_turn(
+    jobs: Mapping[str, Job], effort: Effort, threads: int, done: Callable[[], object]
 ) -> dict[str, Runs]:
-    """Run every job as often as it should, in turn, so that a drift of the machine hits all alike.
+    """Time every job in turn, round after round, so that a drift of the machine hits all alike.
 
-    There are as many rounds as the most frequent job has runs; the others take part in some, evenly
-    distributed. Each round starts with another job, so that none always follows the same one.
+    Each round begins with another job. A turn is a run that is not counted and then as many as fit
+    into `effort.budget`; a job whose run takes longer than `effort.patience` has one turn only, and
+    one that raises has no further turn.
 
     Args:
         jobs: by name.
-        runs: how often each should run, at least 1.
-        progress: called with the job's name after every run.
-
-    Returns:
-        The times of each; a job that raised is not run again, and has a failure instead.
+        effort: number of rounds, and how long a turn is.
+        threads: of PyTorch, while a job runs.
+        done: called after each turn, also one that is left out.
     """
-    wall: dict[str, list[float]] = {name: [] for name in jobs}
-    busy = dict.fromkeys(jobs, 0.0)
-    failures: dict[str, str] = {}
-    for names in rounds(runs):
-        for name in names:
-            if name in failures:
-                continue
-            before, start = time.process_time(), time.perf_counter()
-            try:
-                jobs[name]()
-            except Exception as error:  # one system's failure must not cost the others' results
-                failures[name] = describe(error)
-                continue
-            wall[name].append(time.perf_counter() - start)
-            busy[name] += time.process_time() - before
-            if progress is not None:
-                progress(name)
-    return {
-        name: Runs((), 0.0, failures[name])
-        if name in failures
-        else Runs(tuple(wall[name]), busy[name] / max(sum(wall[name]), 1e-9))
-        for name in jobs
-    }
+    found = {name: Runs() for name in jobs}
+    names = list(jobs)
+    for i in range(effort.rounds):
+        start = i % max(len(names), 1)
+        for name in names[start:] + names[:start]:
+            runs = found[name]
+            if runs.failure is None and max(runs.seconds, default=0.0) <= effort.patience:
+                _turn(jobs[name], runs, effort.budget, threads)
+            done()
+    return found
 
 
-def rounds(runs: Mapping[str, int]) -> Iterator[list[str]]:
-    """Who runs in which round, and in which order; see :func:`interleave`."""
-    count = max(runs.values(), default=0)
-    names = list(runs)
-    for i in range(count):
-        turned = names[i % len(names) :] + names[: i % len(names)]
-        # A job with r runs is due whenever r (i + 1/2) / count passes another whole number.
-        yield [n for n in turned if _due(i + 1, runs[n], count) > _due(i, runs[n], count)]
+def _turn(job: Job, runs: Runs, budget: float, threads: int) -> None:
+    from torch.utils.benchmark import (
+        Timer,
+    )  # here: it logs that there is no GPU, where there is none
 
-
-def _due(i: int, runs: int, count: int) -> int:
-    return (2 * runs * i + count) // (2 * count)
+    processor, wall = time.process_time(), time.perf_counter()
+    try:
+        timer = Timer("job()", globals={"job": job}, num_threads=threads)
+        runs.seconds += timer.blocked_autorange(min_run_time=budget).times
+    except Exception as error:  # one system's failure must not cost the others' results
+        runs.failure = describe(error)
+    runs.processor += time.process_time() - processor
+    runs.wall += time.perf_counter() - wall
 
 
 def describe(error: Exception) -> str:
     """An error in one line."""
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}".removesuffix(": ")
-
-
-@contextmanager
-def cpu_threads(count: int) -> Iterator[None]:
-    """PyTorch computes with that many threads inside the block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def gmac(job: Job) -> float:
@@ -138,31 +105,6 @@ def gmac(job: Job) -> float:
     with FlopCounterMode(display=False) as counter:
         job()
     return float(counter.get_total_flops()) / 2e9  # two operations each
-
-
-def subnormal_share(module: nn.Module, job: Job) -> float:
-    """Part of all activations, as `job` runs `module`, that are subnormal (0 < |x| < 1.2e-38).
-
-    Processors may take a hundred times as long for such numbers; random weights that let the
-    signal fade away would make a network look slow.
-    """
-    tiny = torch.finfo(torch.float32).tiny
-    count = total = 0
-
-    def look(_: nn.Module, __: object, output: object) -> None:
-        nonlocal count, total
-        if isinstance(output, Tensor) and output.is_floating_point():
-            size = output.detach().abs()
-            count += int(((size > 0) & (size < tiny)).sum())
-            total += size.numel()
-
-    hooks = [part.register_forward_hook(look) for part in module.modules()]
-    try:
-        job()
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return count / max(total, 1)
 
 
 def sound(seconds: float, sample_rate: int, batch: int = 1) -> Tensor:

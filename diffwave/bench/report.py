@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from diffwave.bench.measure import Spread
-from diffwave.bench.plan import Setting
 from diffwave.bench.result import METHOD, YARDSTICKS, Result
 
 
 def to_markdown(result: Result) -> str:
-    """Machine, systems, real-time factors in short, every setting in full, what was left out."""
-    settings = list(dict.fromkeys(timing.setting for timing in result.timings))
+    """Machine, systems, real-time factors in every setting, what was left out, and the method."""
     blocks = [
         f"# Cost of {len(result.costs)} vocoders on this machine",
         result.machine.sentence() + ".",
         ", ".join(result.versions) + ".",
+        _systems(result),
+        "## Real-time factor",
+        _timings(result),
     ]
     if result.machine.busy:
-        blocks.append(f"**{busy_sentence(result)}**")
-    blocks += [_systems(result), "## Real-time factor: medians", _medians(result, settings)]
-    for setting in settings:
-        blocks += [f"## {setting}", _details(result, setting)]
-    if remarks := _remarks(result):
-        blocks += ["## Remarks", "\n".join(f"- {remark}" for remark in remarks)]
+        blocks.insert(1, f"**{busy_sentence(result)}**")
+    remarks = [f"- **{name}** is missing: {reason}." for name, reason in result.missing.items()]
+    remarks += [
+        f"- **{item.system}** is left out of {item.what}: {item.reason.removesuffix('.')}."
+        for item in result.left_out
+    ]
+    if remarks:
+        blocks += ["## Remarks", "\n".join(remarks)]
     return "\n\n".join([*blocks, METHOD]) + "\n"
 
 
@@ -36,11 +39,8 @@ def busy_sentence(result: Result) -> str:
 
 
 def _systems(result: Result) -> str:
-    """What does not depend on the setting, and what is measured at the centre only."""
-    heads = ["system", "what", "library", "Hz", "parameters", "GMAC per second"]
-    heads += ["first chunk, ms", "cold start, s", "peak, MiB"]
-    heads += ["PESQ"] * bool(result.quality)
-    rows = []
+    rows = [["system", "what", "library", "Hz", "parameters", "GMAC per second"]]
+    rows[0] += ["first chunk, ms", "cold start, s", "peak, MiB"] + ["PESQ"] * bool(result.quality)
     for cost in result.costs:
         row = [cost.system, cost.what, cost.library, str(cost.sample_rate)]
         row += [f"{cost.parameters / 1e6:.2f}M", number(cost.gmac_per_second)]
@@ -49,61 +49,27 @@ def _systems(result: Result) -> str:
             quality = result.quality.get(cost.system)
             row.append(f"{quality.mean:.2f}" if quality else "-")
         rows.append(row)
-    return _table(heads, rows)
+    return _table(rows)
 
 
-def _medians(result: Result, settings: Sequence[Setting]) -> str:
-    names = [cost.system for cost in result.costs]
-    rows = []
-    for setting in settings:
-        timings = [result.timing(name, setting) for name in names]
-        rows.append([str(setting), *(number(t.rtf.median) if t else "-" for t in timings)])
-    return _table(["setting", *names], rows)
-
-
-def _details(result: Result, setting: Setting) -> str:
-    """Spread of one setting, and the ratios of its medians."""
-    heads = ["system", "RTF", "min", "quartiles", "runs", "cores busy"]
-    heads += [f"to {name}" for name in YARDSTICKS]
-    rows = []
+def _timings(result: Result) -> str:
+    rows = [["setting", "system", "RTF", "min", "quartiles", "runs", "cores busy"]]
+    rows[0] += [f"to {name}" for name in YARDSTICKS]
     for timing in result.timings:
-        if timing.setting != setting:
-            continue
         rtf = timing.rtf
-        row = [timing.system, number(rtf.median), number(rtf.least), _quartiles(rtf), str(rtf.n)]
-        row += [f"{timing.cores:.1f}"]
-        ratios = [result.ratio(timing.system, setting, name) for name in YARDSTICKS]
+        row = [str(timing.setting), timing.system, number(rtf.median), number(rtf.least)]
+        row += [f"{number(rtf.low)} to {number(rtf.high)}", str(rtf.n), f"{timing.cores:.1f}"]
+        ratios = [result.ratio(timing, name) for name in YARDSTICKS]
         rows.append([*row, *("-" if ratio is None else number(ratio) for ratio in ratios)])
-    return _table(heads, rows)
-
-
-def _remarks(result: Result) -> list[str]:
-    remarks = [f"**{name}** is missing: {reason}." for name, reason in result.missing.items()]
-    places: dict[tuple[str, str], list[str]] = {}
-    for item in result.left_out:
-        places.setdefault((item.system, item.reason), []).append(item.what)
-    remarks += [
-        f"**{system}** is left out of {'; '.join(what)}: {reason}."
-        for (system, reason), what in places.items()
-    ]
-    remarks += [
-        f"**{cost.system}**: {cost.subnormal_share:.2%} of the activations are subnormal numbers, "
-        "which slows it down."
-        for cost in result.costs
-        if cost.subnormal_share
-    ]
-    return remarks
-
-
-def _quartiles(values: Spread) -> str:
-    return f"{number(values.low)} to {number(values.high)}"
+    return _table(rows)
 
 
 def _shown(values: Spread | None) -> str:
     """Median, with the quartiles where there is more than one run."""
     if values is None:
         return "-"
-    return number(values.median) + (f" ({_quartiles(values)})" if values.n > 1 else "")
+    quartiles = f" ({number(values.low)} to {number(values.high)})"
+    return number(values.median) + quartiles * (values.n > 1)
 
 
 def number(value: float) -> str:
@@ -113,15 +79,12 @@ def number(value: float) -> str:
     return f"{value:#.3g}".removesuffix(".") if abs(value) >= 1e-4 else f"{value:.6f}"
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table whose columns also line up in a terminal."""
-    lines = [list(heads), *map(list, rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(heads))]
-
-    def row(cells: Sequence[str]) -> str:
-        first, *others = zip(cells, widths, strict=True)
-        aligned = [first[0].ljust(first[1]), *(text.rjust(width) for text, width in others)]
-        return f"| {' | '.join(aligned)} |"
-
-    rule = "|".join(["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])])
-    return "\n".join([row(lines[0]), f"|{rule}|", *map(row, lines[1:])])
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, its first row the head, whose columns also line up in a terminal."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in rows
+    ]
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])

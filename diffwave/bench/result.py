@@ -22,15 +22,15 @@ YARDSTICKS = ("hifigan-v1", "vocos")
 METHOD = (
     "Real-time factor: wall time over duration of the sound, all items of a batch counted. Within "
     "a setting the systems run in turn, round after round, each round beginning with another; a "
-    "run comes before them that is not counted. Median, minimum and quartiles are over the runs; a "
-    "ratio is one of medians. Cores busy: processor time over wall time. bf16 is torch.autocast, "
-    "which converts the weights in every call. The first chunk is half a second of sound: ours "
-    "from stream(), whose chunks join without a seam because each has the context that it depends "
-    "on; the others from a call for half a second alone. Cold start is a new process, files in "
-    "the page cache, from its start until its wav is written; the peak is that process's resident "
-    "memory, libraries included. GMAC are counted by torch.utils.flop_counter: matrix products and "
-    "convolutions, no Fourier transforms. Peers have random weights; no activation of theirs was "
-    "subnormal unless the remarks say so."
+    "run that is not counted comes before each turn (torch.utils.benchmark). Median, minimum and "
+    "quartiles are over the runs; a ratio is one of medians. Cores busy: processor time over wall "
+    "time. bf16 is torch.autocast, which converts the weights in every call. The first chunk is "
+    "half a second of sound: ours from stream(), whose chunks join without a seam because each has "
+    "the context that it depends on; the others from a call for half a second alone. Cold start is "
+    "a new process, files in the page cache, from its start until its wav is written; the peak is "
+    "that process's resident memory, libraries included. GMAC are counted by "
+    "torch.utils.flop_counter: matrix products and convolutions, no Fourier transforms. Peers have "
+    "random weights, of a size at which no activation is a subnormal number."
 )
 
 
@@ -45,7 +45,6 @@ class Cost:
     parameters: int
     gmac_per_second: float
     """Per second of sound."""
-    subnormal_share: float
     first_chunk_ms: Spread | None = None
     cold_start_s: Spread | None = None
     peak_mib: Spread | None = None
@@ -73,7 +72,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Quality:
-    """A score of a system, measured elsewhere: mean and 95 % interval over `n` sentences."""
+    """A score of a system, measured elsewhere: mean and 95 % interval over `n` utterances."""
 
     metric: str
     mean: float
@@ -93,30 +92,24 @@ class Result:
     effort: Effort
     costs: tuple[Cost, ...]
     timings: tuple[Timing, ...]
+    """Those at the centre come first."""
     left_out: tuple[LeftOut, ...] = ()
     missing: dict[str, str] = dataclasses.field(default_factory=dict)
     """Systems whose library is not here, and why."""
     quality: dict[str, Quality] = dataclasses.field(default_factory=dict)
 
-    def timing(self, system: str, setting: Setting) -> Timing | None:
-        """Of that system in that setting, if it was measured."""
-        for timing in self.timings:
-            if (timing.system, timing.setting) == (system, setting):
-                return timing
+    def ratio(self, timing: Timing, yardstick: str) -> float | None:
+        """Median over that of another system in the same setting; below 1 is faster."""
+        for other in self.timings:
+            if (other.system, other.setting) == (yardstick, timing.setting):
+                return timing.rtf.median / other.rtf.median
         return None
-
-    def ratio(self, system: str, setting: Setting, yardstick: str) -> float | None:
-        """Median of a system over that of another in the same setting; below 1 is faster."""
-        ours, theirs = self.timing(system, setting), self.timing(yardstick, setting)
-        return ours.rtf.median / theirs.rtf.median if ours and theirs else None
 
     def to_json(self) -> str:
         """Everything, with the ratios beside the absolutes."""
         data = dataclasses.asdict(self)
         for timing, entry in zip(self.timings, data["timings"], strict=True):
-            entry["ratio_to"] = {
-                name: self.ratio(timing.system, timing.setting, name) for name in YARDSTICKS
-            }
+            entry["ratio_to"] = {name: self.ratio(timing, name) for name in YARDSTICKS}
         document = {"format": FORMAT, "method": METHOD, **data}
         return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -148,9 +141,9 @@ def read_quality(path: str | os.PathLike[str], system: str, metric: str = "pesq"
     Raises:
         InputError: no such file or score.
     """
-    name = os.fspath(path)
-    metrics = read_json(path).get("metrics")
-    score = metrics.get(metric) if isinstance(metrics, dict) else None
+    name, score = os.fspath(path), None
+    if isinstance(metrics := read_json(path).get("metrics"), dict):
+        score = metrics.get(metric)
     if isinstance(score, dict) and isinstance(several := score.get("systems"), dict):
         if system not in several:
             raise InputError(f"{name} has no system {system!r}; it has {', '.join(several)}.")

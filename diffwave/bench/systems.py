@@ -2,8 +2,7 @@
 
 Ours runs with its trained weights. The others are built by their own libraries at their published
 sizes, with weights drawn by PyTorch's default initialisation: their speed does not depend on the
-values, except that numbers so small as to be subnormal slow a processor down, which
-:func:`diffwave.bench.measure.subnormal_share` looks for.
+values, except that numbers so small as to be subnormal would slow a processor down.
 """
 
 from __future__ import annotations
@@ -69,8 +68,9 @@ def build_systems(
     for name in names:
         try:
             found.append(build(name, checkpoint))
-        except (ImportError, OSError) as error:  # OSError: a shared library that does not load
-            missing[name] = f"{SYSTEMS[name][0]} cannot be imported ({_first_line(error)})"
+        except (ImportError, OSError, RuntimeError) as error:  # a binary that does not load
+            reason = str(error).partition("\n")[0]
+            missing[name] = f"{SYSTEMS[name][0]} cannot be imported ({reason})"
     return found, missing
 
 
@@ -232,10 +232,6 @@ def _draw_weights(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
             module.reset_parameters()
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
 
 
 Builder = Callable[[str, str], System]

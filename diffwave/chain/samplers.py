@@ -5,7 +5,7 @@
 `denoise(x, alpha_bar) -> x_0` is the network's estimate of the clean state; `x` is the state at the
 first level; `levels` are the alpha_bar to visit, noisiest first (strictly increasing, below 1);
 `noise(i)` draws the unit noise of step i, for the samplers that add any; `callback(i, alpha_bar, x,
-x_0)` hears of every step. The estimate at the last level is returned: it is the mean of the last
+x_0)` is called at every step. The estimate at the last level is returned: the mean of the last
 posterior, whose alpha_bar is 1 (and adds no noise there). S levels cost S network calls.
 """
 
@@ -39,7 +39,7 @@ def ancestral(
     Args:
         denoise: see the module. x: state at levels[0], any shape. levels: alpha_bar, [S], float64.
         noise: unit noise of step i, of the shape of x; drawn from torch's generator when None.
-        callback: hears of every step.
+        callback: called at every step.
 
     Raises:
         InputError: when the levels are not increasing values in [0, 1).

@@ -9,12 +9,11 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from diffwave.commands.jobs import Job, out_of_memory
 from diffwave.errors import InputError
+from diffwave.jobs import Job, out_of_memory
 from diffwave.model import DiffusionModel, ModelConfig
 from diffwave.options import Generation
-from diffwave.parser import notice
-from diffwave.text import printable
+from diffwave.text import notice, printable
 from diffwave.vocoder import DEFAULT, Vocoder
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from diffwave.audio import AUDIO_SUFFIXES, read_audio
 from diffwave.commands.common import each, table
-from diffwave.commands.jobs import Job, file_jobs, make_folder
 from diffwave.errors import InputError
+from diffwave.jobs import Job, file_jobs, make_folder
 from diffwave.mel import PRESETS, MelSpectrogram, preset
 from diffwave.mel.files import write_mel
 from diffwave.options import Mel

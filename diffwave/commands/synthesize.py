@@ -13,13 +13,12 @@ from tqdm import tqdm
 
 from diffwave.audio import AUDIO_SUFFIXES, SUBTYPES, read_audio, subtype_of, write_audio
 from diffwave.commands.common import each, generation, vocoder_of
-from diffwave.commands.jobs import Job, file_jobs, make_folder
 from diffwave.errors import InputError
+from diffwave.jobs import Job, file_jobs, make_folder
 from diffwave.mel import check_mel
 from diffwave.mel.files import MEL_SUFFIXES, read_mel
 from diffwave.options import Synthesize
-from diffwave.parser import notice
-from diffwave.text import printable
+from diffwave.text import notice, printable
 from diffwave.vocoder import Vocoder
 
 

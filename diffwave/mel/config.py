@@ -258,5 +258,5 @@ def mel_config(setting: str | Mapping[str, Any]) -> MelConfig:
     base = preset(str(changes.pop("preset", "hifigan")))
     if not changes:
         return base
-    told = ", ".join(f"{key} {value}" for key, value in changes.items())
-    return MelConfig.from_dict({**base.to_dict(), "name": f"{base.name} with {told}", **changes})
+    changed = ", ".join(f"{key} {value}" for key, value in changes.items())
+    return MelConfig.from_dict({**base.to_dict(), "name": f"{base.name} with {changed}", **changes})

@@ -26,10 +26,9 @@ class NormaliseConfig:
         object.__setattr__(self, "mean", real("The mel's mean", self.mean, -1e6, 1e6))
         object.__setattr__(self, "scale", real("The mel's scale", self.scale, 1e-6, 1e6))
 
-    @classmethod
-    def of(cls, mel: MelConfig) -> NormaliseConfig:
-        """The defaults, which are those of natural logarithms, in the units of a convention."""
-        return cls(mel.log_factor * cls.mean + mel.offset, mel.log_factor * cls.scale)
+    def of(self, mel: MelConfig) -> NormaliseConfig:
+        """This, taken to be of natural logarithms, in the units of a convention."""
+        return NormaliseConfig(mel.log_factor * self.mean + mel.offset, mel.log_factor * self.scale)
 
     def __call__(self, mel: Tensor) -> Tensor:
         """Log-mels of the convention, normalised; any shape."""

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from diffwave.bounds import integer
 from diffwave.errors import InputError
 from diffwave.networks.base import Network, NetworkConfig
-from diffwave.networks.layers import MOST_CHANNELS, MOST_LAYERS
+from diffwave.networks.layers import MOST_CHANNELS, MOST_LAYERS, check_weights
 from diffwave.spaces import Prior, SpaceConfig
 
 STEP_WIDTH = 512  # of the step embedding that all residual layers share
@@ -55,6 +55,8 @@ class WaveformNetConfig(NetworkConfig):
         integer("dilation_cycle", self.dilation_cycle, 1, 20)
         integer("n_mels", self.n_mels, 0, MOST_CHANNELS)
         integer("hop_length", self.hop_length, 1, 1 << 20)
+        layer = STEP_WIDTH + 8 * self.channels + 2 * self.n_mels
+        check_weights("waveform network", self.channels * self.layers * layer)
 
     def check(self, space: SpaceConfig) -> None:
         """Raise InputError for a space of another hop_length."""

@@ -9,10 +9,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from diffwave.bounds import integer
+from diffwave.errors import InputError
 
 MOST_CHANNELS, MOST_LAYERS, MOST_FRAMES = 1 << 16, 256, 1 << 12
-"""Largest width, number of layers and distance in frames of any network here. They keep a damaged
-configuration from building for ever; `diffwave.model` bounds what they make together."""
+MOST_WEIGHTS = 1_000_000_000
+"""Largest width, number of layers, distance in frames and number of weights of any network here:
+a damaged configuration shall not build for ever. No vocoder has a tenth of so many weights."""
+
+
+def check_weights(name: str, count: int) -> None:
+    """Raise InputError if matrices of so many numbers cannot be those of the network."""
+    if count > MOST_WEIGHTS:
+        raise InputError(f"A {name} of these sizes would have {count:,} weights.")
 
 
 def three_taps(x: Tensor, dilation: int) -> Tensor:

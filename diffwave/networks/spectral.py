@@ -29,6 +29,7 @@ from diffwave.networks.layers import (
     MOST_FRAMES,
     MOST_LAYERS,
     check_dilations,
+    check_weights,
     three_taps,
 )
 from diffwave.spaces import Prior, SpaceConfig
@@ -71,6 +72,9 @@ class SpectralNetConfig(NetworkConfig):
         for name in ("time_reach", "bin_reach", "source_time_reach", "source_bin_reach"):
             integer(f"The spectral network's {name}", getattr(self, name), 0, MOST_FRAMES)
         check_dilations("spectral network", self.dilations)
+        ends = 5 * self.bins + 3 * self.n_mels + 2 * self.taps * self.bins
+        block = 8 * self.channels + 6 * self.n_mels + 3 * self.level_width
+        check_weights("spectral network", self.channels * (ends + self.layers * block))
 
     def check(self, space: SpaceConfig) -> None:
         """Raise InputError for a space of another number of bins, or with another source."""

@@ -219,9 +219,6 @@ class TrainConfig:
             space,
             self.diffusion,
             self.sampling,
-            NormaliseConfig(
-                mel.log_factor * self.normalise.mean + mel.offset,
-                mel.log_factor * self.normalise.scale,
-            ),
+            self.normalise.of(mel),
             enhancer if enhancer.layers else None,
         )

@@ -16,7 +16,7 @@ from diffwave.errors import InputError
 from diffwave.files import remove_leftovers
 from diffwave.train.config import RunConfig, TrainConfig
 from diffwave.train.learner import Learner, Measured, learning_rate
-from diffwave.train.logbook import Logbook
+from diffwave.train.logbook import METRICS_FILE, Logbook, read_rows
 from diffwave.train.processes import Processes, StopRequest, stop_request
 from diffwave.train.settings import SETTINGS_FILE, save_settings
 from diffwave.train.state import (
@@ -109,6 +109,11 @@ class _Run:
                 "that all machines share."
             )
         if found is None:
+            if any(int(row[0]) > 0 for row in read_rows(folder / METRICS_FILE)):
+                raise InputError(
+                    f"{folder} holds what a run noted, but none of its checkpoints; to start "
+                    "afresh, set another run.folder or move this one."
+                )
             learner.begin()
         else:
             log.info("resuming %s at step %d", folder, found.step)

@@ -12,8 +12,8 @@ from typing import Any
 from diffwave.errors import InputError
 from diffwave.files import atomic_path
 from diffwave.migrate import current_sampling
-from diffwave.parser import notice
 from diffwave.schema import convert, documented, limits
+from diffwave.text import notice
 from diffwave.train.config import TrainConfig
 
 SETTINGS_FILE = "settings.yaml"

@@ -70,4 +70,5 @@ exp_dir=${exp_dir:-runs/ljspeech}
 runs=(
     "spectral:$here/spectral.yaml" "unrolled:$here/unrolled.yaml" "restorer:$here/restorer.yaml"
 )
+((stage != 1)) || find_audio # before anything takes time
 main

@@ -48,4 +48,5 @@ if [[ -n $from_scratch ]]; then
 else
     runs=("tuned:$here/finetune.yaml")
 fi
+((stage > 1)) || find_audio # before anything takes time
 main
