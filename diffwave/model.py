@@ -159,9 +159,15 @@ class DiffusionModel(nn.Module):
         opening = normalise.scale * torch.sigmoid(gate)
         return mel + opening[:, None] * change, gate
 
-    def predict_source(self, mel: Tensor) -> Source | None:
-        """What excites a mel [B, n_mels, T]; None for a model without a source."""
-        return None if self.source is None else self.source.predict(self.config.normalise(mel))
+    def predict_source(self, mel: Tensor) -> Source:
+        """What excites a mel [B, n_mels, T].
+
+        Raises:
+            InputError: for a model without a source.
+        """
+        if self.source is None:
+            raise InputError("The model has no source predictor.")
+        return self.source.predict(self.config.normalise(mel))
 
     def sampling(
         self, steps: int | None = None, solver: str | None = None, n_iter: int | None = None

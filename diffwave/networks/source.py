@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from diffwave.bounds import integer
 from diffwave.mel.normalise import frame_triples
 from diffwave.networks.enhancer import EnhancerBlock
-from diffwave.networks.layers import MOST_CHANNELS, MOST_LAYERS, check_dilations
+from diffwave.networks.layers import MOST_CHANNELS, MOST_LAYERS, check_dilations, check_weights
 from diffwave.spaces.source import HIGHEST_F0, LOWEST_F0, Source
 
 CENTS = 20
@@ -42,6 +42,8 @@ class SourcePredictorConfig:
             integer(f"The source predictor's {name}", getattr(self, name), 1, MOST_CHANNELS)
         integer("The source predictor's layers", self.layers, 1, MOST_LAYERS)
         check_dilations("source predictor", self.dilations)
+        inner = 3 * self.n_mels + CLASSES + self.bands + 8 * self.channels * self.layers
+        check_weights("source predictor", self.channels * inner)
 
 
 class SourcePredictor(nn.Module):

@@ -72,7 +72,7 @@ class SpectralNetConfig(NetworkConfig):
         for name in ("time_reach", "bin_reach", "source_time_reach", "source_bin_reach"):
             integer(f"The spectral network's {name}", getattr(self, name), 0, MOST_FRAMES)
         check_dilations("spectral network", self.dilations)
-        ends = 5 * self.bins + 3 * self.n_mels + 2 * self.taps * self.bins
+        ends = (8 if self.source else 5) * self.bins + 3 * self.n_mels + 2 * self.taps * self.bins
         block = 8 * self.channels + 6 * self.n_mels + 3 * self.level_width
         check_weights("spectral network", self.channels * (ends + self.layers * block))
 

@@ -21,6 +21,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from diffwave.errors import InputError
+
 LOWEST_F0, HIGHEST_F0 = 50.0, 600.0
 """Hz; what voices have, and what a source can be made of."""
 REACH = 8
@@ -38,6 +40,36 @@ class Source(NamedTuple):
     """Whether there are pulses, bool, [B, T]."""
     share: Tensor
     """Share of the power of every band that the pulses have, 0 .. 1, [B, T, bands]."""
+
+
+def with_f0(source: Source, f0: Tensor) -> Source:
+    """A source with another F0 and voicing.
+
+    Where the new voicing is not the predicted one, a newly voiced frame has the mean share of the
+    voiced frames, so that a whisper can be given a voice.
+
+    Args:
+        source: predicted, [B, T].
+        f0: Hz, 0 where there is no voice, [B, T].
+
+    Raises:
+        InputError: for another number of frames, or a frequency that no voice has.
+    """
+    if f0.shape != source.f0.shape:
+        raise InputError(
+            f"F0 is one value for each of {source.f0.shape[-1]} frames of the mel, not of the "
+            f"shape {list(f0.shape)}."
+        )
+    voiced = f0 > 0
+    if not bool(((f0 >= LOWEST_F0) & (f0 <= HIGHEST_F0) | (f0 == 0)).all()):
+        raise InputError(
+            f"F0 must lie from {LOWEST_F0:g} to {HIGHEST_F0:g} Hz, or be 0 where there is no voice."
+        )
+    counts = source.voiced.sum(1).clamp_min(1)[:, None, None]
+    mean = source.share.sum(1, keepdim=True) / counts  # 0 in unvoiced frames
+    mean = torch.where(mean > 0, mean, torch.full_like(mean, 0.7))
+    share = torch.where(source.voiced[..., None], source.share, mean) * voiced[..., None]
+    return Source(torch.where(voiced, f0.to(source.f0), source.f0), voiced, share)
 
 
 class Pulses(NamedTuple):
