@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
+from diffwave.bounds import shown
 from diffwave.errors import InputError
 from diffwave.schema import check_fields, strictly
 
