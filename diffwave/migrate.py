@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import dacite
 from torch import Tensor
 
+from diffwave.bounds import shown
 from diffwave.errors import InputError
 
 _STRICT = dacite.Config(strict=True, cast=[tuple])
@@ -40,8 +41,13 @@ def _one_line(error: Exception) -> str:
 
 
 def current_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights by today's names."""
-    return {_current_name(name): tensor for name, tensor in state.items()}
+    """Weights by today's names; InputError when one is there under two names."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        if (current := _current_name(name)) in found:
+            raise InputError(f"The weight {shown(current)} is there twice, under two names.")
+        found[current] = tensor
+    return found
 
 
 def _current_name(name: str) -> str:
