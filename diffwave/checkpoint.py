@@ -80,10 +80,14 @@ def load_checkpoint(folder: str | os.PathLike[str]) -> DiffusionModel:
     if not path.is_file():
         raise InputError(f"{folder} is not a checkpoint: it has no {WEIGHTS_FILE}.")
     try:
-        tensors = current_state(load_file(path))
+        tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         reason = "".join(c for c in str(error) if c.isprintable())
         raise InputError(f"{path} is damaged or not a safetensors file ({reason}).") from None
+    try:
+        tensors = current_state(tensors)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     expected = model.state_dict()
     for name in sorted(expected.keys() | tensors.keys()):
         if name not in tensors:

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
+from diffwave.bounds import shown
 from diffwave.errors import InputError
 
 _RENAMED = {"representation.": "space.", "restorer.": "enhancer.", "network.": "denoiser.network."}
@@ -20,8 +21,13 @@ _FIRST = {"mean": -5.0, "scale": 2.5}
 
 
 def current_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights by today's names."""
-    return {_current_name(name): tensor for name, tensor in state.items()}
+    """Weights by today's names; InputError when one is there under two names."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        if (current := _current_name(name)) in found:
+            raise InputError(f"The weight {shown(current)} is there twice, under two names.")
+        found[current] = tensor
+    return found
 
 
 def _current_name(name: str) -> str:

@@ -236,6 +236,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
         change_weights(lambda w: w.update(extra=torch.ones(1))),
         ("holds a weight 'extra'",),
     ),
+    "weight under two names": (
+        change_weights(lambda w: w.update({"network.filter.bias": w[BIAS].clone()})),
+        (BIAS, "there twice"),
+    ),
     "weight of another shape": (
         change_weights(lambda w: w.update({BIAS: torch.ones(3)})),
         (BIAS, "[3]", "configuration needs [7168]"),

@@ -115,6 +115,8 @@ def test_a_setting_may_change_a_preset() -> None:
     ("setting", "message"),
     [
         ("vocoss", "Unknown mel preset 'vocoss'"),
+        ({"preset": 1 << 20000}, "Unknown mel preset a int too large to print"),
+        ({"hop_length": 1 << 20000}, "hop_length must be at most 65536"),
         ({"preset": "vocoss", "fmin": 40}, "Unknown mel preset 'vocoss'"),
         ({"hop": 300}, "Unknown setting 'hop' of a mel"),
         ({"hop_length": 2048}, "must not exceed"),
@@ -124,3 +126,8 @@ def test_a_setting_may_change_a_preset() -> None:
 def test_a_change_that_cannot_be_is_told(setting: str | dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         mel_config(setting)
+
+
+def test_the_range_of_amplitudes_is_finite_or_infinite_but_no_error() -> None:
+    steep = dataclasses.replace(HIFIGAN, gain=1e-29, limits=(0, 1))
+    assert steep.amplitude_range == (1, math.inf)

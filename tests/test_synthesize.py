@@ -259,7 +259,7 @@ def damage(folder: Path, kind: str) -> None:
         weights.unlink()
     elif kind == "badshape":
         tensors = load_file(weights)
-        save_file({**tensors, "network.filter.bias": torch.zeros(3)}, weights)
+        save_file({**tensors, "denoiser.network.filter.bias": torch.zeros(3)}, weights)
 
 
 # Options of the command line, and words of the sentence. {bad} is the folder of bad files, {out} a
@@ -294,7 +294,7 @@ SINGLE: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "checkpoint of other shapes": (
         "{mel} {out} --checkpoint {tmp}/badshape",
-        ("network.filter.bias", "[3]"),
+        ("denoiser.network.filter.bias", "[3]"),
     ),
     "steps 0": ("{mel} {out} --steps 0", ("--steps", "at least 1, not '0'")),
     "steps -1": ("{mel} {out} --steps -1", ("--steps", "at least 1, not '-1'")),
