@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save
 
 from diffwave.bounds import shown
 from diffwave.errors import InputError
-from diffwave.files import atomic_folder
+from diffwave.files import atomic_folder, read_json
 from diffwave.migrate import current_state
 from diffwave.model import DiffusionModel, ModelConfig
 
@@ -57,15 +57,10 @@ def _stored_type(name: str, tensor: torch.Tensor, half: bool) -> torch.dtype:
 def load_config(folder: str | os.PathLike[str]) -> ModelConfig:
     """The configuration of a checkpoint folder; InputError when it is not one."""
     path = Path(folder) / CONFIG_FILE
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{folder} is not a checkpoint: it has no {CONFIG_FILE}.") from None
-    except OSError as error:
-        raise InputError(f"Cannot read {path}: {error.strerror}.") from None
-    except (ValueError, RecursionError):
-        raise InputError(f"{path} is not valid JSON; the checkpoint is damaged.") from None
-    if not isinstance(data, dict) or data.pop("format", None) not in range(1, FORMAT + 1):
+    if not path.exists():
+        raise InputError(f"{folder} is not a checkpoint: it has no {CONFIG_FILE}.")
+    data = read_json(path)
+    if data.pop("format", None) not in range(1, FORMAT + 1):
         raise InputError(f"{path} is not a configuration of format 1 to {FORMAT} of this package.")
     try:
         return ModelConfig.from_dict(data)

@@ -1,4 +1,4 @@
-"""The one exception a caller is meant to read: bad input, told in one sentence."""
+"""The one exception a caller is meant to read: bad input, described in one sentence."""
 
 from diffwave.text import printable
 

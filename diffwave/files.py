@@ -91,8 +91,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     The temporary file exists, empty, when the block starts (so a folder that cannot be written to
     is reported before any work is done); it ends in ``.tmp``, so that nobody takes it for audio: a
-    writer must be told the format. When the block fails, whatever the reason, the temporary file is
-    removed and a file already at `path` is untouched. A symbolic link at `path` is kept and its
+    writer must be given the format. When the block fails, for whatever reason, the temporary file
+    is removed and a file already at `path` is untouched. A symbolic link at `path` is kept and its
     target replaced; an existing file's permissions are kept.
 
     Raises:

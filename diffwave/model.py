@@ -20,9 +20,17 @@ from diffwave.errors import InputError
 from diffwave.mel import MelConfig, MelSpectrogram
 from diffwave.mel.normalise import NormaliseConfig
 from diffwave.migrate import current_config, current_state
-from diffwave.networks import NETWORKS, MelEnhancer, MelEnhancerConfig, Network, NetworkConfig
+from diffwave.networks import (
+    NETWORKS,
+    MelEnhancer,
+    MelEnhancerConfig,
+    Network,
+    NetworkConfig,
+    SourcePredictor,
+    SourcePredictorConfig,
+)
 from diffwave.schema import strictly
-from diffwave.spaces import SPACES, Space, SpaceConfig
+from diffwave.spaces import SPACES, Source, Space, SpaceConfig
 
 __all__ = ["DiffusionConfig", "DiffusionModel", "ModelConfig", "Sampling", "SamplingConfig"]
 
@@ -42,6 +50,8 @@ class ModelConfig:
     """How mels are brought to the unit of the networks."""
     enhancer: MelEnhancerConfig | None = None
     """Of mels that lost detail; None: every mel is taken as it is."""
+    source: SourcePredictorConfig | None = None
+    """Of what excites the voice; of a space whose prior has a source."""
 
     def __post_init__(self) -> None:
         if self.network.space != self.space.kind:
@@ -49,7 +59,11 @@ class ModelConfig:
                 f"A {self.network.kind} network needs a {self.network.space} space, not a "
                 f"{self.space.kind} one."
             )
-        takers = {"network": self.network, "mel enhancer": self.enhancer}
+        takers = {
+            "network": self.network,
+            "mel enhancer": self.enhancer,
+            "source predictor": self.source,
+        }
         for name, taker in takers.items():
             # An unconditional network takes none.
             if taker is not None and taker.n_mels not in (self.mel.n_mels, 0):
@@ -59,6 +73,9 @@ class ModelConfig:
                 )
         self.space.check(self.mel, self.sampling.most_iterations)
         self.network.check(self.space)
+        bands = len(getattr(self.space, "source_bands", ())) - 1
+        if (self.source.bands if self.source is not None else -1) != bands:
+            raise InputError("The source predictor's bands are not those of the space.")
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types; the kinds of network and space stand beside their sizes."""
@@ -111,6 +128,7 @@ class DiffusionModel(nn.Module):
         network = NETWORKS[config.network.kind][1](config.network)
         self.denoiser = Denoiser(network, config.diffusion, config.normalise)
         self.enhancer = None if config.enhancer is None else MelEnhancer(config.enhancer)
+        self.source = None if config.source is None else SourcePredictor(config.source)
 
     @property
     def network(self) -> Network:
@@ -118,8 +136,8 @@ class DiffusionModel(nn.Module):
         return self.denoiser.network
 
     def learners(self) -> list[nn.Module]:
-        """What training changes: the network, then the mel enhancer if there is one."""
-        return [self.network] if self.enhancer is None else [self.network, self.enhancer]
+        """What training changes: the network, then mel enhancer and source predictor if any."""
+        return [self.network] + [part for part in (self.enhancer, self.source) if part is not None]
 
     def learned(self) -> list[nn.Parameter]:
         """Their parameters."""
@@ -141,6 +159,16 @@ class DiffusionModel(nn.Module):
         change, gate = self.enhancer(normalise(mel))
         opening = normalise.scale * torch.sigmoid(gate)
         return mel + opening[:, None] * change, gate
+
+    def predict_source(self, mel: Tensor) -> Source:
+        """What excites a mel [B, n_mels, T].
+
+        Raises:
+            InputError: for a model without a source.
+        """
+        if self.source is None:
+            raise InputError("The model has no source predictor.")
+        return self.source.predict(self.config.normalise(mel))
 
     def sampling(
         self, steps: int | None = None, solver: str | None = None, n_iter: int | None = None

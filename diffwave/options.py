@@ -21,7 +21,7 @@ from diffwave.schema import AtLeastOne, Threads
 
 
 def argument(default: Any = dataclasses.MISSING, *flags: str, **settings: Any) -> Any:
-    """A field that argparse is told more of: other names, `metavar`, `nargs`, `positional`."""
+    """A field with settings for argparse: other names, `metavar`, `nargs`, `positional`."""
     metadata = {"flags": flags, **settings}
     if isinstance(default, list):
         return dataclasses.field(default_factory=list, metadata=metadata)
@@ -38,7 +38,7 @@ class Options:
 
 @dataclass(kw_only=True)
 class Generation(Options):
-    """How a checkpoint is made to speak."""
+    """How speech is generated with a checkpoint."""
 
     checkpoint: str | None = argument(None, metavar="NAME")
     """Bundled name, folder or hub id (default: the bundled voice)."""
@@ -184,7 +184,7 @@ class Train(Options):
     set: list[str] = argument([], metavar="KEY=VALUE")
     """Override a setting, e.g. --set optim.lr=1e-4 or --optim.lr 1e-4; repeatable."""
     profile: AtLeastOne | None = argument(None, nargs="?", const=20, metavar="STEPS")
-    """Only measure what each stage of a step costs, and write nothing (without a number: 20
+    """Only measure what each phase of a step costs, and write nothing (without a number: 20
     steps)."""
     help_settings: bool = False
     """Print every setting with its default and what it means."""

@@ -49,7 +49,7 @@ def add_options(parser: argparse.ArgumentParser, options: type) -> None:
 
 
 def _settings(kind: Any, default: Any) -> dict[str, Any]:
-    """What argparse is told of a type."""
+    """Settings of `add_argument` for a type."""
     kinds = [k for k in typing.get_args(kind) if k is not type(None)]
     if type(None) in typing.get_args(kind):  # X | None
         (kind,) = kinds

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
+from diffwave.bounds import shown
 from diffwave.errors import InputError
 
 Count = Annotated[int, Meta(ge=0, le=2**53)]
@@ -62,11 +63,15 @@ def convert(value: Any, kind: Any, name: str, strict: bool = False) -> Any:
         message, _, path = str(error).partition(" - at `")
         path = path.rpartition("in `")[2].strip("`").removeprefix("$")
         found = _lookup(value, path)
-        given = f"{found!r:.80}"
         wanted = _wanted(message, kind, path)
         subject = f"{name}{path.lstrip('.')}".rstrip(" ,:")
-        raise InputError(f"{subject} must be {wanted}, not {given}.") from None
-    except (OverflowError, RecursionError):
+        raise InputError(f"{subject} must be {wanted}, not {shown(found)}.") from None
+    except InputError:
+        raise
+    except UnicodeEncodeError:
+        raise InputError(f"{name}holds what is not text.") from None
+    # ValueError: an integer of more digits than Python writes, as a key
+    except (OverflowError, RecursionError, ValueError):
         raise InputError(f"{name}holds something too large or too deeply nested.") from None
 
 

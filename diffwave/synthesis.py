@@ -3,7 +3,8 @@
 A sample of the result depends on the mel and the noise within a finite reach: the network's
 receptive field once per step, plus the frames that overlap in the inverse STFT. Each chunk is
 generated with that much context on both sides, which is then thrown away; the noise is addressed
-by absolute position (:mod:`diffwave.chain.noise`). What is kept equals the unchunked result up to
+by absolute position (:mod:`diffwave.chain.noise`), and so are the pulses of a source, whose times
+are found for the whole utterance first. What is kept equals the unchunked result up to
 floating-point rounding.
 """
 
@@ -19,7 +20,16 @@ from torch import Tensor
 from diffwave.chain.noise import white_noise
 from diffwave.chain.samplers import Callback, get_sampler
 from diffwave.chain.sampling import Sampling
+from diffwave.errors import InputError
 from diffwave.model import DiffusionModel
+from diffwave.spaces.source import (
+    Excitation,
+    Pulses,
+    Source,
+    pulse_times,
+    pulse_train,
+    with_f0,
+)
 
 CHUNK_FRAMES = 1024
 """Frames generated at a time by default, about 12 s at 22.05 kHz and hop 256."""
@@ -35,12 +45,9 @@ class Chunk:
     keep_last: int
 
 
-def reach(model: DiffusionModel, sampling: Sampling, enhance: bool = True) -> int:
-    """Frames on each side of a frame that its samples depend on, its mel enhanced or not."""
-    enhancing = model.enhancer.receptive_field if enhance and model.enhancer else 0
-    return enhancing + model.space.reach(
-        model.network.receptive_field, sampling.steps, sampling.n_iter
-    )
+def reach(model: DiffusionModel, sampling: Sampling) -> int:
+    """Frames on each side of a frame that its samples depend on."""
+    return model.space.reach(model.network.receptive_field, sampling.steps, sampling.n_iter)
 
 
 def chunks(frames: int, chunk_frames: int, context: int) -> Iterator[Chunk]:
@@ -58,6 +65,7 @@ def generate(
     *,
     seed: int = 0,
     enhance: bool = True,
+    f0: Tensor | None = None,
     chunk_frames: int = CHUNK_FRAMES,
     callback: Callback | None = None,
     progress: Callable[[int], object] | None = None,
@@ -70,6 +78,8 @@ def generate(
         sampling: steps, solver, noise levels and iterations (`DiffusionModel.sampling`).
         seed: of the noise; every item of a batch gets the noise it would get alone.
         enhance: give detail back to a smoothed mel first, if the model has a mel enhancer.
+        f0: fundamental frequency of every frame in place of the predicted one, Hz, 0 where there
+            is no voice, [B, T]; of a model with a source.
         chunk_frames: frames per chunk; memory grows with it, and with the context of every step.
         callback: passed to the sampler; called at every step of every chunk.
         progress: called with the number of frames finished after every chunk.
@@ -78,19 +88,97 @@ def generate(
         float32 samples on the CPU, [B, chunk * hop_length]; together [B, T * hop_length].
     """
     hop, device = model.space.hop_length, next(model.parameters()).device
-    for chunk in chunks(mel.shape[-1], chunk_frames, reach(model, sampling, enhance)):
+    if enhance and model.enhancer is not None:
+        reach_of_enhancer = model.enhancer.receptive_field
+        (mel,) = _by_chunks(
+            lambda x: (model.enhance(x).mT,), mel, chunk_frames, reach_of_enhancer, device
+        )
+        mel = mel.mT
+    source = utterance_source(model, mel, f0, chunk_frames)
+    for chunk in chunks(mel.shape[-1], chunk_frames, reach(model, sampling)):
         piece = mel[..., chunk.first : chunk.last].to(device)
-        piece = model.enhance(piece) if enhance else piece
-        wave = _generate_piece(model, piece, chunk.first * hop, sampling, seed, callback)
+        excitation = None if source is None else source.excitation(model, chunk.first, chunk.last)
+        wave = _generate_piece(
+            model, piece, excitation, chunk.first * hop, sampling, seed, callback
+        )
         start = (chunk.keep_first - chunk.first) * hop
         yield wave[:, start : start + (chunk.keep_last - chunk.keep_first) * hop].cpu()
         if progress is not None:
             progress(chunk.keep_last - chunk.keep_first)
 
 
+@dataclass(frozen=True)
+class UtteranceSource:
+    """The pulses of every item of a batch, and the share of the power that they have."""
+
+    pulses: list[Pulses]
+    share: Tensor
+    """[B, T, bands]."""
+
+    def excitation(self, model: DiffusionModel, first: int, last: int) -> Excitation:
+        """What excites the frames first .. last - 1."""
+        space, device = model.space, next(model.parameters()).device
+        start, length = first * space.hop_length - space.pad_left, space.context(last - first)
+        train = torch.stack([pulse_train(pulses, start, length) for pulses in self.pulses])
+        return Excitation(train.to(device), self.share[:, first:last].to(device))
+
+
+def utterance_source(
+    model: DiffusionModel, mel: Tensor, f0: Tensor | None = None, chunk_frames: int = CHUNK_FRAMES
+) -> UtteranceSource | None:
+    """The source of whole utterances, predicted from their mel; None for a model without one.
+
+    Args:
+        model: on the device where it should run.
+        mel: [B, n_mels, T].
+        f0: in place of the predicted F0 and voicing, Hz, 0 where there is no voice, [B, T].
+        chunk_frames: frames predicted at a time.
+
+    Raises:
+        InputError: for an F0 that does not fit, or is given to a model without a source.
+    """
+    if model.source is None:
+        if f0 is not None:
+            raise InputError("This checkpoint has no source: its pitch cannot be given.")
+        return None
+    config, device = model.config.mel, next(model.parameters()).device
+    predicted = _by_chunks(
+        model.predict_source, mel, chunk_frames, model.source.receptive_field, device
+    )
+    source = Source(*predicted)
+    if f0 is not None:
+        source = with_f0(source, f0)
+    centre = config.n_fft / 2 - model.space.pad_left
+    pulses = [
+        pulse_times(hz.numpy(), voiced.numpy(), config.sample_rate, config.hop_length, centre)
+        for hz, voiced in zip(source.f0, source.voiced, strict=True)
+    ]
+    return UtteranceSource(pulses, source.share)
+
+
+def _by_chunks(
+    function: Callable[[Tensor], tuple[Tensor, ...]],
+    mel: Tensor,
+    chunk_frames: int,
+    context: int,
+    device: torch.device,
+) -> list[Tensor]:
+    """What a function of a mel [B, n_mels, T] gives for every frame, [B, T, ...] each, in chunks.
+
+    context: frames on each side of a frame that the function looks at.
+    """
+    pieces = []
+    for chunk in chunks(mel.shape[-1], chunk_frames, context):
+        kept = slice(chunk.keep_first - chunk.first, chunk.keep_last - chunk.first)
+        values = function(mel[..., chunk.first : chunk.last].to(device))
+        pieces.append([value[:, kept].cpu() for value in values])
+    return [torch.cat(values, dim=1) for values in zip(*pieces, strict=True)]
+
+
 def _generate_piece(
     model: DiffusionModel,
     mel: Tensor,
+    excitation: Excitation | None,
     position: int,
     sampling: Sampling,
     seed: int,
@@ -105,7 +193,7 @@ def _generate_piece(
         state = space.noise(white.to(mel.device)[None])
         return state.expand(len(mel), *state.shape[1:])
 
-    prior = space.prior(mel)
+    prior = space.prior(mel, excitation)
     denoise = functools.partial(denoiser, cond=denoiser.condition(mel, prior))
     # Stream 0 is where the chain starts; step i of a sampler that adds noise draws stream i + 1.
     state = get_sampler(sampling.solver)(

@@ -152,6 +152,7 @@ class Vocoder:
         n_iter: int | None = None,
         seed: int = 0,
         enhance: bool = True,
+        f0: Tensor | ArrayLike | None = None,
         chunk_frames: int = CHUNK_FRAMES,
         callback: Callback | None = None,
         **deprecated: Any,
@@ -169,6 +170,8 @@ class Vocoder:
             seed: same seed, same wave, whatever the batch or the chunks.
             enhance: give detail back to a mel that was smoothed, as predicted ones are; the mel of
                 a recording passes as it is. Of checkpoints that have a mel enhancer.
+            f0: pitch in place of the predicted one, Hz, 0 where there is no voice; [T] or [B, T].
+                Of checkpoints that have a source.
             chunk_frames: frames generated at a time; bounds memory, does not change the result.
             callback: `callback(step, alpha_bar, x, x_0)`, for those who study the chain.
             deprecated: the former names `rounds` of n_iter and `restore` of enhance.
@@ -187,6 +190,7 @@ class Vocoder:
             n_iter=n_iter,
             seed=seed,
             enhance=enhance,
+            f0=f0,
             chunk_frames=chunk_frames,
             callback=callback,
             **deprecated,
@@ -202,6 +206,7 @@ class Vocoder:
         n_iter: int | None = None,
         seed: int = 0,
         enhance: bool = True,
+        f0: Tensor | ArrayLike | None = None,
         chunk_frames: int = CHUNK_FRAMES,
         callback: Callback | None = None,
         progress: Callable[[int], object] | None = None,
@@ -225,11 +230,26 @@ class Vocoder:
             self.model.sampling(steps, sampler, n_iter),
             seed=integer("The seed", seed, -MOST_SEED, MOST_SEED),
             enhance=bool(enhance),
+            f0=None if f0 is None else _pitch(f0, array.ndim),
             chunk_frames=integer("The number of frames in a chunk", chunk_frames, 1, 1 << 40),
             callback=callback,
             progress=progress,
         )
         return (piece[0] for piece in pieces) if array.ndim == 2 else pieces
+
+
+def _pitch(f0: Tensor | ArrayLike, mel_dims: int) -> Tensor:
+    """F0 as float32 [B, T]."""
+    values = f0.detach().cpu().numpy() if isinstance(f0, Tensor) else _array("pitch", f0)
+    if values.dtype.kind not in "fiu" or values.ndim != mel_dims - 1:
+        raise InputError(
+            f"A pitch is one number for each frame of the mel, not {values.dtype} of the shape "
+            f"{list(values.shape)}."
+        )
+    if not np.isfinite(values).all():
+        raise InputError("A pitch holds values that are not finite.")
+    pitch = torch.from_numpy(values.astype(np.float32))
+    return pitch if pitch.ndim == 2 else pitch[None]
 
 
 def _array(name: str, value: ArrayLike) -> NDArray[Any]:

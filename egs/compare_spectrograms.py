@@ -4,7 +4,7 @@
     python egs/compare_spectrograms.py recording.wav picture.png --blur 1 --kilohertz 4.5
 
 With --blur the mel is first smoothed by a Gaussian of so many frames and bands, as a model's
-predictions are, and heard both as it is and restored. Needs matplotlib.
+predictions are, and speech is generated without and with the mel enhancer. Needs matplotlib.
 """
 
 import argparse
@@ -45,7 +45,7 @@ else:
     waves[f"generated from its mel, blurred ({options.blur:g} x {options.blur:g})"] = vocoder(
         mel, steps=steps, enhance=False
     )
-    waves["generated from the blurred mel, restored"] = vocoder(mel, steps=steps)
+    waves["generated from the blurred mel, with the mel enhancer"] = vocoder(mel, steps=steps)
 
 figure, axes = plt.subplots(
     len(waves), 1, figsize=(10, 3 * len(waves)), sharex=True, layout="constrained"

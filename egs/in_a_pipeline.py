@@ -23,7 +23,7 @@ assert torch.allclose(batch[0], wave, atol=1e-3)
 
 pieces = []
 # To play while the rest is computed. Every chunk is computed with the frames around it that its
-# samples depend on; fewer steps and rounds need fewer of them.
+# samples depend on; fewer steps and mel-consistency iterations need fewer of them.
 for piece in vocoder.stream(mel, seed=1, chunk_frames=128):
     pieces.append(piece)
 assert torch.allclose(torch.cat(pieces), wave, atol=1e-3)

@@ -173,7 +173,8 @@ def test_the_enhancers_gradient_does_not_slow_the_network_down(configure: Config
     learners = [make(configure(loss__enhancement=weight)) for weight in (0, 1, 1e4)]
     norms = [each.step(1e-3).gradient_norm for each in learners]
     assert norms[0] < norms[1] < 1e-2 * norms[2]
-    assert not any(changed(other, weights(learners[0])) for other in learners[1:])
+    for other in learners[1:]:  # to rounding: an early PyTorch's sums depend on where memory lies
+        torch.testing.assert_close(weights(other), weights(learners[0]), atol=1e-4, rtol=0)
 
 
 def test_it_can_go_to_another_step(learner: Learner) -> None:
@@ -261,7 +262,7 @@ def test_a_discriminator_learns_beside_the_model(
     assert guesses == sorted(guesses, reverse=True) and guesses[0] == 3 > guesses[-1]
     assert set(left["discriminator_optimizer"]["state"]) == {0}
     assert torch.equal(left["discriminators"]["0.guess"], right["discriminators"]["0.guess"])
-    assert all(torch.equal(a, b) for a, b in zip(left["ema"], right["ema"], strict=True))
+    torch.testing.assert_close(left["ema"], right["ema"], atol=2e-4, rtol=0)
     assert ",discriminator_loss," in (tmp_path / "whole" / "metrics.csv").read_text()
     assert not any("critic" in name for name in left["module"])  # no part of the voice
     monkeypatch.undo()

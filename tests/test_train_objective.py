@@ -69,10 +69,10 @@ def test_only_the_network_is_trained() -> None:
 
 def test_enhancement_is_added_and_trains_the_enhancer_alone() -> None:
     enhancing = random_model(enhancing_config()).requires_grad_(True)
-    given, config = batch(), LossConfig(restoration=0.5)
+    given, config = batch(), LossConfig(enhancement=0.5)
     learned = [id(p) for p in Objective(enhancing, config).parameters()]
     assert learned == [id(p) for p in enhancing.learned()]
-    without = Objective(enhancing, LossConfig(restoration=0.0))(given)
+    without = Objective(enhancing, LossConfig(enhancement=0.0))(given)
     alone = EnhancementLoss(enhancing, config)(enhancing, enhancing.denoiser, given).mean()
     torch.testing.assert_close(Objective(enhancing, config)(given), without + 0.5 * alone)
     without.backward()
@@ -89,7 +89,7 @@ def test_a_predicted_mel_reaches_the_network_enhanced(monkeypatch: pytest.Monkey
     enhancing = random_model(enhancing_config()).requires_grad_(True)
     given = batch()
     mel = enhancing.mel(given.wave, pad=False) - 1.0
-    objective = Objective(enhancing, LossConfig(restoration=1.0))
+    objective = Objective(enhancing, LossConfig(enhancement=1.0))
     heard = []
     forward = SpectralNet.forward
 

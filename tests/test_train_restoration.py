@@ -128,7 +128,7 @@ def test_recordings_pass_and_the_others_are_blurred(monkeypatch: pytest.MonkeyPa
     listener = listen(model, monkeypatch)
     mel = model.space.mel_of_crop(wave)
     draws[:, 0] = torch.tensor([0.1, 0.9, 0.5])
-    EnhancementLoss(model, LossConfig(restoration_share=0.5)).of(model, wave, white, draws)
+    EnhancementLoss(model, LossConfig(enhancement_share=0.5)).of(model, wave, white, draws)
     same = [torch.equal(one, other) for one, other in zip(listener.given, mel, strict=True)]
     assert same == [False, True, True]
 
@@ -140,7 +140,7 @@ def test_a_share_of_none_or_all(share: float, monkeypatch: pytest.MonkeyPatch) -
     draws[0, 0], draws[1, 0] = 0.0, 1 - 2**-24  # the ends of what is drawn
     listener = listen(model, monkeypatch, lambda mel: (model.space.mel_of_crop(wave), gates))
     gates = torch.full((3, FRAMES), SURE if share else -SURE)
-    config = LossConfig(restoration_share=share)
+    config = LossConfig(enhancement_share=share)
     loss = EnhancementLoss(model, config).of(model, wave, white, draws)
     same = [torch.equal(a, b) for a, b in zip(listener.given, model.space.mel_of_crop(wave))]  # noqa: B905
     assert same == [not share] * 3
@@ -162,7 +162,7 @@ def test_a_third_is_blurred_over_time_a_third_over_bands(
     wave, white, draws = examples(model)
     draws[:, 0], draws[:, 1] = 0, where
     listener = listen(model, monkeypatch)
-    config = LossConfig(restoration_share=1.0, restoration_blur=1.2, restoration_noise=0.0)
+    config = LossConfig(enhancement_share=1.0, enhancement_blur=1.2, enhancement_noise=0.0)
     EnhancementLoss(model, config).of(model, wave, white, draws)
     mel = model.space.mel_of_crop(wave)
     expected = smoothed(mel, 1.2 * draws[:, 2] * over_time, 1.2 * draws[:, 3] * over_bands)
@@ -175,7 +175,7 @@ def test_noise_is_in_nepers(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     wave, white, draws = examples(model)
     draws[:, 0], draws[:, 4] = 0, torch.tensor([0.0, 0.5, 1.0])
     listener = listen(model, monkeypatch)
-    config = LossConfig(restoration_share=1.0, restoration_blur=0.0, restoration_noise=0.2)
+    config = LossConfig(enhancement_share=1.0, enhancement_blur=0.0, enhancement_noise=0.2)
     EnhancementLoss(model, config).of(model, wave, white, draws)
     added = (listener.given - model.space.mel_of_crop(wave)) / model.mel.slope
     torch.testing.assert_close(
@@ -190,7 +190,7 @@ def test_predicted_mels_are_heard_in_place_of_blurred_ones(monkeypatch: pytest.M
     listener = listen(model, monkeypatch)
     mel = model.space.mel_of_crop(wave)
     predicted = mel + randn(*mel.shape)
-    EnhancementLoss(model, LossConfig(restoration_share=0.5)).of(
+    EnhancementLoss(model, LossConfig(enhancement_share=0.5)).of(
         model, wave, white, draws, predicted
     )
     assert torch.equal(listener.given, torch.stack((predicted[0], mel[1], predicted[2])))
@@ -206,7 +206,7 @@ def test_an_error_counts_in_nepers(name: str, monkeypatch: pytest.MonkeyPatch) -
     wave, white, draws = examples(model)
     mel, gates = model.space.mel_of_crop(wave), torch.full((3, FRAMES), -SURE)
     listen(model, monkeypatch, lambda _: (mel + model.mel.slope, gates))
-    loss = EnhancementLoss(model, LossConfig(restoration_share=0.0)).of(model, wave, white, draws)
+    loss = EnhancementLoss(model, LossConfig(enhancement_share=0.0)).of(model, wave, white, draws)
     expected = math.sqrt(80) + 0.5e-3  # and frames that do not change
     torch.testing.assert_close(loss, torch.full((3,), expected), rtol=1e-4, atol=0)
 
@@ -217,7 +217,7 @@ def test_the_change_from_frame_to_frame_counts_half(monkeypatch: pytest.MonkeyPa
     mel, gates = model.space.mel_of_crop(wave), torch.full((3, FRAMES), -SURE)
     sign = (-1.0) ** torch.arange(FRAMES)
     listen(model, monkeypatch, lambda _: (mel + sign, gates))
-    loss = EnhancementLoss(model, LossConfig(restoration_share=0.0)).of(model, wave, white, draws)
+    loss = EnhancementLoss(model, LossConfig(enhancement_share=0.0)).of(model, wave, white, draws)
     torch.testing.assert_close(loss, torch.full((3,), 2 * math.sqrt(80)), rtol=1e-4, atol=0)
 
 
@@ -228,8 +228,8 @@ def test_frames_whose_context_is_cut_off_do_not_count(monkeypatch: pytest.Monkey
     edges = torch.ones(FRAMES)
     edges[5:-5] = 0
     listen(model, monkeypatch, lambda _: (mel + edges, gates + 2 * SURE * edges))
-    few = EnhancementLoss(model, LossConfig(restoration_share=0.0, edge_frames=4))
-    enough = EnhancementLoss(model, LossConfig(restoration_share=0.0, edge_frames=5))
+    few = EnhancementLoss(model, LossConfig(enhancement_share=0.0, edge_frames=4))
+    enough = EnhancementLoss(model, LossConfig(enhancement_share=0.0, edge_frames=5))
     assert bool((few.of(model, wave, white, draws) > 1).all())
     assert bool((enough.of(model, wave, white, draws) < 0.01).all())
 
@@ -251,7 +251,7 @@ def test_an_enhancer_that_leaves_recordings_alone_has_finite_gradients(
     wave, white, draws = examples(model)
     change = torch.zeros(3, 80, FRAMES, requires_grad=True)
     listen(model, monkeypatch, lambda mel: (mel + change, change[:, 0]))
-    EnhancementLoss(model, LossConfig(restoration_share=0.0)).of(
+    EnhancementLoss(model, LossConfig(enhancement_share=0.0)).of(
         model, wave, white, draws
     ).sum().backward()
     assert change.grad is not None and bool(change.grad.isfinite().all())
@@ -269,7 +269,7 @@ def test_it_learns() -> None:
     sizes = MelEnhancerConfig(channels=32, layers=2)
     model = DiffusionModel(dataclasses.replace(enhancing_config(), enhancer=sizes))
     assert model.enhancer is not None
-    loss = EnhancementLoss(model, LossConfig(restoration_noise=0.0))
+    loss = EnhancementLoss(model, LossConfig(enhancement_noise=0.0))
     wave, white, draws = examples(model, 6)
     draws[:, 0] = torch.linspace(0, 0.99, 6)
     draws[:, 1:4] = torch.tensor([0.5, 0.9, 0.9])

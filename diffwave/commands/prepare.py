@@ -12,7 +12,7 @@ from diffwave.errors import InputError
 from diffwave.options import Prepare
 from diffwave.train.settings import read_config
 
-TOLD = 10  # rejected files that are named on the screen; all are in the report
+NAMED = 10  # rejected files that are named on the screen; all are in the report
 
 
 def run(options: Prepare) -> int:
@@ -34,10 +34,10 @@ def run(options: Prepare) -> int:
     if report is None:
         print(f"{target} is up to date; --force prepares it again.")
         return 0
-    for remark in list(report.rejected.values())[:TOLD]:
+    for remark in list(report.rejected.values())[:NAMED]:
         print(f"rejected: {remark.sentence}", file=sys.stderr)
-    if len(report.rejected) > TOLD:
-        print(f"rejected: {len(report.rejected) - TOLD} more, see the report", file=sys.stderr)
+    if len(report.rejected) > NAMED:
+        print(f"rejected: {len(report.rejected) - NAMED} more, see the report", file=sys.stderr)
     print("\n".join(report.summary()))
     print(f"prepared {target}; the report is {target / 'report.md'}")
     return 0

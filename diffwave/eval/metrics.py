@@ -78,7 +78,7 @@ def stoi(reference: Wave, generated: Wave, sample_rate: int) -> float:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         value = float(library(reference, generated, sample_rate, extended=False))
-    # Too short is told by a warning and a made-up value.
+    # Of a wave that is too short it warns, and returns a made-up value.
     return math.nan if any("Not enough" in str(w.message) for w in caught) else value
 
 

@@ -49,7 +49,7 @@ def pulse_sharpness(reference: Wave, generated: Wave, sample_rate: int) -> float
 def envelope_correlation(reference: Wave, generated: Wave, sample_rate: int) -> float:
     """How much better the pulses of different bands coincide than in the reference.
 
-    Above 800 Hz the ear does not resolve harmonics: each of its bands hears the pulses as a fast
+    Above 800 Hz the ear does not resolve harmonics: in each auditory band the pulses are a fast
     envelope. The measure is the correlation, within frames of 40 ms, of those envelopes between
     every two bands that do not overlap, averaged over pairs of bands and loud frames; generated
     minus reference. It is taken between bands of one wave and not between the waves, because a

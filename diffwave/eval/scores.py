@@ -17,7 +17,7 @@ COLUMNS = ["system", "utterance", "metric", "value"]
 # Facts of a pair that stand in the table as metrics do: duration of the reference; delay of the
 # generated wave that was undone; length of generated minus reference.
 FACTS = ["seconds", "lag_ms", "extra_ms"]
-UNEVEN_MS = 100  # difference of lengths that the reader is told of
+UNEVEN_MS = 100  # a larger difference in length is reported
 FEWEST = 6  # utterances; with fewer the test cannot fall below 0.05
 
 

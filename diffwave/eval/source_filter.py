@@ -59,7 +59,7 @@ def mel_cepstral_distortion(reference: Wave, generated: Wave, sample_rate: int) 
     c is the mel-cepstrum of WORLD's spectral envelope: ln amplitude = c_0 + sum of c_m cos(m u),
     u going from 0 to pi along the mel axis from 40 Hz to half the sample rate. c_0, the level, is
     left out. No time warping: the waves are aligned. Frames are every 5 ms; those in which the
-    reference pauses (35 dB below its 95th percentile) are left out, `pause_level_db` hears them.
+    reference pauses (35 dB below its 95th percentile) are left out, `pause_level_db` measures them.
 
     Source: Kubichek 1993, "Mel-cepstral distance measure for objective speech quality assessment".
     """

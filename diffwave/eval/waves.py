@@ -31,7 +31,7 @@ def align(reference: Wave, generated: Wave, sample_rate: int) -> tuple[Wave, Wav
     The delay is where the cross-correlation of the magnitude spectrograms is greatest (1 ms steps)
     and, within 1.5 ms of there, that of the waves. The waves alone would not do: a generator is
     free to choose its phases, and their correlation then peaks at any multiple of the pitch period.
-    Polarity, which nobody hears, does not count.
+    Polarity, which is inaudible, does not count.
 
     Returns:
         Both waves, equally long, and the delay of `generated` in seconds (positive: it was late).

@@ -1,1 +1,1 @@
-"""A page to hear, see and judge vocoders in a browser."""
+"""The listening page: audio, spectrograms, scores and blind tests, in a browser."""

@@ -1,10 +1,10 @@
-"""The listening page: a folder to open in a browser, where systems are heard, seen and judged.
+"""The listening page: a folder to open in a browser, that plays, shows and compares systems.
 
 The folder needs no server and no network. `index.html` loads its scripts and style from `assets/`,
 what is known of the systems from `data.js`, the pictures from `pictures/`, and the audio from
 `audio/N.js`, one script for utterance N that holds all its waves as FLAC in base64: a page opened
 from the disk may run scripts, but not read files. So the browser never asks for the audio of one
-system, and the blind tests can hide from page, network log and file names which one is heard.
+system, and the blind tests can hide from page, network log and file names which one is playing.
 
 Every wave is at its reference's sample rate, shifted by the delay that scoring undoes (`align`) and
 cut, or continued with silence, to the reference's length: one may switch between them while they
@@ -40,7 +40,7 @@ from diffwave.files import atomic_folder
 from diffwave.listening import pictures
 from diffwave.text import finite
 
-UNEVEN = 0.1  # s; a difference in length that the reader is told of
+UNEVEN = 0.1  # s; a larger difference in length is reported on the page
 MAX_GAIN = 4.0  # of the level matching: a silent wave is not to be blown up
 MARKER = "listening-page.txt"  # a folder that holds it may be replaced by a new page
 MARKER_TEXT = (

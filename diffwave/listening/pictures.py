@@ -79,7 +79,7 @@ def css_colours(name: str, count: int = 17) -> list[str]:
 
 def _png(shades: NDArray[np.floating[Any]], colours: str) -> bytes:
     """Encode [bins, columns], 0 to 1 and clipped beyond, with a palette."""
-    # 64 shades can hardly be told from 256 (they are 1.25 dB apart) and compress far better.
+    # 64 shades (1.25 dB apart) look almost like 256 and compress far better.
     indices = (np.clip(shades, 0, 1) * 63).round().astype(np.uint8)[::-1]
     with needed_for("The listening page"):
         from PIL import Image

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
+from diffwave.bounds import shown
 from diffwave.errors import InputError
 from diffwave.schema import check_fields, strictly
 
@@ -95,8 +96,9 @@ class MelConfig:
     def amplitude_range(self) -> tuple[float, float]:
         """Smallest and largest mel amplitude that the values tell from what lies beyond."""
         low, high = self.limits or (-math.inf, math.inf)
-        ends = [(end - self.offset) / self.log_factor for end in (low, high)]
-        return max(self.floor, math.exp(ends[0])), math.exp(ends[1])
+        # Beyond e^700 is beyond float64.
+        ends = [min(700.0, (end - self.offset) / self.log_factor) for end in (low, high)]
+        return max(self.floor, math.exp(ends[0])), math.inf if ends[1] == 700 else math.exp(ends[1])
 
     @property
     def pad_left(self) -> int:
@@ -176,8 +178,8 @@ PRESETS: dict[str, MelConfig] = {
 
 def preset(name: str) -> MelConfig:
     """The preset of that name; raises `InputError` listing the presets if there is none."""
-    if name not in PRESETS:
-        raise InputError(f"Unknown mel preset {name!r}; known are {', '.join(PRESETS)}.")
+    if not isinstance(name, str) or name not in PRESETS:
+        raise InputError(f"Unknown mel preset {shown(name)}; known are {', '.join(PRESETS)}.")
     return PRESETS[name]
 
 
@@ -193,8 +195,11 @@ def mel_config(setting: str | Mapping[str, Any]) -> MelConfig:
     if isinstance(setting, str):
         return preset(setting)
     changes = dict(setting)
-    base = preset(str(changes.pop("preset", "hifigan")))
+    base = preset(changes.pop("preset", "hifigan"))
     if not changes:
         return base
-    changed = ", ".join(f"{key} {value}" for key, value in changes.items())
+    words = {
+        key: value if isinstance(value, str) else shown(value) for key, value in changes.items()
+    }
+    changed = ", ".join(f"{key} {word}" for key, word in words.items())
     return MelConfig.from_dict({**base.to_dict(), "name": f"{base.name} with {changed}", **changes})

@@ -3,6 +3,7 @@
 from diffwave.networks.base import Network, NetworkConfig
 from diffwave.networks.diffwave import WaveformNet, WaveformNetConfig
 from diffwave.networks.enhancer import MelEnhancer, MelEnhancerConfig
+from diffwave.networks.source import SourcePredictor, SourcePredictorConfig
 from diffwave.networks.spectral import SpectralNet, SpectralNetConfig
 
 NETWORKS: dict[str, tuple[type[NetworkConfig], type[Network]]] = {
@@ -17,6 +18,8 @@ __all__ = [
     "MelEnhancerConfig",
     "Network",
     "NetworkConfig",
+    "SourcePredictor",
+    "SourcePredictorConfig",
     "SpectralNet",
     "SpectralNetConfig",
     "WaveformNet",

@@ -184,10 +184,11 @@ class WaveformNet(Network):
         """
         if x_t.dim() != 2 or t.shape != x_t.shape[:1]:
             raise InputError(f"x_t {list(x_t.shape)}, t {list(t.shape)} are not [B, samples], [B].")
-        if (mel is not None) + bool(cond) != bool(self.config.n_mels):
+        cond = cond or None  # `condition` of nothing is an empty list
+        if (mel is not None) + (cond is not None) != (self.config.n_mels > 0):
             raise InputError("Give WaveformNet mel or cond, not both; neither if unconditional.")
-        upsampled = None if cond else self._upsample(mel)
-        given = cond[0] if cond else upsampled
+        upsampled = self._upsample(mel) if cond is None else None
+        given = upsampled if cond is None else cond[0]
         if given is not None and (len(given) not in (1, len(t)) or given.shape[2] != x_t.shape[1]):
             covered = [len(given), given.shape[2]]
             raise InputError(f"The mel covers {covered} samples, but x_t is {list(x_t.shape)}.")
@@ -195,7 +196,7 @@ class WaveformNet(Network):
         x = F.relu(self.input_conv(x_t[:, None]))
         skips = torch.zeros_like(x, dtype=torch.float32)  # bf16 would round the sum of 30 terms
         for i, layer in enumerate(self.layers):
-            projected = cond[i] if cond else None
+            projected = None if cond is None else cond[i]
             if upsampled is not None:  # layer by layer: all at once would take condition's memory
                 projected = self.mel_convs[i](upsampled)
             x, skip = layer(x, step, projected)

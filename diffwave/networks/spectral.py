@@ -58,28 +58,37 @@ class SpectralNetConfig(NetworkConfig):
     """The filter covers the bins k - bin_reach .. k + bin_reach of its own frame."""
     level_width: int = 64
     """Width of the embedding of the noise level."""
+    source: bool = False
+    """Whether the prior's mean, a pulse source, is an input, and is filtered as well."""
+    source_time_reach: int = 1
+    """As time_reach, of the filter on the source."""
+    source_bin_reach: int = 1
+    """As bin_reach, of the filter on the source."""
 
     def __post_init__(self) -> None:
         for name in ("n_mels", "bins", "channels", "level_width"):
             integer(f"The spectral network's {name}", getattr(self, name), 1, MOST_CHANNELS)
         integer("The spectral network's layers", self.layers, 1, MOST_LAYERS)
-        for name in ("time_reach", "bin_reach"):
+        for name in ("time_reach", "bin_reach", "source_time_reach", "source_bin_reach"):
             integer(f"The spectral network's {name}", getattr(self, name), 0, MOST_FRAMES)
         check_dilations("spectral network", self.dilations)
-        ends = 5 * self.bins + 3 * self.n_mels + 2 * self.taps * self.bins
+        ends = (8 if self.source else 5) * self.bins + 3 * self.n_mels + 2 * self.taps * self.bins
         block = 8 * self.channels + 6 * self.n_mels + 3 * self.level_width
         check_weights("spectral network", self.channels * (ends + self.layers * block))
 
     def check(self, space: SpaceConfig) -> None:
-        """Raise InputError for a space of another number of bins."""
+        """Raise InputError for a space of another number of bins, or with another source."""
         bins = getattr(space, "bins", None)
+        if self.source != bool(getattr(space, "source_bands", ())):
+            raise InputError("A network and its space have a source both, or neither.")
         if self.bins != bins:
             raise InputError(f"The network has {self.bins} bins, the space {bins}.")
 
     @property
     def taps(self) -> int:
-        """Complex filter taps per bin."""
-        return 2 * (self.time_reach + self.bin_reach) + 1
+        """Complex filter taps per bin, those on the source included."""
+        taps = 2 * (self.time_reach + self.bin_reach) + 1
+        return taps + self.source * (2 * (self.source_time_reach + self.source_bin_reach) + 1)
 
 
 class SpectralNet(Network):
@@ -92,18 +101,17 @@ class SpectralNet(Network):
         super().__init__()
         self.config = config
         c = config.channels
-        self.register_buffer(
-            "frequencies",
-            2.0 ** torch.linspace(-1, 7, config.level_width // 2) * math.pi,
-            persistent=False,
-        )
+        turns = torch.linspace(0.5, 16, config.level_width // 2)
+        if not config.source:  # networks without one were trained with octaves
+            turns = 2.0 ** torch.linspace(-1, 7, config.level_width // 2)
+        self.register_buffer("frequencies", turns * math.pi, persistent=False)
         self.level = nn.Sequential(
             nn.Linear(config.level_width // 2 * 2, config.level_width),
             nn.SiLU(),
             nn.Linear(config.level_width, config.level_width),
             nn.SiLU(),
         )
-        self.input = nn.Linear(5 * config.bins, c)
+        self.input = nn.Linear((8 if config.source else 5) * config.bins, c)
         self.mel = nn.Linear(3 * config.n_mels, c + 2 * c * config.layers)
         self.blocks = nn.ModuleList(
             Block(c, config.level_width, config.dilations[i % len(config.dilations)])
@@ -119,7 +127,7 @@ class SpectralNet(Network):
         """Frames on each side of a frame that its prediction depends on, state and mel alike."""
         dilations = self.config.dilations
         blocks = sum(dilations[i % len(dilations)] for i in range(self.config.layers))
-        return max(self.config.time_reach, blocks + 1)
+        return max(self.config.time_reach, self.config.source_time_reach, blocks + 1)
 
     def condition(self, mel: Tensor | None, prior: Prior | None = None) -> Tensor:
         """Projections of the normalised mel [B, n_mels, T], [B, T, channels * (2 layers + 1)]."""
@@ -143,32 +151,70 @@ class SpectralNet(Network):
                 sin(pi t / 2) eps.
             mel: normalised log-mel [B, n_mels, T]; or
             cond: what :meth:`condition` made of it.
-            prior: not used: the state is whitened by it.
+            prior: of a network with a source: its mean is that source.
 
         Returns:
             v = cos(pi t / 2) eps - sin(pi t / 2) x_0, [B, T, 2, bins].
         """
         if cond is None:
             cond = self.condition(mel)
+        if not self.config.source:
+            return self._filtered(t, cond, phase_invariant_features(x_t), [(x_t, self._reach)])
+        if prior is None:
+            raise InputError("This spectral network needs a prior with a source.")
+        # The signal and its source in one unit, that of the envelope, in which pulses stay pulses.
+        source, noise = prior.mean / prior.envelope, prior.deviation / prior.envelope
+        x = source + noise * x_t
+        features = torch.cat((phase_invariant_features(x), source_features(x, source)), dim=-1)
+        filtered = self._filtered(
+            t, cond, features, [(x, self._reach), (source, self._source_reach)]
+        )
+        return filtered / noise
+
+    @property
+    def _reach(self) -> tuple[int, int]:
+        return self.config.time_reach, self.config.bin_reach
+
+    @property
+    def _source_reach(self) -> tuple[int, int]:
+        return self.config.source_time_reach, self.config.source_bin_reach
+
+    def _filtered(
+        self,
+        t: Tensor,
+        cond: Tensor,
+        features: Tensor,
+        inputs: list[tuple[Tensor, tuple[int, int]]],
+    ) -> Tensor:
+        """Run the trunk on features [B, T, ..], and its filters over (input, reaches)."""
         angles = t[:, None] * self.frequencies
         level = self.level(torch.cat((angles.sin(), angles.cos()), dim=-1))[:, None]
         c = self.config.channels
-        h = self.input(phase_invariant_features(x_t)) + cond[..., :c]
+        h = self.input(features) + cond[..., :c]
         for i, block in enumerate(self.blocks):
             h = block(h, cond[..., (2 * i + 1) * c : (2 * i + 3) * c], level)
         scale, shift = self.modulate(level).chunk(2, dim=-1)
         h = torch.addcmul(shift, F.layer_norm(h, (c,)), 1 + scale)
-        return self.apply_filter(self.filter(h), x_t)
+        return self.apply_filter(self.filter(h), inputs)
 
-    def apply_filter(self, taps: Tensor, x: Tensor) -> Tensor:
-        """Sum of complex taps [B, T, taps * 2 * bins] times the state's neighbours."""
-        reach_t, reach_k = self.config.time_reach, self.config.bin_reach
+    def apply_filter(self, taps: Tensor, inputs: list[tuple[Tensor, tuple[int, int]]]) -> Tensor:
+        """Sum of complex taps times the neighbours of every bin.
+
+        Args:
+            taps: [B, T, taps * 2 * bins], in the order of the neighbours.
+            inputs: [B, T, 2, bins] each, with its reach in frames and in bins.
+        """
+        x = inputs[0][0]
         batch, frames, _, bins = x.shape
         taps = taps.view(batch, frames, self.config.taps, 2, bins).float()
-        in_time = F.pad(x, (0, 0, 0, 0, reach_t, reach_t))
-        in_bins = F.pad(x, (reach_k, reach_k))
-        neighbours = [in_time[:, i : i + frames] for i in range(2 * reach_t + 1)]
-        neighbours += [in_bins[..., i : i + bins] for i in range(2 * reach_k + 1) if i != reach_k]
+        neighbours: list[Tensor] = []
+        for y, (reach_t, reach_k) in inputs:
+            in_time = F.pad(y, (0, 0, 0, 0, reach_t, reach_t))
+            in_bins = F.pad(y, (reach_k, reach_k))
+            neighbours += [in_time[:, i : i + frames] for i in range(2 * reach_t + 1)]
+            neighbours += [
+                in_bins[..., i : i + bins] for i in range(2 * reach_k + 1) if i != reach_k
+            ]
         real = torch.zeros_like(x[:, :, 0])
         imag = torch.zeros_like(real)
         for i, y in enumerate(neighbours):
@@ -205,15 +251,12 @@ def phase_invariant_features(x: Tensor) -> Tensor:
     instantaneous frequency) and with the lower neighbour's (where in the frame the energy lies: the
     group delay), both divided by their magnitudes.
     """
-    re, im = x[:, :, 0], x[:, :, 1]
-    log_power = torch.log(re.square() + im.square() + 1e-4)
-    magnitude = torch.sqrt(re.square() + im.square() + 1e-4)
-    re, im = re / magnitude, im / magnitude
+    re, im, power = _direction(x, 1e-4)
     before_re, before_im = F.pad(re, (0, 0, 1, 0))[:, :-1], F.pad(im, (0, 0, 1, 0))[:, :-1]
     below_re, below_im = F.pad(re, (1, 0))[..., :-1], F.pad(im, (1, 0))[..., :-1]
     return torch.cat(
         (
-            0.5 * log_power,
+            0.5 * power.log(),
             re * before_re + im * before_im,
             im * before_re - re * before_im,
             re * below_re + im * below_im,
@@ -221,3 +264,24 @@ def phase_invariant_features(x: Tensor) -> Tensor:
         ),
         dim=-1,
     )
+
+
+def source_features(x: Tensor, source: Tensor) -> Tensor:
+    """What a bin says of its source: [B, T, 2, K] twice -> [B, T, 3K].
+
+    The source's log-power, and the state's phase relative to the source's, as cosine and sine.
+    """
+    re, im = _direction(x, 1e-4)[:2]
+    source_re, source_im, power = _direction(source, 1e-2)
+    return torch.cat(
+        (0.5 * power.log(), re * source_re + im * source_im, im * source_re - re * source_im),
+        dim=-1,
+    )
+
+
+def _direction(x: Tensor, floor: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Real and imaginary part over the magnitude, and the power, floor added, of [B, T, 2, K]."""
+    re, im = x[:, :, 0], x[:, :, 1]
+    power = re.square() + im.square() + floor
+    magnitude = power.sqrt()
+    return re / magnitude, im / magnitude, power

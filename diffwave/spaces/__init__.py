@@ -1,6 +1,7 @@
 """The coordinates in which the chain runs, by their kind."""
 
 from diffwave.spaces.base import Prior, Space, SpaceConfig
+from diffwave.spaces.source import Excitation, Source
 from diffwave.spaces.spectral import SpectralConfig, SpectralSpace
 from diffwave.spaces.waveform import EnergyPrior, WaveformConfig, WaveformSpace
 
@@ -13,7 +14,9 @@ SPACES: dict[str, tuple[type[SpaceConfig], type[Space]]] = {
 __all__ = [
     "SPACES",
     "EnergyPrior",
+    "Excitation",
     "Prior",
+    "Source",
     "Space",
     "SpaceConfig",
     "SpectralConfig",

@@ -29,13 +29,16 @@ from torch import Tensor, nn
 
 from diffwave.errors import InputError
 from diffwave.mel import MelConfig, MelSpectrogram
+from diffwave.spaces.source import Excitation
 
 
 class Prior(NamedTuple):
-    """The end of the chain for a mel, in the space's own coordinates; both broadcast."""
+    """The end of the chain for a mel, in the space's own coordinates; all broadcast."""
 
     mean: Tensor
     deviation: Tensor
+    envelope: Tensor
+    """Deviation that mean and noise have together: what a signal is expected to have."""
 
 
 class SpaceConfig(ABC):
@@ -89,8 +92,13 @@ class Space(nn.Module, ABC):
         """Samples [B, T * hop_length] of coordinates, after mel-consistency iterations."""
 
     @abstractmethod
-    def prior(self, mel: Tensor) -> Prior:
-        """Where the chain ends for a mel [B, n_mels, T]."""
+    def prior(self, mel: Tensor, excitation: Excitation | None = None) -> Prior:
+        """Where the chain ends for a mel [B, n_mels, T].
+
+        Args:
+            mel: of the model's convention.
+            excitation: its source; of spaces that take one.
+        """
 
     def encode(self, wave: Tensor, mel: Tensor, prior: Prior | None = None) -> Tensor:
         """State of samples [B, context(T)] and their mel [B, n_mels, T], of a prior if known."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -19,6 +21,7 @@ from diffwave.mel.normalise import frame_triples
 from diffwave.spaces.base import Prior, Space, SpaceConfig, curve_at
 from diffwave.spaces.consistency import match_mel
 from diffwave.spaces.envelope import fit_envelope
+from diffwave.spaces.source import Excitation, band_weights, minimum_phase
 
 MOST_FFT = 1 << 16
 """Samples of the longest transform."""
@@ -42,6 +45,10 @@ class SpectralConfig(SpaceConfig):
     """Smallest envelope amplitude, in units where white noise of variance 1 has E|X|^2 = 1."""
     clamp: float = 8.0
     """Largest magnitude of a component of the encoded state; rarer values are clipped."""
+    source_bands: tuple[float, ...] = ()
+    """Hz, limits of the bands of a source's voiced share; none: the prior has no source."""
+    least_noise: float = 0.1
+    """Smallest share of the power of a bin that is noise, where there is a source."""
 
     def __post_init__(self) -> None:
         integer("The space's n_fft", self.n_fft, 2, MOST_FFT)
@@ -49,6 +56,11 @@ class SpectralConfig(SpaceConfig):
         integer("The space's n_mels", self.n_mels, 1, MOST_FFT)
         real("The space's floor", self.floor, 1e-12, 1)
         real("The space's clamp", self.clamp, 1e-3, 1e6)
+        real("The space's least_noise", self.least_noise, 1e-6, 1)
+        bands = tuple(real("A limit of a source band", hz, 0, 1e6) for hz in self.source_bands)
+        object.__setattr__(self, "source_bands", bands)
+        if len(bands) == 1 or any(low >= high for low, high in pairwise(bands)):
+            raise InputError(f"The limits of source bands are rising frequencies, not {bands}.")
         if self.n_fft < 2 * self.hop_length or self.n_fft % 2:
             raise InputError(
                 f"n_fft {self.n_fft} must be even and at least twice hop_length {self.hop_length}, "
@@ -92,6 +104,7 @@ class SpectralSpace(Space):
     the state Y = X / sigma has E|Y|^2 = 1 in every bin. The chain then ends in noise of the right
     spectrum: the data-dependent prior of PriorGrad (arXiv 2106.06406) and SpecGrad
     (arXiv 2203.16749), made diagonal. Noise is as correlated from frame to frame as a signal is.
+    With a source (:mod:`diffwave.spaces.source`) it ends in pulses and noise of that spectrum.
     """
 
     needs_fit = True
@@ -100,6 +113,7 @@ class SpectralSpace(Space):
     synthesis_window: Tensor
     envelope_weight: Tensor
     envelope_bias: Tensor
+    share_weights: Tensor
 
     def __init__(self, config: SpectralConfig, frontend: MelSpectrogram) -> None:
         super().__init__(config, frontend)
@@ -109,6 +123,9 @@ class SpectralSpace(Space):
         self.register_buffer("synthesis_window", (hann * scale).float(), persistent=False)
         self.register_buffer("envelope_weight", torch.zeros(config.bins, 3 * config.n_mels))
         self.register_buffer("envelope_bias", torch.zeros(config.bins))
+        if config.source_bands:
+            weights = band_weights(config.source_bands, self._bins_hz())
+            self.register_buffer("share_weights", weights, persistent=False)
 
     def analyse(self, wave: Tensor) -> Tensor:
         """Scaled STFT of [B, context(T)] samples -> [B, T, 2, K], each frame from its own start."""
@@ -169,10 +186,32 @@ class SpectralSpace(Space):
             2 * math.log(self.config.floor)
         )
 
-    def prior(self, mel: Tensor) -> Prior:
-        """Zero mean, and the envelope as deviation, [B, T, 1, K]."""
-        envelope = torch.exp(0.5 * self.log_variance(mel)).unsqueeze(2)
-        return Prior(envelope.new_zeros(()), envelope)
+    def prior(self, mel: Tensor, excitation: Excitation | None = None) -> Prior:
+        """The envelope as deviation [B, T, 1, K], and a mean of 0 without a source.
+
+        With one the mean [B, T, 2, K] is its pulses in the envelope, with the envelope's minimum
+        phase, by their share of the power; the deviation is what is left for noise.
+
+        Raises:
+            InputError: for an excitation that the space does not take, or without one that it
+                needs.
+        """
+        if (excitation is None) != (not self.config.source_bands):
+            raise InputError(
+                "This space has no source." if excitation else "This space needs a source."
+            )
+        half = 0.5 * self.log_variance(mel)
+        envelope = half.exp()
+        if excitation is None:
+            return Prior(envelope.new_zeros(()), envelope[:, :, None], envelope[:, :, None])
+        share = (excitation.share @ self.share_weights).clamp(0, 1)
+        phase = minimum_phase(torch.cat((half, half[..., -1:]), dim=-1))[..., :-1]
+        filtered = torch.polar(envelope * share.sqrt(), phase)
+        mean = self.spectrum(excitation.pulses)[..., : self.config.bins] * filtered
+        noise = envelope * (1 - share).clamp_min(self.config.least_noise).sqrt()
+        return Prior(
+            torch.stack((mean.real, mean.imag), dim=2), noise[:, :, None], envelope[:, :, None]
+        )
 
     def encode(self, wave: Tensor, mel: Tensor, prior: Prior | None = None) -> Tensor:
         """Whitened state [B, T, 2, K]; components beyond the clamp, which are rare, are clipped."""
@@ -189,8 +228,12 @@ class SpectralSpace(Space):
 
     def loss_weights(self, curve: Sequence[tuple[float, float]]) -> Tensor:
         """The curve at every bin, [K]."""
+        return curve_at(self._bins_hz(), curve)
+
+    def _bins_hz(self) -> NDArray[np.floating]:
+        """Frequencies of the bins, [K]."""
         rate = self.frontend.config.sample_rate
-        return curve_at(np.arange(self.config.bins) * rate / self.config.n_fft, curve)
+        return np.arange(self.config.bins) * rate / self.config.n_fft
 
     def mean_error(self, error: Tensor, weights: Tensor, edge_frames: int) -> Tensor:
         """Mean [B] over inner frames and weighted bins of |error|^2 [B, T, 2, K]."""

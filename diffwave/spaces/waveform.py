@@ -13,6 +13,7 @@ from diffwave.bounds import integer, real
 from diffwave.errors import InputError
 from diffwave.mel import MelConfig, MelSpectrogram
 from diffwave.spaces.base import Prior, Space, SpaceConfig
+from diffwave.spaces.source import Excitation
 
 
 @dataclass(frozen=True)
@@ -87,14 +88,21 @@ class WaveformSpace(Space):
         """The same."""
         return coordinates
 
-    def prior(self, mel: Tensor) -> Prior:
-        """Zero mean; a deviation [B, T * hop_length] that steps from frame to frame, or 1."""
+    def prior(self, mel: Tensor, excitation: Excitation | None = None) -> Prior:
+        """Zero mean; a deviation [B, T * hop_length] that steps from frame to frame, or 1.
+
+        Raises:
+            InputError: for an excitation: samples have no use for one here.
+        """
+        if excitation is not None:
+            raise InputError("A chain on samples takes no source.")
         zero, energy = torch.zeros((), device=mel.device), self.config.prior
         if energy.floor == 1:
-            return Prior(zero, torch.ones_like(zero))
+            return Prior(zero, torch.ones_like(zero), torch.ones_like(zero))
         level = (self.frontend.amplitude(mel) / self.frontend.white_amplitude).mean(1)
         sigma = (level / energy.peak).sqrt().clamp(energy.floor, 1)
-        return Prior(zero, sigma.repeat_interleave(self.hop_length, dim=-1))
+        sigma = sigma.repeat_interleave(self.hop_length, dim=-1)
+        return Prior(zero, sigma, sigma)
 
     def mel_of_crop(self, wave: Tensor) -> Tensor:
         """Mel of samples that bring no context; a centred one has a frame more than the crop."""

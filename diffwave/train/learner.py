@@ -148,7 +148,7 @@ class Learner:
             lr: learning rate of this step.
             notes: called once they are computed; gives numbers of this process to be added up over
                 all processes.
-            lap: called with the name of every part of the step that has ended.
+            lap: called with the name of every phase of the step that has ended.
         """
         trained, parts, clip = self.trained, len(self.shares), self.config.optim.clip_norm
         optimizer, scaler = trained.optimizer, trained.scaler

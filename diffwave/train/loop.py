@@ -169,7 +169,7 @@ class _Run:
         stop.listening = False
 
     def _step(self, stop: StopRequest) -> bool:
-        """One step, or back to the last checkpoint; returns whether any process was told to stop.
+        """One step, or back to the last checkpoint; returns whether any process is to stop.
 
         The time is the first process's.
         """

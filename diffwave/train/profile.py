@@ -1,4 +1,4 @@
-"""What a step costs by part: `diffwave train CONFIG --profile`."""
+"""Time of a step by phase (data, forward, ..): `diffwave train CONFIG --profile`."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from diffwave.train.processes import Processes
 from diffwave.train.state import update_average
 
 WARM_UP = 3
-PARTS = ("data", "forward", "backward", "optimizer")
+PHASES = ("data", "forward", "backward", "optimizer")
 
 
 def table(seconds: dict[str, list[float]], audio_seconds: float, seconds_at_best: float) -> str:
-    """Median and spread (10th to 90th percentile) of each part of a step, in ms, and the speed.
+    """Median and spread (10th to 90th percentile) of each phase of a step, in ms, and the speed.
 
     Args:
-        seconds: by part; "data" is how long the step waited for its batch.
+        seconds: by phase; "data" is how long the step waited for its batch.
         audio_seconds: of audio in a step.
         seconds_at_best: that a step's matrix products would take at the device's best throughput.
     """
@@ -48,7 +48,7 @@ def profile(config: TrainConfig, steps: int) -> str | None:
         last = 0.0
 
         def lap(name: str) -> None:
-            """Wait for the device, and add the time since the last call to the part."""
+            """Wait for the device, and add the time since the last call to the phase."""
             nonlocal last
             if processes.device.type == "cuda":
                 torch.cuda.synchronize(processes.device)
@@ -57,7 +57,7 @@ def profile(config: TrainConfig, steps: int) -> str | None:
             last = now
 
         for step in range(WARM_UP + steps):
-            laps.append(dict.fromkeys(PARTS, 0.0))
+            laps.append(dict.fromkeys(PHASES, 0.0))
             start = last = time.perf_counter()
             learner.step(learning_rate(config.optim, step, 0.0), lap=lap)
             update_average(learner.trained.average, learner.trained.model, step + 1)

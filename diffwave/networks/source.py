@@ -1,0 +1,110 @@
+"""What excites a voice, predicted from its mel: F0, voicing, and the share of pulses by band."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from diffwave.bounds import integer
+from diffwave.mel.normalise import frame_triples
+from diffwave.networks.enhancer import EnhancerBlock
+from diffwave.networks.layers import MOST_CHANNELS, MOST_LAYERS, check_dilations, check_weights
+from diffwave.spaces.source import HIGHEST_F0, LOWEST_F0, Source
+
+CENTS = 20
+"""Width of a class of F0."""
+CLASSES = 216
+"""Classes of F0 from :data:`LOWEST_F0` up, 4,320 cents: to 606 Hz."""
+NEAR = 3
+"""Classes on each side of the likeliest that its exact value is the mean of."""
+
+
+@dataclass(frozen=True)
+class SourcePredictorConfig:
+    """Sizes of :class:`SourcePredictor`."""
+
+    n_mels: int = 80
+    """Mel bands."""
+    bands: int = 9
+    """Bands of the voiced share; their limits are the space's."""
+    channels: int = 128
+    """Width; blocks are twice as wide inside."""
+    layers: int = 5
+    """Residual blocks."""
+    dilations: tuple[int, ...] = (1, 2, 4)
+    """Dilations in frames, repeated over the blocks."""
+
+    def __post_init__(self) -> None:
+        for name in ("n_mels", "bands", "channels"):
+            integer(f"The source predictor's {name}", getattr(self, name), 1, MOST_CHANNELS)
+        integer("The source predictor's layers", self.layers, 1, MOST_LAYERS)
+        check_dilations("source predictor", self.dilations)
+        inner = 3 * self.n_mels + CLASSES + self.bands + 8 * self.channels * self.layers
+        check_weights("source predictor", self.channels * inner)
+
+
+class SourcePredictor(nn.Module):
+    """``forward(mel) -> F0 classes, voicing, shares`` of a normalised log-mel, as logits.
+
+    F0 is a classification in steps of 20 cents, as in CREPE (Kim et al. 2018, arXiv 1802.06182), so
+    that doubt between two octaves does not become a pitch between them.
+    """
+
+    def __init__(self, config: SourcePredictorConfig) -> None:
+        super().__init__()
+        self.config = config
+        c = config.channels
+        self.input = nn.Linear(3 * config.n_mels, c)
+        self.blocks = nn.ModuleList(
+            EnhancerBlock(c, config.dilations[i % len(config.dilations)])
+            for i in range(config.layers)
+        )
+        self.output = nn.Linear(c, CLASSES + 1 + config.bands)
+
+    @property
+    def receptive_field(self) -> int:
+        """Frames on each side of a frame that what is predicted for it depends on."""
+        return 1 + sum(block.dilation for block in self.blocks)  # type: ignore[misc]
+
+    def forward(self, mel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits of F0 classes [B, T, CLASSES], voicing [B, T] and shares [B, T, bands].
+
+        mel: normalised, [B, n_mels, T].
+        """
+        h = self.input(frame_triples(mel))
+        for block in self.blocks:
+            h = block(h)
+        f0, voiced, share = self.output(F.layer_norm(h, h.shape[-1:])).split(
+            (CLASSES, 1, self.config.bands), dim=-1
+        )
+        return f0, voiced[..., 0], share
+
+    def predict(self, mel: Tensor) -> Source:
+        """The likeliest source of a normalised mel [B, n_mels, T]."""
+        classes, voiced, share = self(mel)
+        pulses = voiced > 0
+        return Source(f0_of_classes(classes), pulses, share.sigmoid() * pulses[..., None])
+
+
+def f0_of_classes(logits: Tensor) -> Tensor:
+    """Hz [...] of the likeliest class and its neighbours, from logits [..., CLASSES]."""
+    chances = logits.softmax(-1)
+    number = torch.arange(CLASSES, device=logits.device)
+    near = (number - chances.argmax(-1, keepdim=True)).abs() <= NEAR
+    weights = chances * near
+    cents = CENTS * (weights * number).sum(-1) / weights.sum(-1)
+    return (LOWEST_F0 * 2 ** (cents / 1200)).clamp(LOWEST_F0, HIGHEST_F0)
+
+
+def classes_of_f0(f0: Tensor, deviation: float = 1.5) -> Tensor:
+    """What a prediction of F0 [...] in Hz should be: a Gaussian over classes, [..., CLASSES].
+
+    deviation: in classes.
+    """
+    place = 1200 / CENTS * torch.log2(f0.clamp(LOWEST_F0, HIGHEST_F0) / LOWEST_F0)
+    number = torch.arange(CLASSES, device=f0.device)
+    weights = torch.exp(-0.5 * ((number - place[..., None]) / deviation).square())
+    return weights / weights.sum(-1, keepdim=True)
