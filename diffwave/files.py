@@ -44,13 +44,8 @@ def find_files(folder: Path, suffixes: Collection[str], deep: bool = True) -> li
     What begins with a dot is left out, folders too: other programs' notes about a file (macOS
     writes ``._a.wav`` beside ``a.wav``), and what a killed writer left.
 
-    Args:
-        folder: where to look.
-        suffixes: in lower case, with the dot.
-        deep: whether to look into subfolders; links to folders are not followed.
-
-    Raises:
-        InputError: the folder, or one below it, cannot be listed.
+    The suffixes are in lower case, with the dot. Unless `deep` is False subfolders are searched,
+    but not links to them. Raises InputError for a folder that cannot be listed.
     """
 
     def refuse(error: OSError) -> None:
@@ -207,9 +202,9 @@ def _refuse(
         raise InputError(f"Cannot write {os.fspath(path)}: it is read-only.")
 
 
-def _hidden_sibling(target: Path) -> Path:
+def _hidden_sibling(target: Path, suffix: str = ".tmp") -> Path:
     """A name nobody else uses, in the same folder because a rename cannot cross file systems."""
-    return target.with_name(f".{secrets.token_hex(8)}.tmp")
+    return target.with_name(f".{secrets.token_hex(8)}{suffix}")
 
 
 @contextmanager
@@ -266,7 +261,7 @@ def _input_errors(path: str | os.PathLike[str], target: Path, temporary: Path) -
 
 def _full(folder: Path) -> OSError | None:
     """The error of writing one more MiB to `folder`, or None if that works."""
-    probe = folder / f".{secrets.token_hex(8)}.tmp"
+    probe = _hidden_sibling(folder / "probe")
     try:
         with open(probe, "wb") as file:
             file.write(bytes(1 << 20))
@@ -297,7 +292,7 @@ def _sync_folder(folder: Path) -> None:
 
 def _replace_folder(new: Path, target: Path) -> None:
     shutil.copymode(target, new)
-    old = target.with_name(f".{secrets.token_hex(8)}.old")
+    old = _hidden_sibling(target, ".old")
     os.rename(target, old)
     try:
         os.rename(new, target)

@@ -114,7 +114,7 @@ def _strict(value: Any, kind: Any, name: str, key: str) -> Any:
     )
     if dataclasses.is_dataclass(value):
         return value
-    if inner is not None and isinstance(value, list):
+    if inner is not None and isinstance(value, list) and typing.get_origin(kind) is tuple:
         return tuple(strictly(inner, each, key) for each in value)
     if inner is not None and value is not None:
         return strictly(inner, value, key)

@@ -64,7 +64,7 @@ def read_whole(path: str | os.PathLike[str]) -> Audio:
             rate, promised = int(file.samplerate), _promised_frames(name, file)
             if not RATES[0] <= rate <= RATES[1]:
                 raise InputError(f"Cannot read {name}: it claims a sample rate of {rate} Hz.")
-            samples = np.concatenate([np.zeros(0, np.float32), *_mono_blocks(name, file)])
+            samples = np.concatenate([np.zeros(0, np.float32), *_mono_blocks(file)])
             channels = int(file.channels)
     except soundfile.LibsndfileError as error:
         reason = f"it is damaged or cut short ({error.error_string.strip(' .')})"
@@ -72,7 +72,9 @@ def read_whole(path: str | os.PathLike[str]) -> Audio:
             reason = "it is not a sound file of a known kind, or is damaged"
         raise InputError(f"Cannot read {name}: {reason}.") from error
     except MemoryError:
-        raise _too_long(name) from None
+        raise InputError(
+            f"Cannot read {name}: it is too long for the memory here; cut it up."
+        ) from None
     if len(samples) < promised:
         raise InputError(
             f"Cannot read {name}: it is cut short, only {len(samples)} samples are there."
@@ -105,10 +107,6 @@ def resample(wave: Tensor, from_rate: int, to_rate: int) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(resampled, dtype=np.float32))
 
 
-def _too_long(name: str) -> InputError:
-    return InputError(f"Cannot read {name}: it is too long for the memory here; cut it up.")
-
-
 def _check_readable(name: str) -> None:
     """Raise unless `name` is a regular file that can be opened and is not empty."""
     if os.path.exists(name) and not os.path.isfile(name):
@@ -123,13 +121,13 @@ def _check_readable(name: str) -> None:
         raise InputError(f"Cannot read {name}: it is empty.")
 
 
-def _mono_blocks(name: str, file: Forward) -> Iterator[NDArray[np.float32]]:
+def _mono_blocks(file: Forward) -> Iterator[NDArray[np.float32]]:
     """Read to the end; the length of some encodings (GSM 6.10, G.721) is known only there."""
     total = 0
     for block in file.blocks_of():
         total += len(block)
         if total > MAX_SAMPLES:
-            raise _too_long(name)
+            raise MemoryError
         yield block.mean(axis=1)
 
 

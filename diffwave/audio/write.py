@@ -70,8 +70,6 @@ def _check_wave(name: str, wave: Tensor) -> NDArray[np.float32]:
         raise InputError(
             f"Cannot write {name}: the wave must have shape [L], not {list(wave.shape)}."
         )
-    if wave.numel() == 0:
-        raise InputError(f"Cannot write {name}: there are no samples to write.")
     if not torch.isfinite(wave).all():
         raise InputError(f"Cannot write {name}: the wave holds values that are not finite numbers.")
     samples: NDArray[np.float32] = wave.detach().cpu().to(torch.float32).numpy()

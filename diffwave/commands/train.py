@@ -28,7 +28,7 @@ def run(options: Train) -> int:
     if options.profile:
         found = profile(config, options.profile)
         if found is not None:
-            print(found.table())
+            print(found)
         return 0
     folder = train(config)
     if int(os.environ.get("RANK", "0")) == 0:  # of the processes that torchrun has started

@@ -46,14 +46,9 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
+        wave, white, draws = (x.to(device) for x in (self.wave, self.white, self.draws))
         mel = None if self.mel is None else self.mel.to(device)
-        return dataclasses.replace(
-            self,
-            wave=self.wave.to(device),
-            white=self.white.to(device),
-            draws=self.draws.to(device),
-            mel=mel,
-        )
+        return dataclasses.replace(self, wave=wave, white=white, draws=draws, mel=mel)
 
 
 class Crops:
@@ -83,11 +78,10 @@ class Crops:
         for rng, noise in zip(generators, white, strict=True):
             rng.standard_normal(dtype=np.float32, out=noise)
         place = [(row + rng.random()) / size for rng, row in zip(generators, rows, strict=True)]
-        draws = np.stack([rng.random(DRAWS, np.float32) for rng in generators])
+        draws = torch.from_numpy(np.stack([rng.random(DRAWS, np.float32) for rng in generators]))
         common = np.random.default_rng((self.seed, step, 0)).random()
         places = torch.tensor(place, dtype=torch.float64)
-        whites = torch.from_numpy(white)
-        return Batch(wave, whites, places, common, torch.from_numpy(draws), mel)
+        return Batch(wave, torch.from_numpy(white), places, common, draws, mel)
 
     def examples(self, step: int, size: int) -> tuple[Tensor, Tensor | None]:
         """Wave and mel of a batch as :meth:`batch` makes it, without the rest."""

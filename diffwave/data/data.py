@@ -48,6 +48,15 @@ class Corpus:
     notes: list[str] = field(default_factory=list)
     """Remarks on the corpus as a whole, a sentence each."""
 
+    def add(self, clip: Clip, name: object, held_out: bool, shortest: int) -> None:
+        """Put a clip where it belongs; `name` is what it is called if that is nowhere."""
+        if held_out:
+            self.validation.append(clip)
+        elif len(clip.samples) < shortest:
+            self.rejected.append(f"{name} is shorter than a crop of {shortest} samples.")
+        else:
+            self.train.append(clip)
+
     @property
     def hours(self) -> float:
         """Hours of audio to train on."""
@@ -62,12 +71,8 @@ def load_corpus(config: DataConfig, mel: MelConfig, shortest: int, progress: boo
     corpus. Processes that load clips beside this one must be started by "spawn": a fork of a
     process in which PyTorch has started threads inherits their locks, and waits for ever.
 
-    Args:
-        config: folders and validation patterns; without patterns a prepared corpus is split as it
-            was prepared, and all of a folder of audio is for training.
-        mel: convention of the mels, and the sample rate.
-        shortest: samples a training clip must have.
-        progress: whether to show a bar.
+    Without validation patterns a prepared corpus is split as it was prepared, and all of a folder
+    of audio is for training. A training clip must have `shortest` samples.
 
     Raises:
         InputError: when there is no folder, no audio in it, nothing in it to train on, or a corpus
@@ -99,16 +104,6 @@ def sixteen_bit(wave: NDArray[np.float32]) -> NDArray[np.int16]:
     return np.clip(np.rint(wave * 32768), -32768, 32767).astype(np.int16)
 
 
-def _add(corpus: Corpus, clip: Clip, name: object, held_out: bool, shortest: int) -> None:
-    """Put a clip where it belongs; `name` is what it is called if that is nowhere."""
-    if held_out:
-        corpus.validation.append(clip)
-    elif len(clip.samples) < shortest:
-        corpus.rejected.append(f"{name} is shorter than a crop of {shortest} samples.")
-    else:
-        corpus.train.append(clip)
-
-
 def _read(config: DataConfig, mel: MelConfig, shortest: int, progress: bool) -> tuple[Corpus, str]:
     """A folder of audio, and what there was, in words."""
     folder = Path(config.folder)
@@ -127,7 +122,7 @@ def _read(config: DataConfig, mel: MelConfig, shortest: int, progress: bool) -> 
         except InputError as error:
             corpus.rejected.append(str(error))
             continue
-        _add(corpus, clip, path, matches(path.name, config.validation), shortest)
+        corpus.add(clip, path, matches(path.name, config.validation), shortest)
     corpus.notes += length_notes(differences)
     return corpus, f"{len(paths)} audio files"
 
@@ -137,24 +132,19 @@ def _mapped(config: DataConfig, mel: MelConfig, shortest: int) -> tuple[Corpus, 
     prepared = open_prepared(Path(config.folder))
     paired = any(entry.mel_shard >= 0 for entry in prepared.entries)
     if prepared.mel.sample_rate != mel.sample_rate:
-        raise InputError(
-            f"{config.folder} was prepared at {prepared.mel.sample_rate} Hz, but the mels are of "
-            f"{mel.sample_rate} Hz; prepare it again."
-        )
-    if paired and prepared.mel != mel:
-        raise InputError(
-            f"{config.folder} was prepared with mels of the convention {prepared.mel.name!r}, not "
-            f"{mel.name!r}; prepare it again."
-        )
-    if config.mel_folder and not paired:
-        raise InputError(
-            f"{config.folder} was prepared without mels; prepare it again with data.mel_folder."
-        )
+        wrong = f"at {prepared.mel.sample_rate} Hz, but the mels are of {mel.sample_rate} Hz"
+    elif paired and prepared.mel != mel:
+        wrong = f"with mels of the convention {prepared.mel.name!r}, not {mel.name!r}"
+    elif config.mel_folder and not paired:
+        wrong = "without mels; there must be a data.mel_folder"
+    else:
+        wrong = ""
+    if wrong:
+        raise InputError(f"{config.folder} was prepared {wrong}; prepare it again.")
     corpus = Corpus([], [], [], mel.sample_rate)
     for entry in prepared.entries:
         clip = Clip(entry.name, prepared.samples(entry), prepared.mel_of(entry))
-        held_out = entry.split == VALIDATION
-        if config.validation:
-            held_out = matches(entry.file, config.validation)
-        _add(corpus, clip, clip.name, held_out, shortest)
+        anew = bool(config.validation)
+        held_out = matches(entry.file, config.validation) if anew else entry.split == VALIDATION
+        corpus.add(clip, clip.name, held_out, shortest)
     return corpus, f"{len(prepared.entries)} clips"

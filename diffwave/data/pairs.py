@@ -14,15 +14,10 @@ from diffwave.mel.files import MEL_SUFFIXES, read_mel
 
 
 class MelFolder:
-    """The mels below a folder, and the convention they are in.
+    """The mels below a folder, all in one convention.
 
-    Args:
-        folder: searched for .npy, .npz, .pt and .safetensors, subfolders included.
-        config: the convention; every mel is checked against it.
-        tolerance: frames by which a mel may be longer or shorter than its recording.
-
-    Raises:
-        InputError: no such folder, or no mel in it.
+    A mel may be `tolerance` frames longer or shorter than its recording. Raises InputError if there
+    is no such folder, or no mel in it or its subfolders.
     """
 
     def __init__(self, folder: str, config: MelConfig, tolerance: int) -> None:
@@ -41,9 +36,7 @@ class MelFolder:
         """The mel of a recording, whose path is relative to the folder of the audio.
 
         The mel has the same path but for the suffix, or the same name in whatever subfolder.
-
-        Raises:
-            InputError: there is none, or more than one.
+        InputError if there is none, or more than one.
         """
         stem = recording.with_suffix("")
         found = self.paths.get(stem) or self.paths.get(Path(stem.name))
@@ -56,11 +49,7 @@ class MelFolder:
     def pair(
         self, recording: Path, samples: NDArray[np.int16]
     ) -> tuple[NDArray[np.int16], NDArray[np.float32], int]:
-        """A recording and its mel, cut at the end to what both have.
-
-        Args:
-            recording: path relative to the folder of the audio.
-            samples: [L], at the convention's sample rate.
+        """A recording [L], at the convention's sample rate, and its mel, cut to what both have.
 
         Returns:
             samples [T * hop_length] and mel [n_mels, T], frame t of which is the frontend's frame t

@@ -108,26 +108,26 @@ class Prepared:
 
     def samples(self, entry: Entry) -> NDArray[np.int16]:
         """Samples [L] of a clip, a read-only view of the mapped file."""
-        if ("samples", entry.shard) not in self._maps:
-            self._map("samples", entry.shard, "<i2", 1)
-        return self._maps["samples", entry.shard][entry.start : entry.start + entry.length, 0]
+        rows = self._mapped("samples", entry.shard, "<i2", 1)
+        return rows[entry.start : entry.start + entry.length, 0]
 
     def mel_of(self, entry: Entry) -> NDArray[np.float32] | None:
         """Mel [n_mels, T] of a clip of T * hop_length samples, a view too; None without one."""
         if entry.mel_shard < 0:
             return None
-        if ("mels", entry.mel_shard) not in self._maps:
-            self._map("mels", entry.mel_shard, "<f4", self.mel.n_mels)
         end = entry.mel_start + entry.length // self.mel.hop_length
-        return self._maps["mels", entry.mel_shard][entry.mel_start : end].T
+        frames = self._mapped("mels", entry.mel_shard, "<f4", self.mel.n_mels)
+        return frames[entry.mel_start : end].T
 
-    def _map(self, stem: str, number: int, dtype: str, width: int) -> None:
-        path = self._path(shard_name(stem, number))
-        try:
-            mapped = np.memmap(path, np.dtype(dtype), "r")
-        except OSError as error:
-            raise InputError(f"Cannot read {path}: {error.strerror}.") from None
-        self._maps[stem, number] = mapped.reshape(-1, width)
+    def _mapped(self, stem: str, number: int, dtype: str, width: int) -> NDArray[Any]:
+        """All rows [.., width] of a shard."""
+        if (stem, number) not in self._maps:
+            path = self._path(shard_name(stem, number))
+            try:
+                self._maps[stem, number] = np.memmap(path, np.dtype(dtype), "r").reshape(-1, width)
+            except OSError as error:
+                raise InputError(f"Cannot read {path}: {error.strerror}.") from None
+        return self._maps[stem, number]
 
     def save(self) -> None:
         """Write the index into the folder."""
@@ -169,9 +169,7 @@ def is_prepared(folder: Path) -> bool:
 def open_prepared(folder: Path) -> Prepared:
     """The corpus in a folder; its files are there and as long as they should be.
 
-    Raises:
-        InputError: the index cannot be read, was written by another version, or does not fit the
-            files, which are missing or cut short.
+    InputError if the index cannot be read, was written by another version, or does not fit them.
     """
     path = folder / INDEX
     index = read_json(path)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -60,12 +61,12 @@ def pesq(reference: Wave, generated: Wave, sample_rate: int) -> float:
     import pesq as library
 
     if not np.any(reference) or not np.any(generated):
-        return float("nan")
+        return math.nan
     waves = at_rate(16000, sample_rate, reference, generated)
     try:
         return float(library.pesq(16000, *waves, "wb"))
     except (library.NoUtterancesError, library.BufferTooShortError):
-        return float("nan")
+        return math.nan
 
 
 def stoi(reference: Wave, generated: Wave, sample_rate: int) -> float:
@@ -73,18 +74,18 @@ def stoi(reference: Wave, generated: Wave, sample_rate: int) -> float:
     from pystoi import stoi as library
 
     if len(reference) < 0.4 * sample_rate or not np.any(reference):  # 30 frames of 12.8 ms
-        return float("nan")
+        return math.nan
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         value = float(library(reference, generated, sample_rate, extended=False))
     # Of a wave that is too short it warns, and returns a made-up value.
-    return float("nan") if any("Not enough" in str(w.message) for w in caught) else value
+    return math.nan if any("Not enough" in str(w.message) for w in caught) else value
 
 
 def mr_stft(reference: Wave, generated: Wave, sample_rate: int) -> float:
     """Multi-resolution STFT distance: spectral convergence plus L1 of log magnitudes, averaged."""
     if len(reference) < 2048 or not np.any(reference):
-        return float("nan")
+        return math.nan
     with torch.inference_mode():
         loss = _mr_stft_loss()(as_tensor(generated)[None, None], as_tensor(reference)[None, None])
     return float(loss)
@@ -94,7 +95,7 @@ def mel_l1(reference: Wave, generated: Wave, sample_rate: int) -> float:
     """Mean absolute difference of the natural-log mels (preset "hifigan") at 22.05 kHz."""
     waves = at_rate(22050, sample_rate, reference, generated)
     if len(waves[0]) < 1024:
-        return float("nan")
+        return math.nan
     with torch.inference_mode():
         mels = [_mel()(as_tensor(wave)[None]) for wave in waves]
     return float((mels[0] - mels[1]).abs().mean())
@@ -104,23 +105,23 @@ def pause_level_db(reference: Wave, generated: Wave, sample_rate: int) -> float:
     """How much louder the generated wave is in the reference's pauses: hiss shows here."""
     original, copy = _levels(reference, sample_rate), _levels(generated, sample_rate)
     if not len(original):
-        return float("nan")
+        return math.nan
     pauses = original < np.percentile(original, 95) + PAUSE_DB
     if not pauses.any():
-        return float("nan")
+        return math.nan
     return float(np.mean(copy[pauses] - original[pauses]))
 
 
 def loudness_db(reference: Wave, generated: Wave, sample_rate: int) -> float:
     """Loudness of the generated wave minus the reference's (ITU-R BS.1770-4, in LU = dB)."""
     if len(reference) < 0.4 * sample_rate or not np.any(reference):  # one gating block
-        return float("nan")
+        return math.nan
     meter = import_library("pyloudnorm").Meter(sample_rate)
     original, copy = (
         meter.integrated_loudness(wave.astype(np.float64)) for wave in (reference, generated)
     )
     difference = float(copy) - float(original) if np.isfinite(original) else np.nan
-    return difference if np.isfinite(difference) else float("nan")
+    return difference if np.isfinite(difference) else math.nan
 
 
 def distillmos(reference: Wave, generated: Wave, sample_rate: int) -> float:
@@ -129,7 +130,7 @@ def distillmos(reference: Wave, generated: Wave, sample_rate: int) -> float:
     It does not look at the reference.
     """
     if not np.any(generated):
-        return float("nan")
+        return math.nan
     (wave,) = at_rate(16000, sample_rate, generated)
     with torch.inference_mode():
         return float(_distillmos_model()(as_tensor(wave)[None]))
@@ -214,16 +215,9 @@ METRICS: dict[str, Metric] = {
 def choose_metrics(
     names: Sequence[str] | None = None,
 ) -> tuple[dict[str, Metric], dict[str, str]]:
-    """The metrics of these names (default: all) that can be computed here.
+    """{name: metric} of those (default: all) that can be computed here; {name: reason} of others.
 
-    Args:
-        names: in `METRICS`. A name after a "-" is left out: ["-pesq"] means all the others.
-
-    Returns:
-        {name: metric} of those whose library can be imported; {name: reason} of the others.
-
-    Raises:
-        InputError: a name is unknown.
+    A name after a "-" is left out: ["-pesq"] means all but that. InputError for an unknown name.
     """
     for name in names or ():
         if name.removeprefix("-") not in METRICS:

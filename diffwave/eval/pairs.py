@@ -38,13 +38,9 @@ def resynthesis_pairs(
 ) -> Iterator[Pair]:
     """Read each recording at `sample_rate` and pair it with what `resynthesise` makes of it.
 
-    For a vocoder: ``resynthesis_pairs(files, lambda wave: vocoder(vocoder.mel(wave)), rate)``.
-
-    Args:
-        files: the recordings.
-        resynthesise: maps a wave [L] to a wave [L']; the lengths need not agree.
-        sample_rate: of both, in Hz.
-        folder: if given, what was generated is also written there, as 16-bit wav.
+    For a vocoder: ``resynthesis_pairs(files, lambda wave: vocoder(vocoder.mel(wave)), rate)``. The
+    lengths need not agree. If a folder is given, what was generated is also written there, as
+    16-bit wav.
     """
     for file in files:
         reference, _ = read_audio(file, sample_rate)
@@ -61,12 +57,8 @@ def folder_pairs(
 ) -> tuple[Iterator[Pair], list[str], list[str]]:
     """Pair the audio files of two folders by name, whatever their suffix.
 
-    Generated audio of another sample rate is resampled to the recording's.
-
-    Args:
-        reference: folder of recordings.
-        generated: folder of what is to be judged.
-        only: pattern of the file names of the recordings to take.
+    Generated audio of another sample rate is resampled to the recording's. `only` is a pattern of
+    the file names of the recordings to take.
 
     Returns:
         The pairs, read as they are consumed; their names; and the names of the recordings that
@@ -97,8 +89,7 @@ def folder_pairs(
 def audio_files(folder: str | os.PathLike[str], only: str = "*") -> dict[str, Path]:
     """{name without suffix: path} of the audio files whose name matches the pattern, sorted.
 
-    Raises:
-        InputError: no such folder, no such file in it, or two of one name.
+    Raises InputError if there is no such folder or file, or two of one name.
     """
     if not Path(folder).is_dir():
         raise InputError(f"There is no folder {os.fspath(folder)}.")

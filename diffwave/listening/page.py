@@ -73,7 +73,7 @@ def write_page(
     notes: Sequence[str] = (),
     transcripts: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write the page of some systems' versions of the same utterances.
+    """Write the page of some systems' versions of the same utterances; returns its index.html.
 
     Args:
         folder: absent, empty, or an earlier page, which is replaced once the new one is complete.
@@ -82,9 +82,6 @@ def write_page(
             page, and `Scores.generated`, where a system may lack utterances.
         notes: what the reader should know, one statement each.
         transcripts: {utterance: text}, shown where there is one.
-
-    Returns:
-        The path of index.html.
 
     Raises:
         InputError: there is no utterance or no system, an audio file cannot be used, the folder

@@ -44,15 +44,13 @@ def check_mel(mel: Tensor | NDArray[np.floating], config: MelConfig) -> Tensor:
     mel: [n_mels, T] or [B, n_mels, T] with T >= 2, floating point, numpy or torch, in the values
     of `config`. Device and gradients are kept. A square mel is taken as [n_mels, T].
     """
-    if isinstance(mel, np.ndarray):
-        if not np.issubdtype(mel.dtype, np.floating):
-            raise InputError(f"A mel-spectrogram must be floating point, not {mel.dtype}.")
+    if isinstance(mel, np.ndarray) and np.issubdtype(mel.dtype, np.floating):
         mel = torch.from_numpy(np.array(mel, dtype=np.float32))
-    if not isinstance(mel, Tensor):
+    if not isinstance(mel, Tensor | np.ndarray):
         raise InputError(
             f"A mel-spectrogram must be a numpy array or a torch tensor, not {type(mel).__name__}."
         )
-    if not mel.is_floating_point():
+    if isinstance(mel, np.ndarray) or not mel.is_floating_point():
         raise InputError(f"A mel-spectrogram must be floating point, not {mel.dtype}.")
     _check_shape(tuple(mel.shape), config)
     mel = mel.float()
@@ -160,12 +158,6 @@ def _unit(config: MelConfig) -> float:
     return math.log(area / bin_width * window)
 
 
-def _unnormalised(raw: Tensor, config: MelConfig) -> Tensor:
-    if config.mean is None or config.scale is None:
-        return raw
-    return raw * raw.new_tensor(config.scale)[:, None] + raw.new_tensor(config.mean)[:, None]
-
-
 def _log_amplitude(raw: Tensor, config: MelConfig) -> Tensor:
     """Values [n_mels, T] of a convention in the common unit."""
     return log_amplitude(raw, config) - _unit(config)
@@ -173,13 +165,13 @@ def _log_amplitude(raw: Tensor, config: MelConfig) -> Tensor:
 
 def _within_range(raw: Tensor, config: MelConfig) -> bool:
     """Whether a wave within -1..1, and a model's imprecision, may give these values."""
-    values = _unnormalised(raw, config)
+    amplitude = log_amplitude(raw, config)
     if config.limits is not None:
-        low, high = config.limits
+        low, high = ((end - config.offset) / config.log_factor for end in config.limits)
         margin = LIMITS_MARGIN * (high - low)
-        return bool(values.min() >= low - margin and values.max() <= high + margin)
-    low = config.log_factor * (math.log(config.floor) - FLOOR_MARGIN) + config.offset
-    return bool(values.min() >= low and _log_amplitude(raw, config).max() <= TOP)
+        return bool(amplitude.min() >= low - margin and amplitude.max() <= high + margin)
+    low = math.log(config.floor) - FLOOR_MARGIN
+    return bool(amplitude.min() >= low and amplitude.max() - _unit(config) <= TOP)
 
 
 def _usual_range(config: MelConfig) -> str:

@@ -81,10 +81,6 @@ def _read_npz(path: Path) -> Any:
         return {name: archive[name] for name in archive.files}
 
 
-def _read_pt(path: Path) -> Any:
-    return torch.load(path, map_location="cpu", weights_only=True)
-
-
 def _read_safetensors(path: Path) -> Any:
     from safetensors.torch import load_file
 
@@ -94,7 +90,7 @@ def _read_safetensors(path: Path) -> Any:
 _READERS: dict[str, Callable[[Path], Any]] = {
     ".npy": _read_npy,
     ".npz": _read_npz,
-    ".pt": _read_pt,
+    ".pt": lambda path: torch.load(path, map_location="cpu", weights_only=True),
     ".safetensors": _read_safetensors,
 }
 MEL_SUFFIXES = tuple(_READERS)

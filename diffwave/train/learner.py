@@ -63,11 +63,7 @@ class Learner:
     """
 
     def __init__(self, config: TrainConfig, processes: Processes, progress_bar: bool) -> None:
-        """Read the data and make everything else, with random weights.
-
-        Raises:
-            InputError: for settings or data that cannot be used.
-        """
+        """Read the data and make the rest, with random weights; InputError if that cannot be."""
         self.config, self.processes, self.device = config, processes, processes.device
         if config.run.threads > 0:
             torch.set_num_threads(config.run.threads)
@@ -255,13 +251,10 @@ def matrix_throughput(device: torch.device, dtype: torch.dtype, budget: float = 
 
 
 def training_flops(objective: nn.Module, batch: Batch) -> float:
-    """Multiplications and additions of matrix products and convolutions, forward and backward.
+    """Multiplications and additions of products and convolutions, forward and backward, an example.
 
-    The gradients that this leaves are dropped.
-
-    Args:
-        objective: not compiled, in which they could not be counted, and not wrapped.
-        batch: of any size; the count is per example.
+    The objective must be neither compiled, in which they could not be counted, nor wrapped. The
+    gradients that this leaves are dropped.
     """
     with FlopCounterMode(display=False) as counter:
         objective(batch).backward()

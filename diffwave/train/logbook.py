@@ -70,11 +70,7 @@ class Logbook:
 
 
 def read_rows(path: Path) -> list[list[str]]:
-    """Whole rows (step, minutes, name, value) of a metrics.csv; none if there is no such file.
-
-    Raises:
-        InputError: the file cannot be read, or is no text.
-    """
+    """Whole rows (step, minutes, name, value) of a metrics.csv; none if there is no such file."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.reader(file))

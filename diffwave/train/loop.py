@@ -7,6 +7,7 @@ import logging
 import sys
 import time
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from tqdm import tqdm
@@ -216,23 +217,21 @@ class _Run:
 
     def _note(self) -> None:
         """Note the means since the last time."""
-        progress, count = self.progress, len(self.window)
-        loss = sum(step.loss for step in self.window) / count
-        norm = sum(step.gradient_norm for step in self.window) / count
-        critic = sum(step.discriminator_loss for step in self.window) / count
-        seconds = max(60 * (progress.minutes - self.window_minutes) / count, 1e-9)
-        self.window, self.window_minutes = [], progress.minutes
-        if self.logbook is not None:
-            values = {
-                "loss": loss,
-                "gradient_norm": norm,
-                "lr": self.trained.optimizer.param_groups[0]["lr"],
-                "audio_seconds_per_second": self.learner.audio_seconds / seconds,
-                "mfu": self.learner.seconds_at_best / seconds,
-            }
-            if self.trained.discriminator_optimizer is not None:
-                values["discriminator_loss"] = critic
-            self.logbook.add_training(values)
+        window, minutes = self.window, self.progress.minutes - self.window_minutes
+        self.window, self.window_minutes = [], self.progress.minutes
+        if self.logbook is None:
+            return
+        seconds = max(60 * minutes / len(window), 1e-9)
+        values = {
+            "loss": fmean(step.loss for step in window),
+            "gradient_norm": fmean(step.gradient_norm for step in window),
+            "lr": self.trained.optimizer.param_groups[0]["lr"],
+            "audio_seconds_per_second": self.learner.audio_seconds / seconds,
+            "mfu": self.learner.seconds_at_best / seconds,
+        }
+        if self.trained.discriminator_optimizer is not None:
+            values["discriminator_loss"] = fmean(step.discriminator_loss for step in window)
+        self.logbook.add_training(values)
 
     def _close(self) -> None:
         if self.logbook is not None:  # perhaps another one than at the start
@@ -266,11 +265,7 @@ class _Run:
         self.clock = time.monotonic()
 
     def _go_back(self) -> None:
-        """Restore the last checkpoint and halve the learning rate.
-
-        Raises:
-            InputError: when that has been done a few times already, to no avail.
-        """
+        """Restore the last checkpoint and halve the learning rate; InputError if in vain."""
         failed = self.progress.step + 1
         self.setbacks, self.failed_at = self.setbacks + 1, failed
         if self.setbacks > SETBACKS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,9 +48,14 @@ def read_config(paths: str | Sequence[str] | None, overrides: Sequence[str] = ()
             value of a wrong type or one that makes no sense.
     """
     settings: dict[str, Any] = {}
+
+    def change(changes: dict[str, Any], depth: int = 0) -> None:
+        defaults = TrainConfig()
+        _merge(settings, _known(_renamed(changes), defaults), defaults, depth)
+
     for path in [paths] if isinstance(paths, str) else paths or []:
         for layer in _layers(path):
-            _merge(settings, _known(_renamed(layer), TrainConfig()), TrainConfig())
+            change(layer)
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals:
@@ -57,10 +63,10 @@ def read_config(paths: str | Sequence[str] | None, overrides: Sequence[str] = ()
         keys = key.strip().split(".")
         if keys[0] == "mel" and len(keys) > 1 and isinstance(settings.get("mel"), str):
             settings["mel"] = {"preset": settings["mel"]}
-        change = _parse(value, f"{override!r:.80}")
-        for name in reversed(keys):
-            change = {name: change}
-        _merge(settings, _known(_renamed(change), TrainConfig()), TrainConfig(), len(keys))
+        parsed = _parse(value, f"{override!r:.80}")
+        change(
+            functools.reduce(lambda inner, name: {name: inner}, reversed(keys), parsed), len(keys)
+        )
     if "sampling" in settings:
         settings["sampling"] = current_sampling(settings["sampling"])
     config: TrainConfig = convert(settings, TrainConfig, "The setting ")

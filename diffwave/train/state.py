@@ -54,16 +54,17 @@ class Progress:
         PESQ decides where it is measured, else the loss; of one and the other PESQ. Of a run that
         trains the mel enhancer alone, its loss decides.
         """
-        for name, sign in (("pesq", 1), ("loss_validation", -1), ("loss_restoration", -1)):
-            if name in values:
-                if self.best is None or (self.best_by, name) == ("loss_validation", "pesq"):
-                    better = True
-                else:
-                    better = self.best_by == name and sign * (values[name] - self.best) > 0
-                if better:
-                    self.best, self.best_by = values[name], name
-                return better
-        return False
+        signs = {"pesq": 1, "loss_validation": -1, "loss_restoration": -1}
+        name = next((name for name in signs if name in values), "")
+        if not name:
+            return False
+        if self.best is None or (self.best_by, name) == ("loss_validation", "pesq"):
+            better = True
+        else:
+            better = name == self.best_by and signs[name] * (values[name] - self.best) > 0
+        if better:
+            self.best, self.best_by = values[name], name
+        return better
 
 
 def averaged(model: DiffusionModel, decay: float) -> AveragedModel:
@@ -239,9 +240,8 @@ def load_state(folder: Path, trained: Trained) -> tuple[Progress | None, list[st
 def read_state(path: Path) -> dict[str, Any]:
     """What a checkpoint holds, on the CPU.
 
-    Raises:
-        InputError: when it is torn, or any of its records differs from its checksum, which
-            PyTorch writes but does not look at.
+    InputError when it is torn, or a record differs from its checksum, which PyTorch writes but does
+    not look at.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -267,12 +267,8 @@ def check_same_model(
 ) -> None:
     """Raise InputError, naming the first difference, unless weights of `theirs` mean the same here.
 
-    How a model is sampled, and what its mel convention is called, may differ.
-
-    Args:
-        theirs: configuration that the weights were trained with, perhaps as JSON types.
-        ours: configuration that they are to be used with.
-        owner: of `theirs`, the subject of the sentence.
+    How a model is sampled, and what its mel convention is called, may differ. `owner` of `theirs`
+    is the subject of the sentence.
     """
     there, here = _flat(_json_types(theirs)), _flat(_json_types(ours))
     for key in [*here, *there]:
