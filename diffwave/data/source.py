@@ -93,6 +93,15 @@ def polarity(recordings: Sequence[NDArray[np.int16]], sample_rate: int) -> int:
     return 1 if np.mean(skews) >= 0 else -1
 
 
+def polarities(recordings: Sequence[tuple[str, NDArray[np.int16]]], sample_rate: int) -> list[int]:
+    """Polarity of recordings, each with its folder: those of one are taken to be alike."""
+    folders: dict[str, list[NDArray[np.int16]]] = {}
+    for folder, samples in recordings:
+        folders.setdefault(folder, []).append(samples)
+    found = {folder: polarity(some, sample_rate) for folder, some in folders.items()}
+    return [found[folder] for folder, _ in recordings]
+
+
 def pulses_of(track: Track, sample_rate: float) -> Pulses:
     """The pulses of a track, in samples from its first frame on."""
     step = FRAME * sample_rate

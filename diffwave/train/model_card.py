@@ -69,6 +69,7 @@ def model_card(
             f"`{config.network.kind}`, {count / 1e6:.2f}M "
             f"parameters, stored in {'half' if half else 'single'} precision",
         ),
+        ("source", _source(config)),
         ("mels", _mels(config)),
         ("speaker", about.speaker),
         ("data", about.data),
@@ -130,6 +131,12 @@ def _mels(config: ModelConfig) -> str:
         f"`{mel.name}`: {mel.n_mels} bands, {mel.fmin:g} to {mel.fmax:g} Hz, of audio at "
         f"{mel.sample_rate} Hz in frames of {mel.n_fft} samples, {mel.hop_length} apart"
     )
+
+
+def _source(config: ModelConfig) -> str:
+    if config.source is None:
+        return ""
+    return "pulses predicted from the mel, or of an F0 that is given; noise beside them by band"
 
 
 def _before_and_after(values: Mapping[str, tuple[float, float]]) -> str:

@@ -54,7 +54,8 @@ class Progress:
         PESQ decides where it is measured, else the loss; of one and the other PESQ. Of a run that
         trains the restorer alone, its loss decides.
         """
-        for name, sign in (("pesq", 1), ("loss_validation", -1), ("loss_restoration", -1)):
+        names = {"pesq": 1, "loss_validation": -1, "loss_restoration": -1, "loss_source": -1}
+        for name, sign in names.items():
             if name in values:
                 if self.best is None or (self.best_by, name) == ("loss_validation", "pesq"):
                     better = True
