@@ -91,7 +91,7 @@ def test_the_runs_are_trained_one_from_the_other(
     assert result.returncode == 0, result.stderr
     # The envelope is fitted once, and handed on.
     first, second, third = (Vocoder.from_pretrained(exp / part / "export", "cpu").model
-                            for part in ("source", "spectral", "unrolled", "enhancer"))  # fmt: skip
+                            for part in ("spectral", "unrolled", "enhancer"))  # fmt: skip
     envelope = first.space.envelope_bias
     assert envelope.equal(third.space.envelope_bias)
     assert float(envelope.abs().max()) > 0

@@ -83,8 +83,18 @@ def test_a_run_with_a_source(clips: Path, tmp_path: Path) -> None:
 
 
 def test_resuming_is_exact(clips: Path, tmp_path: Path) -> None:
-    whole = train(small_config(clips, tmp_path / "whole", **SMALL))
-    train(small_config(clips, tmp_path / "run", **SMALL | {"run__steps": 3}))
-    assert Vocoder.from_pretrained(str(tmp_path / "run" / "export"), "cpu").model.source is not None
-    again = train(small_config(clips, tmp_path / "again", **SMALL))
-    assert_same_weights(whole, again)
+    config = small_config(
+        clips,
+        tmp_path / "run",
+        **SMALL,
+        run__checkpoint_minutes=0,
+        run__keep=20,
+        run__resume="auto",
+    )
+    whole = train(config).rename(tmp_path / "whole")
+    states = sorted((tmp_path / "run").glob("step-*.pt"))
+    assert len(states) > 4
+    for state in states[4:]:
+        state.unlink()
+    assert_same_weights(whole, train(config))
+    assert Vocoder.from_pretrained(str(whole), "cpu").model.source is not None
