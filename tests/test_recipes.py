@@ -91,11 +91,11 @@ def test_the_runs_are_trained_one_from_the_other(
     assert result.returncode == 0, result.stderr
     # The envelope is fitted once, and handed on.
     first, second, third = (Vocoder.from_pretrained(exp / part / "export", "cpu").model
-                            for part in ("spectral", "unrolled", "restorer"))  # fmt: skip
+                            for part in ("spectral", "unrolled", "enhancer"))  # fmt: skip
     envelope = first.space.envelope_bias
     assert envelope.equal(third.space.envelope_bias)
     assert float(envelope.abs().max()) > 0
-    # The last run trains the restorer, and it alone.
+    # The last run trains the enhancer, and it alone.
     assert third.network.state_dict().keys() == second.network.state_dict().keys()
     for name, tensor in second.network.state_dict().items():
         assert tensor.equal(third.network.state_dict()[name])

@@ -66,6 +66,11 @@ class DataConfig:
     """Mel frames per training example."""
     gain_db: tuple[Decibels, Decibels] = (-8.0, 4.0)
     """Range of the random gain, in dB."""
+    pitch_share: Share = 0.0
+    """Share of the crops that are played faster or slower, so that voices of other sizes are known;
+    not of clips with mels of their own."""
+    pitch_range: tuple[Annotated[float, Meta(gt=0.2)], Annotated[float, Meta(lt=5)]] = (0.82, 1.35)
+    """Least and greatest speed of those."""
     dither: NotNegative = 1e-5
     """Standard deviation of white noise added to every crop, so that silence is never exact."""
 
@@ -73,4 +78,9 @@ class DataConfig:
         if self.gain_db[0] > self.gain_db[1]:
             raise InputError(
                 f"The setting data.gain_db must be a lower and an upper limit, not {self.gain_db}."
+            )
+        if self.pitch_range[0] > self.pitch_range[1]:
+            raise InputError(
+                "The setting data.pitch_range must be a lower and an upper limit, not "
+                f"{self.pitch_range}."
             )

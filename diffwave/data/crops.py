@@ -12,16 +12,20 @@ import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+import soxr
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from diffwave.data.clip import Clip
 from diffwave.data.config import DataConfig
-from diffwave.data.data import Clip
+from diffwave.data.source import crop_of
 from diffwave.mel import MelSpectrogram
 from diffwave.model import ModelConfig
+from diffwave.spaces.source import Excitation, pulse_train
 
 DRAWS = 5
 """Uniform random numbers that every example brings beside its noise."""
@@ -43,12 +47,35 @@ class Batch:
     """[B, 5] in [0, 1), for whatever else is random about an example."""
     mel: Tensor | None = None
     """[B, n_mels, T] of clips that bring their own."""
+    excitation: Excitation | None = None
+    """Where a source is trained."""
+    f0: Tensor | None = None
+    """Then as well: Hz, 0 without voice, [B, T]."""
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
-        wave, white, draws = (x.to(device) for x in (self.wave, self.white, self.draws))
-        mel = None if self.mel is None else self.mel.to(device)
-        return dataclasses.replace(self, wave=wave, white=white, draws=draws, mel=mel)
+        mel, f0 = (None if x is None else x.to(device) for x in (self.mel, self.f0))
+        source = self.excitation
+        return dataclasses.replace(
+            self,
+            wave=self.wave.to(device),
+            white=self.white.to(device),
+            draws=self.draws.to(device),
+            mel=mel,
+            excitation=None if source is None else Excitation(*(x.to(device) for x in source)),
+            f0=f0,
+        )
+
+
+class Example(NamedTuple):
+    """One crop."""
+
+    wave: NDArray[np.float32]
+    """[L]."""
+    mel: Tensor | None = None
+    """[n_mels, T], if the clip has its own."""
+    source: tuple[Tensor, Tensor, Tensor] | None = None
+    """Pulse train [L], share [T, bands] and F0 [T]."""
 
 
 class Crops:
@@ -73,7 +100,7 @@ class Crops:
     def batch(self, step: int, size: int, rows: Sequence[int] | None = None) -> Batch:
         """The rows `rows` (default: all) of the batch of step `step`, which has `size` rows."""
         rows = range(size) if rows is None else rows
-        wave, mel, generators = self._examples(step, rows)
+        wave, mel, source, generators = self._examples(step, rows)
         white = np.empty((len(rows), 2, self.length), np.float32)
         for rng, noise in zip(generators, white, strict=True):
             rng.standard_normal(dtype=np.float32, out=noise)
@@ -81,7 +108,10 @@ class Crops:
         draws = torch.from_numpy(np.stack([rng.random(DRAWS, np.float32) for rng in generators]))
         common = np.random.default_rng((self.seed, step, 0)).random()
         places = torch.tensor(place, dtype=torch.float64)
-        return Batch(wave, torch.from_numpy(white), places, common, draws, mel)
+        batch = Batch(wave, torch.from_numpy(white), places, common, draws, mel)
+        if source is not None:
+            batch.excitation, batch.f0 = Excitation(*source[:2]), source[2]
+        return batch
 
     def examples(self, step: int, size: int) -> tuple[Tensor, Tensor | None]:
         """Wave and mel of a batch as :meth:`batch` makes it, without the rest."""
@@ -105,37 +135,53 @@ class Crops:
 
     def _examples(
         self, step: int, rows: Sequence[int]
-    ) -> tuple[Tensor, Tensor | None, list[np.random.Generator]]:
-        """Waves [B, L], mels if clips bring them, and the rows' generators for what follows."""
+    ) -> tuple[Tensor, Tensor | None, list[Tensor] | None, list[np.random.Generator]]:
+        """Waves [B, L], mels and sources of clips that have them, and the rows' generators."""
         # (seed, step, 0) is the step's own generator.
         generators = [np.random.default_rng((self.seed, step, 1 + row)) for row in rows]
         wave = np.empty((len(rows), self.length), np.float32)
-        mels = []
+        mels, sources = [], []
         for row, rng in zip(wave, generators, strict=True):
-            row[:], mel = self._crop(rng)
+            row[:], mel, source = self._crop(rng)
             row += self.config.dither * rng.standard_normal(self.length, np.float32)
             if mel is not None:
                 mels.append(mel)
-        return torch.from_numpy(wave), torch.stack(mels) if mels else None, generators
+            if source is not None:
+                sources.append(source)
+        stacked = [torch.stack(part) for part in zip(*sources, strict=True)] or None
+        return torch.from_numpy(wave), torch.stack(mels) if mels else None, stacked, generators
 
     def _places(self, clip: Clip) -> int:
         if clip.mel is None:
             return len(clip.samples) - self.length + 1
         return clip.mel.shape[1] - self.config.crop_frames + 1
 
-    def _crop(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], Tensor | None]:
-        """One crop of random place, gain and polarity, [L], and its mel if the clip has one."""
+    def _crop(self, rng: np.random.Generator) -> Example:
+        """One crop of random place, gain, polarity (but not beside a source) and speed."""
         place = int(rng.integers(self.ends[-1]))
         i = int(np.searchsorted(self.ends, place, side="right"))
         clip, first = self.clips[i], place - int(self.ends[i - 1] if i else 0)
         low, high = self.config.gain_db
         gain = 10 ** (rng.uniform(low, high) / 20)
-        scale = np.float32(gain * rng.choice((-1, 1)) / 32768)
-        if clip.mel is None:
-            return clip.samples[first : first + self.length] * scale, None
-        samples = self.framing.samples_of(clip, first, self.config.crop_frames)
-        mel = mel_frames(clip.mel, first, self.config.crop_frames)
-        return samples * scale, amplified(mel, math.log(gain), self.framing.frontend)
+        sign = rng.choice((-1, 1)) if clip.source is None else clip.polarity
+        scale = np.float32(gain * sign / 32768)
+        frames = self.config.crop_frames
+        if clip.mel is not None:
+            samples = self.framing.samples_of(clip, first, frames) * scale
+            mel = amplified(
+                mel_frames(clip.mel, first, frames), math.log(gain), self.framing.frontend
+            )
+            start = first * self.framing.hop_length - self.framing.pad_left
+            return Example(samples, mel, self.framing.source_of(clip, start, frames))
+        if self.config.pitch_share and rng.random() < self.config.pitch_share:
+            slowest, fastest = self.config.pitch_range
+            speed = slowest * (fastest / slowest) ** rng.random()
+            speed = min(speed, len(clip.samples) / self.length)
+            first = min(first, len(clip.samples) - math.ceil(self.length * speed))
+            samples = played(clip.samples[first:], speed, self.length) * scale
+            return Example(samples, None, self.framing.source_of(clip, first, frames, speed))
+        samples = clip.samples[first : first + self.length] * scale
+        return Example(samples, None, self.framing.source_of(clip, first, frames))
 
 
 class Framing:
@@ -145,6 +191,7 @@ class Framing:
         self.frontend = MelSpectrogram(model.mel)  # on the CPU
         self.hop_length, self.pad_left = model.mel.hop_length, model.space.pad_left
         self.overlap = model.space.context(1) - self.hop_length
+        self.bands: tuple[float, ...] = getattr(model.space, "source_bands", ())
 
     def samples(self, count: int) -> int:
         """Samples that frames need, their context included."""
@@ -160,6 +207,31 @@ class Framing:
         missing = (max(-start, 0), max(end - len(clip.samples), 0))
         inside = clip.samples[max(start, 0) : end]
         return np.pad(inside, missing, mode="reflect") if any(missing) else inside
+
+    def source_of(
+        self, clip: Clip, start: int, count: int, speed: float = 1.0
+    ) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Pulse train [L], share [count, bands] and F0 [count] of frames; None without a source.
+
+        Args:
+            clip: the recording.
+            start: its sample at which the context of the first frame starts.
+            count: frames.
+            speed: at which it is played.
+        """
+        if clip.source is None:
+            return None
+        centres = np.arange(count) * self.hop_length + (self.overlap + self.hop_length) / 2
+        length, rate = self.samples(count), self.frontend.config.sample_rate
+        pulses, f0, share = crop_of(clip.source, rate, self.bands, start, speed, length, centres)
+        return pulse_train(pulses, 0, length), torch.from_numpy(share), torch.from_numpy(f0)
+
+
+def played(samples: NDArray[np.int16], speed: float, length: int) -> NDArray[np.float32]:
+    """The first `length` samples of a recording that is played `speed` times as fast."""
+    few = samples[: math.ceil(speed * (length + 64))].astype(np.float32)
+    faster = soxr.resample(few, speed, 1.0)[:length]
+    return np.pad(faster, (0, length - len(faster)))
 
 
 def mel_frames(mel: NDArray[np.float32], first: int, count: int) -> Tensor:

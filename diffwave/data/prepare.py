@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
+import multiprocessing
 import os
 import threading
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from tqdm import tqdm
 
 from diffwave.data.config import DataConfig
 from diffwave.data.crops import Crops, Framing
-from diffwave.data.data import Clip, audio_paths
+from diffwave.data.data import audio_paths
 from diffwave.data.envelope import envelope_path, fitted_space, save_envelope
 from diffwave.data.pairs import MelFolder, length_notes
 from diffwave.data.recording import Recording, take
@@ -32,6 +34,7 @@ from diffwave.data.shards import (
     open_prepared,
     stored_file,
 )
+from diffwave.data.source import analyse, polarities
 from diffwave.data.split import split
 from diffwave.errors import InputError
 from diffwave.files import atomic_folder, in_order, make_folder
@@ -69,7 +72,8 @@ def prepare(
     paths = audio_paths(audio)
     mel = model.mel
     mels = MelFolder(data.mel_folder, mel, data.mel_tolerance) if data.mel_folder else None
-    source = _digest(audio, paths, mels, data, mel)
+    bands = getattr(model.space, "source_bands", ())
+    source = _digest(audio, paths, mels, data, mel, bands)
     if _is_there(target, source, force):
         return None
     report = CorpusReport(mel.sample_rate, settings=dataclasses.asdict(data.prepare))
@@ -96,6 +100,8 @@ def prepare(
         prepared.entries = split(prepared.entries, data)
         shortest = Framing(model).samples(data.crop_frames)
         _check_lengths(prepared, shortest, report)
+        if bands:
+            _store_sources(prepared, bands, jobs, progress)
         _store_envelope(prepared, data, model, shortest)
         prepared.save()
         report.count_clips(prepared.entries)
@@ -104,7 +110,12 @@ def prepare(
 
 
 def _digest(
-    audio: Path, paths: list[Path], mels: MelFolder | None, data: DataConfig, mel: MelConfig
+    audio: Path,
+    paths: list[Path],
+    mels: MelFolder | None,
+    data: DataConfig,
+    mel: MelConfig,
+    bands: tuple[float, ...],
 ) -> str:
     """Of everything that the clips depend on; files count by name, size and time of change."""
     made_from: dict[str, Any] = {
@@ -117,6 +128,8 @@ def _digest(
         found = sorted({path for alike in mels.paths.values() for path in alike})
         made_from["mels"] = [_file_state(path, mels.folder) for path in found]
         made_from |= {"mel": mel.to_dict(), "tolerance": mels.tolerance}
+    if bands:
+        made_from["source_bands"] = bands
     return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
 
 
@@ -182,6 +195,31 @@ def _check_lengths(prepared: Prepared, shortest: int, report: CorpusReport) -> N
         report.notes.append(f"{short} of the training clips are shorter than {crop}, and unused")
 
 
+def _store_sources(prepared: Prepared, bands: tuple[float, ...], jobs: int, progress: bool) -> None:
+    """Find what excites every clip, in `jobs` processes, and add it to the corpus."""
+    rate, count = prepared.mel.sample_rate, len(prepared.entries)
+    recordings = [(os.path.dirname(e.file), prepared.samples(e)) for e in prepared.entries]
+    signs = polarities(recordings, rate)
+    # Spawned: a fork would inherit the locks of PyTorch's threads.
+    context, jobs = multiprocessing.get_context("spawn"), min(jobs, count // 16)
+    with (
+        ProcessPoolExecutor(jobs, context) if jobs > 1 else nullcontext() as pool,
+        ShardWriter(prepared.folder / "data", "sources") as writer,
+    ):
+        samples = (samples for _, samples in recordings)
+        run = map if pool is None else functools.partial(pool.map, chunksize=8)
+        tracks = run(analyse, samples, signs, [rate] * count, [bands] * count)
+        bar = tqdm(tracks, "finding pulses", count, unit="clip", disable=not progress)
+        prepared.entries = [
+            dataclasses.replace(entry, source_shard=shard, source_start=start, polarity=sign)
+            for entry, sign, (shard, start) in zip(
+                prepared.entries, signs, map(writer.append, bar), strict=True
+            )
+        ]
+    prepared.files |= writer.files
+    prepared.source_bands = bands
+
+
 def _store_envelope(
     prepared: Prepared, data: DataConfig, model: ModelConfig, shortest: int
 ) -> None:
@@ -189,7 +227,7 @@ def _store_envelope(
     if not SPACES[model.space.kind][1].needs_fit:
         return
     clips = [
-        Clip(entry.name, prepared.samples(entry), prepared.mel_of(entry))
+        prepared.clip(entry)
         for entry in prepared.entries
         if entry.split == TRAIN and entry.length >= shortest
     ]

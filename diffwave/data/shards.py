@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from diffwave.data.clip import Clip
+from diffwave.data.source import Track, frame_count
 from diffwave.errors import InputError
 from diffwave.files import read_json
 from diffwave.mel import MelConfig
@@ -42,6 +44,9 @@ class Entry:
     length: int  # samples
     mel_shard: int = -1  # -1: the clip has no mel of its own
     mel_start: int = 0  # frames into the shard
+    source_shard: int = -1  # -1: the source was not analysed
+    source_start: int = 0  # frames of its own into the shard
+    polarity: int = 1  # -1: the pulses point down
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,8 @@ class Prepared:
     """Digest of the audio and the settings it was prepared from."""
     files: dict[str, StoredFile]
     entries: list[Entry]
+    source_bands: tuple[float, ...] = ()
+    """Limits of the bands of its clips' sources, in Hz; none: they were not analysed."""
     _maps: dict[tuple[str, int], NDArray[Any]] = field(default_factory=dict)
 
     def samples(self, entry: Entry) -> NDArray[np.int16]:
@@ -118,6 +125,24 @@ class Prepared:
         end = entry.mel_start + entry.length // self.mel.hop_length
         frames = self._mapped("mels", entry.mel_shard, "<f4", self.mel.n_mels)
         return frames[entry.mel_start : end].T
+
+    def source_of(self, entry: Entry) -> Track | None:
+        """What excites a clip, a view too; None where it was not analysed."""
+        if entry.source_shard < 0:
+            return None
+        end = entry.source_start + frame_count(entry.length, self.mel.sample_rate)
+        rows = self._mapped("sources", entry.source_shard, "<f4", 1 + len(self.source_bands))
+        return rows[entry.source_start : end]
+
+    def clip(self, entry: Entry) -> Clip:
+        """All of a clip, mapped."""
+        return Clip(
+            entry.name,
+            self.samples(entry),
+            self.mel_of(entry),
+            self.source_of(entry),
+            entry.polarity,
+        )
 
     def _mapped(self, stem: str, number: int, dtype: str, width: int) -> NDArray[Any]:
         """All rows [.., width] of a shard."""
@@ -135,6 +160,7 @@ class Prepared:
             "format": FORMAT,
             "mel": self.mel.to_dict(),
             "source": self.source,
+            "source_bands": self.source_bands,
             "files": {name: dataclasses.asdict(file) for name, file in self.files.items()},
         }
         clips = ",\n  ".join(json.dumps(dataclasses.asdict(entry)) for entry in self.entries)
@@ -182,6 +208,7 @@ def open_prepared(folder: Path) -> Prepared:
             index["source"],
             convert(index["files"], dict[str, StoredFile], "Its files"),
             convert(index["clips"], list[Entry], "Its clips"),
+            convert(index.get("source_bands", []), tuple[float, ...], "Its source_bands"),
         )
     except (InputError, KeyError) as error:
         raise _damaged(path, str(error).rstrip(".")) from None
@@ -207,7 +234,11 @@ def _check(prepared: Prepared) -> None:
         if entry.mel_shard >= 0:
             frames = entry.mel_start + entry.length // hop
             ends.append((4 * n_mels * frames, shard_name("mels", entry.mel_shard)))
-        if min(entry.start, entry.length, entry.mel_start) < 0 or any(
+        if entry.source_shard >= 0:
+            frames = entry.source_start + frame_count(entry.length, prepared.mel.sample_rate)
+            row = 4 * (1 + len(prepared.source_bands))
+            ends.append((row * frames, shard_name("sources", entry.source_shard)))
+        if min(entry.start, entry.length, entry.mel_start, entry.source_start) < 0 or any(
             name not in prepared.files or end > prepared.files[name].bytes for end, name in ends
         ):
             raise _damaged(prepared.folder / INDEX, f"{entry.name!r:.80} lies outside its shard")

@@ -33,14 +33,14 @@ class SourcePredictorConfig:
     channels: int = 128
     """Width; blocks are twice as wide inside."""
     layers: int = 5
-    """Residual blocks."""
+    """Residual blocks; a training configuration with 0 means no source."""
     dilations: tuple[int, ...] = (1, 2, 4)
     """Dilations in frames, repeated over the blocks."""
 
     def __post_init__(self) -> None:
         for name in ("n_mels", "bands", "channels"):
             integer(f"The source predictor's {name}", getattr(self, name), 1, MOST_CHANNELS)
-        integer("The source predictor's layers", self.layers, 1, MOST_LAYERS)
+        integer("The source predictor's layers", self.layers, 0, MOST_LAYERS)
         check_dilations("source predictor", self.dilations)
         inner = 3 * self.n_mels + CLASSES + self.bands + 8 * self.channels * self.layers
         check_weights("source predictor", self.channels * inner)

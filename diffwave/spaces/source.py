@@ -157,6 +157,12 @@ def minimum_phase(log_magnitude: Tensor) -> Tensor:
     return torch.fft.rfft(cepstrum * fold).imag
 
 
+def band_centres(edges: Sequence[float]) -> NDArray[np.float64]:
+    """Hz at which the bands' values are meant, [bands]; the lowest band's is its lower limit."""
+    limits = np.asarray(edges, np.float64)
+    return np.append(limits[0], (limits[1:-1] + limits[2:]) / 2)
+
+
 def band_weights(edges: Sequence[float], hz: NDArray[np.floating]) -> Tensor:
     """From the values of bands to those of frequencies [K], interpolated: [bands, K].
 
@@ -165,8 +171,6 @@ def band_weights(edges: Sequence[float], hz: NDArray[np.floating]) -> Tensor:
             down to 0 Hz; beyond the outermost centres values are held.
         hz: frequencies, [K].
     """
-    limits = np.asarray(edges, np.float64)
-    centres = (limits[:-1] + limits[1:]) / 2
-    centres[0] = limits[0]
+    centres = band_centres(edges)
     rows = [np.interp(hz, centres, row) for row in np.eye(len(centres))]
     return torch.tensor(np.stack(rows), dtype=torch.float32)

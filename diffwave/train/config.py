@@ -15,7 +15,12 @@ from diffwave.errors import InputError
 from diffwave.mel import mel_config
 from diffwave.mel.normalise import NormaliseConfig
 from diffwave.model import DiffusionConfig, ModelConfig, SamplingConfig
-from diffwave.networks import MelEnhancerConfig, SpectralNetConfig, WaveformNetConfig
+from diffwave.networks import (
+    MelEnhancerConfig,
+    SourcePredictorConfig,
+    SpectralNetConfig,
+    WaveformNetConfig,
+)
 from diffwave.schema import AtLeastOne, BelowOne, Count, NotNegative, Positive, Share, Threads
 from diffwave.spaces import EnergyPrior, SpectralConfig, WaveformConfig
 
@@ -77,6 +82,8 @@ class LossConfig:
     alone, 1 all numbers down to a single step."""
     repulsion: NotNegative = 1.0
     """How far apart two samples of one mel are pushed: 1 is the energy distance, 0 a median."""
+    source: NotNegative = 1.0
+    """Weight of the source predictor's loss, where there is a source; no other loss trains it."""
     enhancement: NotNegative = 1.0
     """Weight of the mel enhancer's loss, where there is an enhancer; no other loss trains it."""
     enhancement_share: Share = 0.65
@@ -93,10 +100,11 @@ class LossConfig:
                 "The setting loss.bin_weights must be pairs of rising Hz and a weight, one of them "
                 f"above 0, not {self.bin_weights}."
             )
-        if not max(self.denoising, self.unrolled, self.enhancement, *self.weights.values()) > 0:
+        ours = (self.denoising, self.unrolled, self.enhancement, self.source)
+        if not max(*ours, *self.weights.values()) > 0:
             raise InputError(
-                "One of the settings loss.denoising, loss.unrolled, loss.enhancement and "
-                "loss.weights must be above 0."
+                "One of the settings loss.denoising, loss.unrolled, loss.enhancement, loss.source "
+                "and loss.weights must be above 0."
             )
         first, others = self.unrolled_angles[:1], self.unrolled_angles[1:]
         moved = [
@@ -167,6 +175,14 @@ class TrainConfig:
     """Sizes of the waveform network; n_mels and hop_length follow from the mel preset."""
     enhancer: MelEnhancerConfig = field(default_factory=MelEnhancerConfig)
     """Sizes of the mel enhancer of the spectral network; 0 layers: none."""
+    source: SourcePredictorConfig = field(default_factory=lambda: SourcePredictorConfig(layers=0))
+    """Sizes of the source predictor of the spectral network, whose prior then has pulses; 0 layers:
+    no source. n_mels and bands follow."""
+    source_bands: list[NotNegative] = field(
+        default_factory=lambda: [0, 500, 1000, 2000, 3000, 4000, 5500, 7000, 8500, 11025]
+    )
+    """Limits in Hz of the bands of the pulses' share; those above half the sample rate do not
+    count, and that is the last."""
     normalise: NormaliseConfig = field(default_factory=NormaliseConfig)
     """Mean and deviation of natural-logarithm mels, by which the spectral network and the enhancer
     normalise theirs; translated into the preset's units."""
@@ -210,8 +226,14 @@ class TrainConfig:
             raise InputError(
                 "An energy prior is for a chain on samples; an envelope does its work."
             )
-        space = SpectralConfig.of(mel)
-        trunk = dataclasses.replace(self.spectral, n_mels=mel.n_mels, bins=space.bins)
+        space, source, nyquist = SpectralConfig.of(mel), None, mel.sample_rate / 2
+        if self.source.layers:
+            limits = (*(hz for hz in self.source_bands if hz < nyquist), nyquist)
+            space = dataclasses.replace(space, source_bands=limits)
+            source = dataclasses.replace(self.source, n_mels=mel.n_mels, bands=len(limits) - 1)
+        trunk = dataclasses.replace(
+            self.spectral, n_mels=mel.n_mels, bins=space.bins, source=source is not None
+        )
         enhancer = dataclasses.replace(self.enhancer, n_mels=mel.n_mels)
         return ModelConfig(
             mel,
@@ -221,4 +243,5 @@ class TrainConfig:
             self.sampling,
             self.normalise.of(mel),
             enhancer if enhancer.layers else None,
+            source,
         )

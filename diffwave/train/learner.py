@@ -17,13 +17,14 @@ from torch import nn
 from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 
-from diffwave.checkpoint import load_checkpoint
+from diffwave.checkpoint import load_checkpoint, load_config
 from diffwave.data.crops import Batch, Crops, Framing
 from diffwave.data.data import load_corpus
 from diffwave.data.envelope import envelope_path, fitted_space, load_envelope
 from diffwave.device import faster_precision
 from diffwave.errors import InputError
 from diffwave.model import DiffusionModel
+from diffwave.networks import SourcePredictorConfig
 from diffwave.train.config import LossConfig, OptimConfig, TrainConfig
 from diffwave.train.objective import Objective
 from diffwave.train.processes import Processes
@@ -69,11 +70,12 @@ class Learner:
             torch.set_num_threads(config.run.threads)
         self.shares = processes.shares(config.optim.batch_size, config.optim.accumulate)
         torch.manual_seed(config.run.seed)
-        model_config = config.model_config()
+        model_config = _as_base(config).model_config()
         model = DiffusionModel(model_config).to(self.device)
         _freeze_untrained(model, config.loss)
         shortest = Framing(model_config).samples(config.data.crop_frames)
-        corpus = load_corpus(config.data, model_config.mel, shortest, progress_bar)
+        bands = getattr(model_config.space, "source_bands", ())
+        corpus = load_corpus(config.data, model_config.mel, shortest, progress_bar, bands)
         for sentence in corpus.rejected:
             log.warning("rejected: %s", sentence)
         for sentence in corpus.notes:
@@ -216,12 +218,30 @@ class Learner:
         return frames * mel.hop_length / mel.sample_rate
 
 
+def _as_base(config: TrainConfig) -> TrainConfig:
+    """The settings, with a source only where the voice that a run starts from has one."""
+    try:
+        base = load_config(find_checkpoint(config.run.init)) if config.run.init else None
+    except InputError:  # a run that goes on does not need it; a new one says what is wrong
+        base = None
+    if base is None or bool(config.source.layers) == (base.source is not None):
+        return config
+    if base.source is None:
+        log.info("%s has no source; none is trained", config.run.init)
+        return dataclasses.replace(config, source=SourcePredictorConfig(layers=0))
+    log.info("%s has a source, and keeps it", config.run.init)
+    bands = list(getattr(base.space, "source_bands", ()))
+    return dataclasses.replace(config, source=base.source, source_bands=bands)
+
+
 def _freeze_untrained(model: DiffusionModel, config: LossConfig) -> None:
     """Take what no loss trains out of training; processes would wait for its gradients."""
     others = any(config.weights.values())
     model.network.requires_grad_(bool(config.denoising or config.unrolled or others))
     if model.enhancer is not None:
         model.enhancer.requires_grad_(bool(config.enhancement))
+    if model.source is not None:
+        model.source.requires_grad_(bool(config.source))
     if not any(parameter.requires_grad for parameter in model.learned()):
         raise InputError("The losses with a weight above 0 train nothing of this model.")
 

@@ -17,6 +17,7 @@ from diffwave.data.crops import Batch
 from diffwave.denoiser import Denoiser
 from diffwave.errors import InputError
 from diffwave.model import DiffusionModel
+from diffwave.spaces.source import Excitation
 from diffwave.train.config import LossConfig
 from diffwave.train.spectral_distance import SpectralDistance
 
@@ -63,7 +64,13 @@ class DenoisingLoss(Loss):
         """Loss [B], every example at its own noise level."""
         mel = mel_of(model, batch.wave, batch.mel)
         return self.at(
-            model, denoiser, batch.wave, batch.white[:, 0], denoiser.levels_at(batch.place), mel
+            model,
+            denoiser,
+            batch.wave,
+            batch.white[:, 0],
+            denoiser.levels_at(batch.place),
+            mel,
+            batch.excitation,
         )
 
     def at(
@@ -74,6 +81,7 @@ class DenoisingLoss(Loss):
         white: Tensor,
         alpha_bar: Tensor,
         mel: Tensor,
+        excitation: Excitation | None = None,
     ) -> Tensor:
         """Loss of every example at a given noise level, [B].
 
@@ -83,13 +91,20 @@ class DenoisingLoss(Loss):
             white: unit white noise of that shape.
             alpha_bar: noise level of every example, [B].
             mel: [B, n_mels, T].
+            excitation: of a model with a source.
         """
         with torch.no_grad():
-            prior = model.space.prior(mel)
+            prior = model.space.prior(mel, excitation)
             x_0, noise = model.space.encode(wave, mel, prior), model.space.noise(white)
         cond = denoiser.condition(mel, prior, project=False)
+        # In the unit of the envelope: where pulses leave little to noise, little can be wrong.
         error = denoiser.loss(x_0, noise, alpha_bar, cond)
+        error = error * (prior.deviation / prior.envelope).square()
         return model.space.mean_error(error, self.weights, self.config.edge_frames)
+
+
+def _twice(excitation: Excitation | None) -> Excitation | None:
+    return excitation and Excitation(*(x.repeat(2, *[1] * (x.ndim - 1)) for x in excitation))
 
 
 class UnrolledLoss(Loss):
@@ -129,7 +144,7 @@ class UnrolledLoss(Loss):
         space, white = model.space, batch.white
         with torch.no_grad():
             twice = mel_of(model, batch.wave, batch.mel).repeat(2, 1, 1)
-            prior = space.prior(twice)
+            prior = space.prior(twice, _twice(batch.excitation))
             noise = space.noise(torch.cat((white[:, 0], white[:, 1])))
         cond = denoiser.condition(twice, prior, project=False)
         estimates: list[Tensor] = []

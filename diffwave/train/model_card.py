@@ -98,6 +98,7 @@ def model_card(
         f"{'half' if half else 'single'} precision",
         "mels": f"`{mel.name}`: {mel.n_mels} bands, {mel.fmin:g} to {mel.fmax:g} Hz, of audio at "
         f"{mel.sample_rate} Hz in frames of {mel.n_fft} samples, {mel.hop_length} apart",
+        "source": "" if model.config.source is None else _SOURCE,
         "speaker": about.speaker,
         "data": about.data,
         "base voice": about.base,
@@ -130,6 +131,9 @@ def _front_matter(about: About) -> str:
         **({"base_model": about.base} if "/" in about.base else {}),
     }
     return str(yaml.safe_dump(front, sort_keys=False, allow_unicode=True))
+
+
+_SOURCE = "pulses predicted from the mel, or of an F0 that is given; noise beside them by band"
 
 
 def _cell(text: str) -> str:

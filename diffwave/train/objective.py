@@ -16,6 +16,7 @@ from diffwave.model import DiffusionModel
 from diffwave.train.config import LossConfig
 from diffwave.train.losses import DenoisingLoss, Loss, UnrolledLoss
 from diffwave.train.restoration import EnhancementLoss
+from diffwave.train.source import SourceLoss
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,7 @@ LOSSES: dict[str, type[Loss]] = {
     "enhancement": EnhancementLoss,
     "denoising": DenoisingLoss,
     "unrolled": UnrolledLoss,
+    "source": SourceLoss,
 }
 """A new loss is a class, a line here, and its weight in the settings: `loss.weights: {name: 1}`."""
 
@@ -37,6 +39,7 @@ def weights(model: DiffusionModel, config: LossConfig) -> dict[str, float]:
         "enhancement": config.enhancement if model.enhancer is not None else 0.0,
         "denoising": config.denoising,
         "unrolled": config.unrolled,
+        "source": config.source if model.source is not None else 0.0,
         **config.weights,
     }
     for name in given:
@@ -69,7 +72,7 @@ class Objective(nn.Module):
         self.denoiser = Denoiser(
             model.network, model.config.diffusion, model.config.normalise, self._call
         )
-        self.enhancer = model.enhancer
+        self.enhancer, self.source = model.enhancer, model.source
         self.weights = weights(model, config)
         self.losses = nn.ModuleDict({name: LOSSES[name](model, config) for name in self.weights})
 

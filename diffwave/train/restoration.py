@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from diffwave.data.crops import Batch
 from diffwave.denoiser import Denoiser
 from diffwave.model import DiffusionModel
+from diffwave.train.config import LossConfig
 from diffwave.train.losses import Loss
 
 REACH = 4.0
@@ -59,7 +60,7 @@ class EnhancementLoss(Loss):
             mel = model.space.mel_of_crop(wave)
             smooth = draws[:, 0] < self.config.enhancement_share
             if predicted is None:
-                predicted = self._smoothed(mel, slope, draws, white)
+                predicted = degraded(self.config, mel, slope, draws, white)
             given = torch.where(smooth[:, None, None], predicted, mel)
         enhanced, gate = model.enhance_gated(given)
         inner = slice(self.config.edge_frames, mel.shape[-1] - self.config.edge_frames)
@@ -69,16 +70,27 @@ class EnhancementLoss(Loss):
         surprise = F.binary_cross_entropy_with_logits(gate, label, reduction="none")
         return distance + surprise[:, inner].mean(1)
 
-    def _smoothed(self, mel: Tensor, slope: Tensor, draws: Tensor, white: Tensor) -> Tensor:
-        """Blurred over time, over bands or over both (a third each), and a little noisy."""
-        largest, where = self.config.enhancement_blur, draws[:, 1]
-        frames = largest * draws[:, 2] * (where < 2 / 3)
-        bands = largest * draws[:, 3] * (where > 1 / 3)
-        count = mel[0].numel()
-        white = white.repeat(1, -(-count // white.shape[1]))  # with a small hop, noise is scarce
-        noise = white[:, :count].view_as(mel) * slope
-        level = self.config.enhancement_noise * draws[:, 4]
-        return smoothed(mel, frames, bands) + level[:, None, None] * noise
+
+def degraded(
+    config: LossConfig, mel: Tensor, slope: Tensor, draws: Tensor, white: Tensor
+) -> Tensor:
+    """Mels blurred over time, over bands or over both (a third each), and a little noisy.
+
+    Args:
+        config: how much at most.
+        mel: [B, n_mels, T].
+        slope: of the mel's unit in nepers.
+        draws: as of :meth:`EnhancementLoss.of`.
+        white: unit white noise [B, L].
+    """
+    largest, where = config.enhancement_blur, draws[:, 1]
+    frames = largest * draws[:, 2] * (where < 2 / 3)
+    bands = largest * draws[:, 3] * (where > 1 / 3)
+    count = mel[0].numel()
+    white = white.repeat(1, -(-count // white.shape[1]))  # with a small hop, noise is scarce
+    noise = white[:, :count].view_as(mel) * slope
+    level = config.enhancement_noise * draws[:, 4]
+    return smoothed(mel, frames, bands) + level[:, None, None] * noise
 
 
 def smoothed(mel: Tensor, frames: Tensor, bands: Tensor) -> Tensor:

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from diffwave.spaces.base import curve_at
 
-FFT_SIZES = (2048, 1024, 512, 256, 128)
-"""At rates around 22,050 Hz; twice as long at twice the rate."""
+FFT_SIZES = (2048, 1024, 512, 256, 128, 64)
+"""At rates around 22,050 Hz; twice as long at twice the rate. The shortest, 3 ms, tells whether the
+energy of a period comes at once."""
 LOG_FLOOR = 1e-3
 """Added to magnitudes before the logarithm, in units where white noise of variance 1 has
 magnitudes about 1; far below speech, it keeps the logarithm calm in pauses."""

@@ -54,7 +54,7 @@ class Progress:
         PESQ decides where it is measured, else the loss; of one and the other PESQ. Of a run that
         trains the mel enhancer alone, its loss decides.
         """
-        signs = {"pesq": 1, "loss_validation": -1, "loss_restoration": -1}
+        signs = {"pesq": 1, "loss_validation": -1, "loss_restoration": -1, "loss_source": -1}
         name = next((name for name in signs if name in values), "")
         if not name:
             return False

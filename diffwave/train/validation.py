@@ -10,14 +10,16 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from diffwave.data.clip import Clip
 from diffwave.data.crops import DRAWS, Framing, mel_frames
-from diffwave.data.data import Clip
 from diffwave.eval.metrics import choose_metrics
 from diffwave.model import DiffusionModel
+from diffwave.spaces.source import Excitation
 from diffwave.synthesis import generate
 from diffwave.train.config import LossConfig
 from diffwave.train.losses import DenoisingLoss, mel_of
 from diffwave.train.restoration import EnhancementLoss
+from diffwave.train.source import SourceLoss, pitch_errors
 
 LEVELS = 8
 CROP_FRAMES = 256
@@ -53,6 +55,8 @@ def validate(
         values |= _denoising(model, config, clips) | _listen(model, clips, writer, step)
     if config.enhancement and model.enhancer is not None:
         values |= _restoration(model, config, clips)
+    if config.source and model.source is not None:
+        values |= _source(model, config, clips)
     for name, value in values.items():
         writer.add_scalar(f"validation/{name}", value, step)
     return values
@@ -64,10 +68,11 @@ def _denoising(model: DiffusionModel, config: LossConfig, clips: list[Clip]) -> 
     loss_of = DenoisingLoss(model, config)
     losses = [
         [
-            float(loss_of.at(model, model.denoiser, wave, white, a, mel_of(model, wave, mel)))
+            float(loss_of.at(model, model.denoiser, wave, white, a, given, source and source[0]))
             for a in levels
         ]
-        for wave, white, mel in _crops(model, clips, 2 * config.edge_frames + 1)
+        for wave, white, mel, source in _crops(model, clips, 2 * config.edge_frames + 1)
+        for given in [mel_of(model, wave, mel)]
     ]
     if not losses:
         return {}
@@ -79,30 +84,53 @@ def _denoising(model: DiffusionModel, config: LossConfig, clips: list[Clip]) -> 
 def _restoration(model: DiffusionModel, config: LossConfig, clips: list[Clip]) -> dict[str, float]:
     loss_of, rng = EnhancementLoss(model, config), np.random.default_rng(1)
     losses = []
-    for wave, white, mel in _crops(model, clips, 2 * config.edge_frames + 2):
+    for wave, white, mel, _ in _crops(model, clips, 2 * config.edge_frames + 2):
         draws = torch.from_numpy(rng.random((1, DRAWS), np.float32)).to(wave.device)
         draws[:, 0] = 0  # smoothed, all of them
         losses.append(float(loss_of.of(model, wave, white, draws, mel)))
     return {"loss_restoration": float(np.mean(losses))} if losses else {}
 
 
+def _source(model: DiffusionModel, config: LossConfig, clips: list[Clip]) -> dict[str, float]:
+    """Loss and errors of the source predicted from the mels as the network is given them."""
+    loss_of, rows = SourceLoss(model, config), []
+    for wave, _, mel, source in _crops(model, clips, 2 * config.edge_frames + 1):
+        if source is not None:
+            given = mel_of(model, wave, mel)
+            loss = float(loss_of.of(model, given, *source))
+            rows.append({"loss_source": loss, **pitch_errors(model, given, source[1])})
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]} if rows else {}
+
+
 def _crops(
     model: DiffusionModel, clips: list[Clip], at_least: int
-) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-    """Wave, the same white noise every time, and mel if it has one, of every clip's crop."""
+) -> Iterator[tuple[Tensor, Tensor, Tensor | None, tuple[Excitation, Tensor] | None]]:
+    """Wave, the same white noise every time, mel and source (with F0) if any, of clips' crops."""
     device, rng = next(model.parameters()).device, np.random.default_rng(0)
     for clip in clips:
         crop = _longest_crop(model, clip, at_least)
         if crop is not None:
-            wave, mel = crop
+            wave, mel, source = crop
             white = torch.from_numpy(rng.standard_normal(wave.shape, np.float32))
-            yield wave.to(device), white.to(device), None if mel is None else mel.to(device)
+            mel = None if mel is None else mel.to(device)
+            yield (
+                wave.to(device),
+                white.to(device),
+                mel,
+                None if source is None else _on(source, device),
+            )
+
+
+def _on(source: tuple[Tensor, ...], device: torch.device) -> tuple[Excitation, Tensor]:
+    """Pulse train, share and F0 of one crop, as a batch."""
+    train, share, f0 = (part[None].to(device) for part in source)
+    return Excitation(train, share), f0
 
 
 def _longest_crop(
     model: DiffusionModel, clip: Clip, at_least: int
-) -> tuple[Tensor, Tensor | None] | None:
-    """Wave [1, L], and mel if the clip has one, of up to `CROP_FRAMES` frames at its end.
+) -> tuple[Tensor, Tensor | None, tuple[Tensor, ...] | None] | None:
+    """Wave [1, L], mel and source if the clip has them, of up to `CROP_FRAMES` frames at its end.
 
     None if it does not have `at_least` of them.
     """
@@ -116,10 +144,13 @@ def _longest_crop(
     if frames < at_least or not model.config.mel.n_fft <= length <= 2 * len(clip.samples):
         return None
     if clip.mel is None:
-        return clip.wave()[None, -length:], None
+        source = framing.source_of(clip, len(clip.samples) - length, frames)
+        return clip.polarity * clip.wave()[None, -length:], None, source
     first = clip.mel.shape[1] - frames
     samples = framing.samples_of(clip, first, frames).astype(np.float32) / 32768
-    return torch.from_numpy(samples)[None], mel_frames(clip.mel, first, frames)[None]
+    wave = clip.polarity * torch.from_numpy(samples)[None]
+    source = framing.source_of(clip, first * framing.hop_length - framing.pad_left, frames)
+    return wave, mel_frames(clip.mel, first, frames)[None], source
 
 
 def _listen(

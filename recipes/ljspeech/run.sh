@@ -68,7 +68,8 @@ parse_arguments "$@"
 [[ -z $from_scratch ]] || die "there is no option --from-scratch; see --help"
 exp_dir=${exp_dir:-runs/ljspeech}
 runs=(
-    "spectral:$here/spectral.yaml" "unrolled:$here/unrolled.yaml" "restorer:$here/restorer.yaml"
+    "source:$here/source.yaml" "spectral:$here/spectral.yaml"
+    "unrolled:$here/unrolled.yaml" "enhancer:$here/enhancer.yaml"
 )
 ((stage != 1)) || find_audio # before anything takes time
 main

@@ -1,8 +1,8 @@
-"""A control: noise in the spectrum that the mel predicts, made to agree with it; no network call.
+"""A control: the prior of a mel, made to agree with it; no call of the denoising network.
 
 python recipes/ljspeech/without_network.py MELS_FOLDER WAVS_FOLDER N_ITER [--checkpoint NAME]
 
-The checkpoint gives the envelope and the mel convention; none of its network is used.
+The checkpoint gives the envelope and the mel convention, and its source, if it has one, the pulses.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from diffwave import Vocoder
 from diffwave.audio import write_audio
 from diffwave.chain.noise import white_noise
 from diffwave.mel import check_mel
+from diffwave.synthesis import utterance_source
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("mels", type=Path)
@@ -27,7 +28,10 @@ space = model.space
 options.wavs.mkdir(exist_ok=True)
 for path in sorted(options.mels.glob("*.npy")):
     mel = check_mel(np.load(path), model.config.mel)
-    white = white_noise(0, 0, -space.pad_left, space.context(mel.shape[-1]))
+    frames = mel.shape[-1]
+    white = white_noise(0, 0, -space.pad_left, space.context(frames))
     with torch.inference_mode():
-        wave = space.decode(space.noise(white[None]), mel, options.n_iter)[0]
+        source = utterance_source(model, mel)
+        prior = space.prior(mel, source and source.excitation(model, 0, frames))
+        wave = space.decode(space.noise(white[None]), mel, options.n_iter, prior)[0]
     write_audio(options.wavs / f"{path.stem}.wav", wave, model.config.mel.sample_rate)

@@ -41,9 +41,10 @@ exp_dir=${exp_dir:-runs/$(basename "$(cd "$data_dir" && pwd)")}
 lines=$'\n'
 if [[ -n $from_scratch ]]; then
     runs=(
+        "source:$recipes/ljspeech/source.yaml$lines$here/voice.yaml"
         "spectral:$recipes/ljspeech/spectral.yaml$lines$here/voice.yaml"
         "unrolled:$recipes/ljspeech/unrolled.yaml$lines$here/voice.yaml"
-        "restorer:$recipes/ljspeech/restorer.yaml$lines$here/voice.yaml"
+        "enhancer:$recipes/ljspeech/enhancer.yaml$lines$here/voice.yaml"
     )
 else
     runs=("tuned:$here/finetune.yaml")
