@@ -117,7 +117,8 @@ def _crops(
             wave, mel, source = crop
             white = torch.from_numpy(rng.standard_normal(wave.shape, np.float32))
             mel = None if mel is None else mel.to(device)
-            yield wave.to(device), white.to(device), mel, None if source is None else _on(source, device)
+            on_device = None if source is None else _on(source, device)
+            yield wave.to(device), white.to(device), mel, on_device
 
 
 def _on(source: tuple[Tensor, ...], device: torch.device) -> tuple[Excitation, Tensor]:
