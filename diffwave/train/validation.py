@@ -42,8 +42,14 @@ def validate(
 ) -> dict[str, float]:
     """Losses on fixed crops and fixed noise, and the scores of what is generated.
 
-    Also writes the values, the generated audio and pictures of it to TensorBoard. What none of the
-    losses trains is not judged, and clips too short for a loss, or a mel, are passed over.
+    Also writes the values, the generated audio and pictures of it to TensorBoard.
+
+    Args:
+        model: with the weights to judge.
+        config: of the losses; what none of them trains is not judged.
+        clips: never trained on; those too short for a loss, or a mel, are passed over.
+        writer: of TensorBoard.
+        step: under which the values are written.
 
     Returns:
         "loss_level_0" (least noise) .. and their mean "loss_validation"; `SCORES`, the means over
@@ -63,9 +69,7 @@ def validate(
 
 
 def _denoising(model: DiffusionModel, config: LossConfig, clips: list[Clip]) -> dict[str, float]:
-    # The middle of each of `LEVELS` equal stretches of the chain, alpha_bar [1].
-    levels = model.denoiser.levels_at((torch.arange(LEVELS) + 0.5) / LEVELS)[:, None]
-    loss_of = DenoisingLoss(model, config)
+    loss_of, levels = DenoisingLoss(model, config), _levels(model)
     losses = [
         [
             float(loss_of.at(model, model.denoiser, wave, white, a, given, source and source[0]))
@@ -113,18 +117,20 @@ def _crops(
             wave, mel, source = crop
             white = torch.from_numpy(rng.standard_normal(wave.shape, np.float32))
             mel = None if mel is None else mel.to(device)
-            yield (
-                wave.to(device),
-                white.to(device),
-                mel,
-                None if source is None else _on(source, device),
-            )
+            on_device = None if source is None else _on(source, device)
+            yield wave.to(device), white.to(device), mel, on_device
 
 
 def _on(source: tuple[Tensor, ...], device: torch.device) -> tuple[Excitation, Tensor]:
     """Pulse train, share and F0 of one crop, as a batch."""
     train, share, f0 = (part[None].to(device) for part in source)
     return Excitation(train, share), f0
+
+
+def _levels(model: DiffusionModel) -> list[Tensor]:
+    """alpha_bar [1] of the middle of each of `LEVELS` equal stretches of the chain."""
+    place = (torch.arange(LEVELS) + 0.5) / LEVELS
+    return list(model.denoiser.levels_at(place)[:, None])
 
 
 def _longest_crop(
@@ -163,8 +169,7 @@ def _listen(
     scores: dict[str, list[float]] = {name: [] for name in metrics}
     for clip in [clip for clip in clips if len(clip.samples) >= model.config.mel.n_fft][:LISTENED]:
         original = clip.wave()
-        own = None if clip.mel is None else mel_frames(clip.mel, 0, clip.mel.shape[1])
-        mel = model.mel(original.to(device)) if own is None else own.to(device)
+        mel = model.mel(original.to(device)) if clip.mel is None else _whole_mel(clip).to(device)
         generated = torch.cat(list(generate(model, mel[None], sampling)), -1)[0]
         original = original[: len(generated)]
         generated = generated[: len(original)].clamp(-1, 1)
@@ -180,6 +185,11 @@ def _listen(
             scores[name].append(metric.function(original.numpy(), generated.numpy(), sample_rate))
     finite = {name: [v for v in values if math.isfinite(v)] for name, values in scores.items()}
     return {name: float(np.mean(values)) for name, values in finite.items() if values}
+
+
+def _whole_mel(clip: Clip) -> Tensor:
+    assert clip.mel is not None
+    return mel_frames(clip.mel, 0, clip.mel.shape[1])
 
 
 def spectrogram(wave: Tensor, n_fft: int) -> Tensor:
