@@ -160,15 +160,17 @@ class DiffusionModel(nn.Module):
         opening = normalise.scale * torch.sigmoid(gate)
         return mel + opening[:, None] * change, gate
 
-    def predict_source(self, mel: Tensor) -> Source:
-        """What excites a mel [B, n_mels, T].
-
-        Raises:
-            InputError: for a model without a source.
-        """
+    def source_predictor(self) -> SourcePredictor:
+        """The model's; InputError for a model without a source."""
         if self.source is None:
-            raise InputError("The model has no source predictor.")
-        return self.source.predict(self.config.normalise(mel))
+            raise InputError(
+                "This checkpoint has no source: its pitch can be neither given nor transposed."
+            )
+        return self.source
+
+    def predict_source(self, mel: Tensor) -> Source:
+        """What excites a mel [B, n_mels, T]; InputError for a model without a source."""
+        return self.source_predictor().predict(self.config.normalise(mel))
 
     def sampling(
         self, steps: int | None = None, solver: str | None = None, n_iter: int | None = None

@@ -71,11 +71,21 @@ class Synthesize(Generation):
     standard output."""
     bits: Literal["16", "24", "float"] = "16"
     """Sample format of .wav and .flac."""
+    f0: str | None = argument(None, metavar="FILE")
+    """Pitch in place of the predicted one: a .npy, or a .txt of one number a line, of Hz for each
+    frame, 0 where there is no voice; a folder of them, named as the mels are, if the input is one.
+    Of checkpoints that have a source."""
+    transpose: Annotated[float, Meta(ge=-24, le=24)] = argument(0.0, metavar="SEMITONES")
+    """Raise the pitch, or lower it where negative. Of checkpoints that have a source."""
     chunk: Annotated[int, Meta(ge=1, le=2**31)] = argument(1024, metavar="FRAMES")
     """Frames generated at a time; bounds memory, does not change the result."""
 
     def check(self) -> None:
         source = None if self.input == "-" else Path(self.input)
+        if self.f0 is not None:
+            check_exists(Path(self.f0))
+            if Path(self.f0).is_dir() != (source is not None and source.is_dir()):
+                raise InputError(f"--f0 {self.f0} must be a folder if the input is one.")
         if self.output != "-":
             check_places(source, Path(self.output))
         elif source is not None and source.is_dir():

@@ -20,7 +20,6 @@ from torch import Tensor
 from diffwave.chain.noise import white_noise
 from diffwave.chain.samplers import Callback, get_sampler
 from diffwave.chain.sampling import Sampling
-from diffwave.errors import InputError
 from diffwave.model import DiffusionModel
 from diffwave.spaces.source import (
     Excitation,
@@ -28,6 +27,7 @@ from diffwave.spaces.source import (
     Source,
     pulse_times,
     pulse_train,
+    transposed,
     with_f0,
 )
 
@@ -66,6 +66,7 @@ def generate(
     seed: int = 0,
     enhance: bool = True,
     f0: Tensor | None = None,
+    transpose: float = 0.0,
     chunk_frames: int = CHUNK_FRAMES,
     callback: Callback | None = None,
     progress: Callable[[int], object] | None = None,
@@ -80,6 +81,7 @@ def generate(
         enhance: give detail back to a smoothed mel first, if the model has a mel enhancer.
         f0: fundamental frequency of every frame in place of the predicted one, Hz, 0 where there
             is no voice, [B, T]; of a model with a source.
+        transpose: semitones by which the pitch, predicted or given, is raised; of such a model.
         chunk_frames: frames per chunk; memory grows with it, and with the context of every step.
         callback: passed to the sampler; called at every step of every chunk.
         progress: called with the number of frames finished after every chunk.
@@ -88,13 +90,10 @@ def generate(
         float32 samples on the CPU, [B, chunk * hop_length]; together [B, T * hop_length].
     """
     hop, device = model.space.hop_length, next(model.parameters()).device
+    # In chunks of one size, whatever the caller's: pulse times add up every rounding of the F0.
     if enhance and model.enhancer is not None:
-        reach_of_enhancer = model.enhancer.receptive_field
-        (mel,) = _by_chunks(
-            lambda x: (model.enhance(x).mT,), mel, chunk_frames, reach_of_enhancer, device
-        )
-        mel = mel.mT
-    source = utterance_source(model, mel, f0, chunk_frames)
+        mel = enhanced(model, mel)
+    source = utterance_source(model, mel, f0, transpose)
     for chunk in chunks(mel.shape[-1], chunk_frames, reach(model, sampling)):
         piece = mel[..., chunk.first : chunk.last].to(device)
         excitation = None if source is None else source.excitation(model, chunk.first, chunk.last)
@@ -123,8 +122,23 @@ class UtteranceSource:
         return Excitation(train.to(device), self.share[:, first:last].to(device))
 
 
+def enhanced(model: DiffusionModel, mel: Tensor, chunk_frames: int = CHUNK_FRAMES) -> Tensor:
+    """The mel [B, n_mels, T] of whole utterances after the mel enhancer of a model that has one.
+
+    chunk_frames: frames enhanced at a time.
+    """
+    assert model.enhancer is not None
+    reach, device = model.enhancer.receptive_field, next(model.parameters()).device
+    (frames,) = _by_chunks(lambda x: (model.enhance(x).mT,), mel, chunk_frames, reach, device)
+    return frames.mT
+
+
 def utterance_source(
-    model: DiffusionModel, mel: Tensor, f0: Tensor | None = None, chunk_frames: int = CHUNK_FRAMES
+    model: DiffusionModel,
+    mel: Tensor,
+    f0: Tensor | None = None,
+    transpose: float = 0.0,
+    chunk_frames: int = CHUNK_FRAMES,
 ) -> UtteranceSource | None:
     """The source of whole utterances, predicted from their mel; None for a model without one.
 
@@ -132,22 +146,21 @@ def utterance_source(
         model: on the device where it should run.
         mel: [B, n_mels, T].
         f0: in place of the predicted F0 and voicing, Hz, 0 where there is no voice, [B, T].
+        transpose: semitones by which the pitch is raised.
         chunk_frames: frames predicted at a time.
 
     Raises:
-        InputError: for an F0 that does not fit, or is given to a model without a source.
+        InputError: for an F0 that does not fit, or a pitch asked of a model without a source.
     """
-    if model.source is None:
-        if f0 is not None:
-            raise InputError("This checkpoint has no source: its pitch cannot be given.")
+    if model.source is None and f0 is None and not transpose:
         return None
+    reach = model.source_predictor().receptive_field
     config, device = model.config.mel, next(model.parameters()).device
-    predicted = _by_chunks(
-        model.predict_source, mel, chunk_frames, model.source.receptive_field, device
-    )
-    source = Source(*predicted)
+    source = Source(*_by_chunks(model.predict_source, mel, chunk_frames, reach, device))
     if f0 is not None:
         source = with_f0(source, f0)
+    if transpose:
+        source = transposed(source, transpose)
     centre = config.n_fft / 2 - model.space.pad_left
     pulses = [
         pulse_times(hz.numpy(), voiced.numpy(), config.sample_rate, config.hop_length, centre)

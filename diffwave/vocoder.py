@@ -14,7 +14,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from diffwave.bounds import integer
+from diffwave.bounds import integer, real
 from diffwave.chain.samplers import Callback
 from diffwave.checkpoint import CONFIG_FILE, load_checkpoint, save_checkpoint
 from diffwave.device import choose_device
@@ -29,6 +29,10 @@ DEFAULT = "ljspeech-22k"
 
 MOST_SEED = 1 << 256
 """Largest seed; the noise depends on its last 64 bits."""
+
+
+MOST_SEMITONES = 24
+"""Farthest transposition, up or down."""
 
 
 class Vocoder:
@@ -153,6 +157,7 @@ class Vocoder:
         seed: int = 0,
         enhance: bool = True,
         f0: Tensor | ArrayLike | None = None,
+        transpose: float = 0.0,
         chunk_frames: int = CHUNK_FRAMES,
         callback: Callback | None = None,
         **deprecated: Any,
@@ -172,6 +177,8 @@ class Vocoder:
                 a recording passes as it is. Of checkpoints that have a mel enhancer.
             f0: pitch in place of the predicted one, Hz, 0 where there is no voice; [T] or [B, T].
                 Of checkpoints that have a source.
+            transpose: semitones by which the pitch, predicted or given, is raised (lowered where
+                negative), within 50 .. 600 Hz. Of checkpoints that have a source.
             chunk_frames: frames generated at a time; bounds memory, does not change the result.
             callback: `callback(step, alpha_bar, x, x_0)`, for those who study the chain.
             deprecated: the former names `rounds` of n_iter and `restore` of enhance.
@@ -191,6 +198,7 @@ class Vocoder:
             seed=seed,
             enhance=enhance,
             f0=f0,
+            transpose=transpose,
             chunk_frames=chunk_frames,
             callback=callback,
             **deprecated,
@@ -207,6 +215,7 @@ class Vocoder:
         seed: int = 0,
         enhance: bool = True,
         f0: Tensor | ArrayLike | None = None,
+        transpose: float = 0.0,
         chunk_frames: int = CHUNK_FRAMES,
         callback: Callback | None = None,
         progress: Callable[[int], object] | None = None,
@@ -231,6 +240,7 @@ class Vocoder:
             seed=integer("The seed", seed, -MOST_SEED, MOST_SEED),
             enhance=bool(enhance),
             f0=None if f0 is None else _pitch(f0, array.ndim),
+            transpose=real("The transposition", transpose, -MOST_SEMITONES, MOST_SEMITONES),
             chunk_frames=integer("The number of frames in a chunk", chunk_frames, 1, 1 << 40),
             callback=callback,
             progress=progress,

@@ -11,9 +11,11 @@ import pytest
 import soundfile
 import torch
 from signals import speech_like
-from tiny import HOP, speech_mel
+from tiny import HOP, random_model, source_config, speech_mel
+from told import one_line
 
 from diffwave import cli
+from diffwave.checkpoint import save_checkpoint
 from diffwave.vocoder import Vocoder
 
 MEL = speech_mel(0.3).numpy()
@@ -311,6 +313,137 @@ def test_chunks_and_steps_and_samplers_reach_the_vocoder(
     expected = vocoder(MEL, steps=3, sampler="ancestral", chunk_frames=10)
     found = soundfile.read(mels / "a.wav", dtype="float32")[0]
     np.testing.assert_array_equal(found, expected.numpy())
+
+
+# --- pitch ---
+
+F0 = np.where(np.arange(MEL.shape[1]) % 9 < 6, 180.0, 0.0)
+
+
+@pytest.fixture(scope="module")
+def source_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a small vocoder with a pulse source."""
+    folder = tmp_path_factory.mktemp("source") / "tiny-source"
+    save_checkpoint(random_model(source_config()), folder)
+    return folder
+
+
+@pytest.fixture
+def with_source(synthesize: Synthesize, source_checkpoint: Path) -> Synthesize:
+    def run(source: object, target: object, *options: str) -> int:
+        model = ("--checkpoint", str(source_checkpoint), "--bits", "float")
+        return synthesize(source, target, *model, *options)
+
+    return run
+
+
+def samples(path: Path) -> np.ndarray:
+    return soundfile.read(path, dtype="float32")[0]
+
+
+def test_pitch_of_a_file_is_followed_and_transposed(
+    mels: Path, with_source: Synthesize, source_checkpoint: Path
+) -> None:
+    np.save(mels / "a-f0.npy", F0)
+    (mels / "a-f0.TXT").write_text("".join(f"{hz:g}\n" for hz in F0))
+    chosen = Vocoder.from_pretrained(source_checkpoint, "cpu")
+    for options, arguments in (
+        ((), {}),
+        (("--f0", str(mels / "a-f0.npy")), {"f0": F0}),
+        (("--f0", str(mels / "a-f0.TXT")), {"f0": F0}),
+        (("--transpose", "-3.5"), {"transpose": -3.5}),
+        (("--f0", str(mels / "a-f0.npy"), "--transpose", "4"), {"f0": F0, "transpose": 4}),
+    ):
+        assert with_source(mels / "a.npy", mels / "a.wav", *options) == 0
+        expected = chosen(MEL, steps=2, **arguments)
+        np.testing.assert_array_equal(samples(mels / "a.wav"), expected.numpy())
+
+
+def test_pitch_of_a_folder_lies_in_files_of_the_same_names(
+    mels: Path,
+    tmp_path: Path,
+    with_source: Synthesize,
+    source_checkpoint: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pitch = tmp_path / "pitch"
+    (pitch / "deep" / "er").mkdir(parents=True)
+    np.save(pitch / "a.npy", F0)
+    arguments = (mels, tmp_path / "out", "--f0", str(pitch))
+    assert with_source(*arguments) == 2  # the other one's is missing
+    missing, last = capsys.readouterr().err.splitlines()
+    assert f"There is no {pitch / 'deep/er/b'}.npy or .txt of its pitch." in missing
+    assert last == "diffwave: 1 of 2 files could not be used."
+    assert names(tmp_path / "out") == {"a.wav"}
+    np.savetxt(pitch / "deep" / "er" / "b.txt", F0[:10])
+    assert with_source(*arguments) == 0
+    chosen = Vocoder.from_pretrained(source_checkpoint, "cpu")
+    for name, frames in (("a", len(F0)), ("deep/er/b", 10)):
+        expected = chosen(MEL[:, :frames], steps=2, f0=F0[:frames])
+        np.testing.assert_array_equal(samples(tmp_path / f"out/{name}.wav"), expected.numpy())
+
+
+@pytest.mark.parametrize("options", [("--f0", "f0.npy"), ("--transpose", "2")])
+@pytest.mark.parametrize("source", ["a.npy", ""])
+def test_a_checkpoint_without_a_source_takes_no_pitch(
+    source: str,
+    options: tuple[str, str],
+    mels: Path,
+    tmp_path: Path,
+    synthesize: Synthesize,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    np.save(tmp_path / "f0.npy", F0)
+    (tmp_path / "f0").mkdir()
+    value = options[1].replace("f0.npy", str(tmp_path / ("f0.npy" if source else "f0")))
+    target = tmp_path / ("out.wav" if source else "out")
+    assert synthesize(mels / source, target, options[0], value) == 2
+    one_line(capsys, "This checkpoint has no source")
+    assert not target.exists()
+    assert synthesize(mels / source, target, "--transpose", "0") == 0
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("f0.npy", F0[:-1], f"one value for each of {len(F0)} frames"),
+        ("f0.npy", F0 + 1, "or be 0 where there is no voice"),
+        ("f0.npy", np.stack([F0, F0]), "one number for each frame"),
+        ("f0.npy", F0 * np.nan, "not finite"),
+        ("f0.npy", F0.astype(str), "does not hold an array of numbers"),
+        ("f0.txt", "180\nhigh\n", "not a .txt file"),
+        ("f0.csv", "180\n", "must end in .npy, .txt"),
+        ("f0", None, "must be a folder if the input is one"),
+        ("missing.npy", None, "no file or folder"),
+    ],
+)
+def test_a_pitch_that_cannot_be_used(
+    file: str,
+    content: np.ndarray | str | None,
+    words: str,
+    mels: Path,
+    tmp_path: Path,
+    with_source: Synthesize,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "f0").mkdir()
+    if isinstance(content, str):
+        (tmp_path / file).write_text(content)
+    elif content is not None:
+        np.save(tmp_path / file, content)
+    target = tmp_path / "out.wav"
+    assert with_source(mels / "a.npy", target, "--f0", str(tmp_path / file)) == 2
+    one_line(capsys, words)
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("semitones", ["25", "nan", "up"])
+def test_a_transposition_that_cannot_be(
+    semitones: str, mels: Path, with_source: Synthesize, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        with_source(mels / "a.npy", mels / "a.wav", "--transpose", semitones)
+    one_line(capsys, "--transpose")
 
 
 @pytest.fixture

@@ -13,7 +13,12 @@ from diffwave.denoiser import DiffusionConfig
 from diffwave.mel import MelSpectrogram, preset
 from diffwave.mel.normalise import NormaliseConfig
 from diffwave.model import DiffusionModel, ModelConfig
-from diffwave.networks import MelEnhancerConfig, SpectralNetConfig, WaveformNetConfig
+from diffwave.networks import (
+    MelEnhancerConfig,
+    SourcePredictorConfig,
+    SpectralNetConfig,
+    WaveformNetConfig,
+)
 from diffwave.spaces import SpectralConfig, WaveformConfig
 
 HOP = 256
@@ -35,6 +40,16 @@ def enhancing_config() -> ModelConfig:
     return dataclasses.replace(spectral_config(), enhancer=MelEnhancerConfig(channels=8, layers=1))
 
 
+def source_config() -> ModelConfig:
+    """The spectral one with a pulse source of four bands, its predictor of 8 channels a layer."""
+    return ModelConfig(
+        mel=preset("hifigan"),
+        network=SpectralNetConfig(channels=16, layers=2, level_width=16, source=True),
+        space=SpectralConfig(source_bands=(0, 1000, 2000, 4000, 8000)),
+        source=SourcePredictorConfig(bands=4, channels=8, layers=1),
+    )
+
+
 def waveform_config() -> ModelConfig:
     """DiffWave's network on samples, 8 channels and 9 layers, with its fast schedule."""
     return ModelConfig(
@@ -50,7 +65,8 @@ def waveform_config() -> ModelConfig:
 def random_model(config: ModelConfig, seed: int = 0) -> DiffusionModel:
     """A model whose last layer is not zero, as training starts it, so that everything matters.
 
-    The gate of its mel enhancer, if it has one, is open.
+    The gate of its mel enhancer, if it has one, is open; its source, if it has one, is voiced in
+    some frames and jumps about.
     """
     torch.manual_seed(seed)
     model = DiffusionModel(config)
@@ -61,6 +77,8 @@ def random_model(config: ModelConfig, seed: int = 0) -> DiffusionModel:
         if model.enhancer is not None:
             model.enhancer.output.weight.normal_(std=0.1)
             model.enhancer.output.bias[-1] = 4.0
+        if model.source is not None:
+            model.source.output.weight.normal_(std=0.5)
         if config.space.kind == "spectral":
             # Roughly the level of the middle one of the three frames, in every bin.
             n_mels = config.mel.n_mels

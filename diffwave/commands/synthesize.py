@@ -17,7 +17,7 @@ from diffwave.errors import InputError
 from diffwave.files import make_folder
 from diffwave.jobs import Job, file_jobs
 from diffwave.mel import check_mel
-from diffwave.mel.files import MEL_SUFFIXES, read_mel
+from diffwave.mel.files import F0_SUFFIXES, MEL_SUFFIXES, read_f0, read_mel
 from diffwave.options import Synthesize
 from diffwave.text import notice, printable
 from diffwave.vocoder import Vocoder
@@ -53,16 +53,19 @@ def _synthesize(source: Path, target: Path, options: Synthesize) -> None:
     known = (*MEL_SUFFIXES, *AUDIO_SUFFIXES)
     jobs = file_jobs(source, target, known, tuple(SUBTYPES), "mel or recording")
     vocoder = vocoder_of(options)
+    if options.f0 is not None or options.transpose:
+        vocoder.model.source_predictor()  # known before anything is made
     spoken = spent = 0.0
 
     def generate(job: Job, bar: tqdm | None = None) -> None:
         nonlocal spoken, spent
         mel = _mel_of(vocoder, job[0])
+        f0 = None if options.f0 is None else read_f0(_f0_file(Path(options.f0), source, job[0]))
         make_folder(job[1].parent)
         if bar is not None:
             bar.reset(mel.shape[-1])
         start = time.perf_counter()
-        _generate_to(vocoder, mel, job[1], options, bar)
+        _generate_to(vocoder, mel, f0, job[1], options, bar)
         spent += time.perf_counter() - start
         spoken += mel.shape[-1] * vocoder.hop_length / vocoder.sample_rate
 
@@ -83,11 +86,18 @@ def _synthesize(source: Path, target: Path, options: Synthesize) -> None:
 
 
 def _generate_to(
-    vocoder: Vocoder, mel: Tensor, target: Path, options: Synthesize, bar: tqdm | None
+    vocoder: Vocoder,
+    mel: Tensor,
+    f0: Tensor | None,
+    target: Path,
+    options: Synthesize,
+    bar: tqdm | None,
 ) -> None:
     wave = vocoder.stream(
         mel,
         **generation(options),
+        f0=f0,
+        transpose=options.transpose,
         chunk_frames=options.chunk,
         progress=bar.update if bar is not None else None,
     )
@@ -96,6 +106,17 @@ def _generate_to(
     if clipped:
         with tqdm.external_write_mode(sys.stderr):
             notice(f"{target}: {clipped} samples were clipped at full scale.")
+
+
+def _f0_file(place: Path, source: Path, mel: Path) -> Path:
+    """The file of the pitch of a mel: `place`, or the one in this folder that is named as it is."""
+    if not place.is_dir():
+        return place
+    stem = place / mel.relative_to(source)
+    for suffix in F0_SUFFIXES:
+        if (path := stem.with_suffix(suffix)).is_file():
+            return path
+    raise InputError(f"There is no {stem.with_suffix('')}{' or '.join(F0_SUFFIXES)} of its pitch.")
 
 
 def _mel_of(vocoder: Vocoder, source: Path) -> Tensor:

@@ -1,4 +1,4 @@
-"""Reading mel-spectrograms that other programs saved, and writing ours."""
+"""Reading mel-spectrograms and pitch that other programs saved, and writing mels."""
 
 from __future__ import annotations
 
@@ -29,10 +29,18 @@ def read_mel(path: str | os.PathLike[str]) -> Tensor:
     Raises:
         InputError: unknown suffix, unreadable or truncated file, no array, or no telling which.
     """
-    path = Path(path)
-    reader = _READERS.get(path.suffix.lower())
+    return _read(Path(path), _READERS, "mel")
+
+
+def read_f0(path: str | os.PathLike[str]) -> Tensor:
+    """F0 of every frame in a .npy file, or a .txt file of one number a line; as `read_mel`."""
+    return _read(Path(path), _F0_READERS, "pitch")
+
+
+def _read(path: Path, readers: Mapping[str, Callable[[Path], Any]], kind: str) -> Tensor:
+    reader = readers.get(path.suffix.lower())
     if reader is None:
-        raise InputError(f"{path} is no mel file: its name must end in {', '.join(_READERS)}.")
+        raise InputError(f"{path} is no {kind} file: its name must end in {', '.join(readers)}.")
     if not os.path.isfile(path):  # which answers no for a name with a NUL
         raise InputError(f"There is no file {path}.")
     try:
@@ -93,7 +101,11 @@ _READERS: dict[str, Callable[[Path], Any]] = {
     ".pt": lambda path: torch.load(path, map_location="cpu", weights_only=True),
     ".safetensors": _read_safetensors,
 }
-MEL_SUFFIXES = tuple(_READERS)
+_F0_READERS: dict[str, Callable[[Path], Any]] = {
+    ".npy": _read_npy,
+    ".txt": lambda path: np.loadtxt(path, np.float32, ndmin=1),
+}
+MEL_SUFFIXES, F0_SUFFIXES = tuple(_READERS), tuple(_F0_READERS)
 
 
 def _the_mel(content: Any, path: Path) -> Any:

@@ -72,6 +72,17 @@ def with_f0(source: Source, f0: Tensor) -> Source:
     return Source(torch.where(voiced, f0.to(source.f0), source.f0), voiced, share)
 
 
+def transposed(source: Source, semitones: float) -> Source:
+    """A source with another pitch, within what voices have; its voicing and shares stay.
+
+    Args:
+        source: predicted or given, [B, T].
+        semitones: up, or down where negative.
+    """
+    f0 = (source.f0 * 2 ** (semitones / 12)).clamp(LOWEST_F0, HIGHEST_F0)
+    return source._replace(f0=f0)
+
+
 class Pulses(NamedTuple):
     """The pulses of one utterance."""
 
