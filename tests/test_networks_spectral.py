@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from diffwave.errors import InputError
-from diffwave.networks.spectral import SpectralNet, SpectralNetConfig, phase_invariant_features
+from diffwave.networks.spectral import (
+    SpectralNet,
+    SpectralNetConfig,
+    phase_invariant_features,
+    source_features,
+)
+from diffwave.spaces import Prior, SpectralConfig
 
 SMALL = SpectralNetConfig(
     n_mels=3, bins=6, channels=8, layers=3, dilations=(1, 2), level_width=8
@@ -238,9 +244,89 @@ def test_filter_is_the_sum_over_neighbours(time_reach: int, bin_reach: int) -> N
     assert config.taps == 2 * time_reach + 1 + 2 * bin_reach
     x = randn(2, 5, 2, 6)
     taps = randn(2, 5, config.taps, 2, 6, seed=1)
-    found = SpectralNet(config).apply_filter(taps.flatten(2), x)
+    found = SpectralNet(config).apply_filter(taps.flatten(2), [(x, (time_reach, bin_reach))])
     as_taps = torch.complex(taps[:, :, :, 0], taps[:, :, :, 1])
     torch.testing.assert_close(found, as_state(naive_filter(as_taps, as_complex(x), config)))
+
+
+# --- a source ---
+
+SOURCE = dataclasses.replace(SMALL, source=True)
+
+
+def make_prior(batch: int = 2, frames: int = FRAMES) -> Prior:
+    """Of a share that differs from bin to bin."""
+    mean = randn(batch, frames, 2, SMALL.bins, seed=2)
+    envelope = 0.5 + randn(batch, frames, 1, SMALL.bins, seed=3).abs()
+    return Prior(mean, 0.4 * envelope, envelope)
+
+
+def test_without_filter_weights_nothing_is_predicted_from_a_source() -> None:
+    torch.manual_seed(0)
+    x_t, t, mel = make_inputs()
+    net = SpectralNet(SOURCE)
+    assert torch.equal(net(x_t, t, mel, make_prior()), torch.zeros_like(x_t))
+    assert net.filter.out_features == 2 * SMALL.bins * (SMALL.taps + 5)
+
+
+@pytest.mark.parametrize("changes", [{}, {"layers": 1, "dilations": (1,), "source_time_reach": 4}])
+@pytest.mark.parametrize("what", ["state", "mean", "deviation"])
+def test_receptive_field_of_a_source(changes: dict[str, object], what: str) -> None:
+    config = dataclasses.replace(SOURCE, **changes)  # type: ignore[arg-type]
+    net = make_net(config)
+    x_t, t, mel = make_inputs(1, 2 * net.receptive_field + 7)
+    prior = make_prior(1, x_t.shape[1])
+    middle = x_t.shape[1] // 2
+    before = net(x_t, t, mel, prior)
+    changed = {"state": x_t, **prior._asdict()}
+    changed[what] = changed[what].clone()
+    changed[what][:, middle] *= 2
+    after = net(changed.pop("state"), t, mel, Prior(**changed))
+    differ = (after != before).any(-1).any(-1)[0].nonzero().flatten()
+    assert middle - int(differ[0]) <= net.receptive_field
+    assert int(differ[-1]) - middle <= net.receptive_field
+    # only the mean goes through the longer filter on the source
+    short = what != "mean" and bool(changes)
+    assert int(differ[-1]) - middle == (2 if short else net.receptive_field)
+
+
+def test_taps_are_those_of_the_state_and_then_of_the_source() -> None:
+    """One tap alone: the state in the units of the envelope, or the source, over the noise."""
+    x_t, t, mel = make_inputs()
+    prior = make_prior()
+    net = SpectralNet(SOURCE).requires_grad_(False)
+    source, noise = prior.mean / prior.envelope, prior.deviation / prior.envelope
+    bias = net.filter.bias.view(SOURCE.taps, 2, SMALL.bins)
+    for tap, expected in (
+        (SMALL.time_reach, x_t + source / noise),
+        (SMALL.taps + SOURCE.source_time_reach, source / noise),
+    ):
+        bias.zero_()
+        bias[tap, 0] = 1
+        torch.testing.assert_close(net(x_t, t, mel, prior), expected)
+
+
+def test_features_of_a_source_turn_with_the_phase_between_it_and_the_state() -> None:
+    x, source = randn(1, 4, 2, 6), randn(1, 4, 2, 6, seed=1)
+    turn = torch.polar(torch.tensor(1.0), torch.tensor(0.7))
+    together = source_features(as_state(turn * as_complex(x)), as_state(turn * as_complex(source)))
+    found = source_features(x, source)
+    torch.testing.assert_close(together, found)
+    power, cosine, sine = source_features(as_state(turn * as_complex(x)), source).chunk(3, dim=-1)
+    torch.testing.assert_close(power, found[..., :6])
+    before = torch.complex(found[..., 6:12], found[..., 12:])
+    torch.testing.assert_close(torch.complex(cosine, sine), turn * before)
+
+
+def test_a_network_and_its_space_have_a_source_both_or_neither() -> None:
+    space = SpectralConfig(12, 3, 0, 3)
+    SMALL.check(space)
+    SOURCE.check(dataclasses.replace(space, source_bands=(0.0, 4000.0)))
+    with pytest.raises(InputError, match="both, or neither"):
+        SOURCE.check(space)
+    x_t, t, mel = make_inputs()
+    with pytest.raises(InputError, match="needs a prior with a source"):
+        SpectralNet(SOURCE)(x_t, t, mel)
 
 
 # --- use ---

@@ -15,6 +15,7 @@ from torch import Tensor
 from diffwave.errors import InputError
 from diffwave.mel import PRESETS, MelSpectrogram
 from diffwave.mel.normalise import frame_triples
+from diffwave.spaces.source import Excitation
 from diffwave.spaces.spectral import SpectralConfig, SpectralSpace
 
 MEL = dataclasses.replace(PRESETS["hifigan"], n_mels=20)  # fewer bands: less to fit
@@ -250,6 +251,78 @@ def test_envelope_hears_the_frames_before_and_after() -> None:
     for t, neighbours in enumerate([(0, 0, 1), (0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 4)]):
         expected = torch.cat([mel[0, :, i] for i in neighbours])
         assert torch.equal(features[0, t], expected)
+
+
+# --- a source ---
+
+SOURCE = dataclasses.replace(SMALL, source_bands=(0.0, 2000.0, 6000.0, 11000.0))
+
+
+def excitation(space: SpectralSpace, frames: int, share: tuple[float, ...]) -> Excitation:
+    """White noise of unit power in place of pulses, whose mean power is as theirs should be."""
+    return Excitation(
+        randn(1, space.context(frames), seed=3), torch.tensor(share).expand(1, frames, len(share))
+    )
+
+
+def test_mean_and_noise_have_the_power_of_the_envelope_together() -> None:
+    """The mean has the share of its bands; where nothing is left, the noise has its least."""
+    space, frames = with_random_envelope(SOURCE), 4000
+    mel = randn(1, 3, 1, seed=2).expand(1, 3, frames)
+    prior = space.prior(mel, excitation(space, frames, (0.9, 0.3, 0.0)))
+    power = (prior.mean.square().sum(2) / prior.envelope.square().squeeze(2)).mean((0, 1))
+    share = (torch.tensor([0.9, 0.3, 0.0]) @ space.share_weights).clamp(0, 1)
+    torch.testing.assert_close(power[1:], share[1:], atol=0.03, rtol=0.05)
+    noise = (prior.deviation / prior.envelope).square()[0, 0, 0]
+    torch.testing.assert_close(noise, (1 - share).clamp_min(SOURCE.least_noise))
+    torch.testing.assert_close(prior.envelope[:, :, 0], (space.log_variance(mel) / 2).exp())
+    voiced = space.prior(mel, excitation(space, frames, (1.0, 1.0, 1.0)))
+    floor = (voiced.deviation / voiced.envelope).square()
+    torch.testing.assert_close(floor, torch.full_like(floor, SOURCE.least_noise))
+
+
+def test_without_a_share_the_prior_is_that_of_no_source() -> None:
+    mel = randn(1, 3, 9, seed=2)
+    space, plain = with_random_envelope(SOURCE), with_random_envelope()
+    prior = space.prior(mel, excitation(space, 9, (0.0, 0.0, 0.0)))
+    assert not prior.mean.any()
+    torch.testing.assert_close(prior.deviation, plain.prior(mel).deviation)
+
+
+def test_decode_inverts_encode_with_a_source() -> None:
+    space, frames = with_random_envelope(dataclasses.replace(SOURCE, clamp=1e6)), 9
+    mel = randn(1, 3, frames, seed=2)
+    prior = space.prior(mel, excitation(space, frames, (0.9, 0.5, 0.1)))
+    wave = periodic_signal(SOURCE, space.context(frames), 5).float()
+    state = space.encode(wave, mel, prior)
+    found = space.decode(state, mel, prior=prior)
+    expected = wave[:, SOURCE.pad_left :][:, : frames * SOURCE.hop_length]
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        space.decode(0 * state, mel, prior=prior), inverse(space, prior.mean)
+    )
+
+
+def test_a_source_is_given_to_a_space_that_has_one() -> None:
+    mel, space = torch.zeros(1, 3, 4), made(SOURCE)
+    with pytest.raises(InputError, match="needs a source"):
+        space.prior(mel)
+    with pytest.raises(InputError, match="has no source"):
+        made(SMALL).prior(mel, excitation(space, 4, (0.5, 0.5, 0.5)))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"source_bands": (0.0,)}, "rising frequencies"),
+        ({"source_bands": (0.0, 500.0, 500.0)}, "rising frequencies"),
+        ({"source_bands": (-1.0, 500.0)}, "limit of a source band must be a number from 0"),
+        ({"least_noise": 0.0}, "least_noise must be a number from 1e-06"),
+    ],
+)
+def test_an_impossible_source_is_refused(change: dict[str, object], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        dataclasses.replace(SMALL, **change)  # type: ignore[arg-type]
 
 
 # --- independence of time ---

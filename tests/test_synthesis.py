@@ -4,16 +4,19 @@ import dataclasses
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import HOP, enhancing_config, random_model, speech_mel, waveform_config
+from tiny import HOP, enhancing_config, random_model, source_config, speech_mel, waveform_config
 
 from diffwave.chain.sampling import Sampling
+from diffwave.errors import InputError
 from diffwave.spaces import EnergyPrior, WaveformConfig
-from diffwave.synthesis import chunks, generate, reach
+from diffwave.synthesis import UtteranceSource, chunks, enhanced, generate, reach, utterance_source
 from diffwave.vocoder import Vocoder
 
 MEL = speech_mel(1.6)
@@ -98,13 +101,127 @@ def test_chunks_change_nothing_of_an_enhanced_mel() -> None:
     assert difference(whole, chosen(enhanced, steps=1, enhance=False)) < 1e-4
 
 
-@pytest.mark.parametrize("n_iter", [0, 3])
-def test_reach_grows_by_the_enhancers(vocoder: Vocoder, n_iter: int) -> None:
-    model, sampling = random_model(enhancing_config()), Sampling(2, n_iter=n_iter)
-    plain = reach(vocoder.model, sampling)
-    assert model.enhancer is not None and model.enhancer.receptive_field == 2
-    assert reach(model, sampling) == plain + 2
-    assert reach(model, sampling, enhance=False) == plain
+@pytest.mark.parametrize("chunk_frames", [1, 7, 50])
+def test_a_mel_enhanced_in_chunks_is_that_enhanced_whole(chunk_frames: int) -> None:
+    model = random_model(enhancing_config())
+    found = enhanced(model, MEL[None], chunk_frames)
+    torch.testing.assert_close(found, model.enhance(MEL[None]), atol=1e-4, rtol=0)
+    assert difference(found, MEL[None]) > 1e-2
+
+
+# --- a source ---
+
+
+@pytest.fixture(scope="module")
+def source_vocoder() -> Vocoder:
+    return Vocoder(random_model(source_config()), "cpu")
+
+
+@pytest.mark.parametrize("chunk_frames", [1, 20, 50])
+def test_chunks_change_nothing_with_a_source(source_vocoder: Vocoder, chunk_frames: int) -> None:
+    assert 2 * reach(source_vocoder.model, Sampling(2)) + 50 < FRAMES
+    mel = MEL[:, :60] if chunk_frames == 1 else MEL
+    whole = source_vocoder(mel, steps=2, chunk_frames=FRAMES)
+    found = source_vocoder(mel, steps=2, chunk_frames=chunk_frames)
+    assert difference(found, whole) < 1e-4
+
+
+@pytest.mark.parametrize("chunk_frames", [1, 7, 50])
+def test_a_source_predicted_in_chunks_is_that_of_the_whole(
+    source_vocoder: Vocoder, chunk_frames: int
+) -> None:
+    model, mels = source_vocoder.model, torch.stack([MEL, MEL.flip(1)])
+    whole = utterance_source(model, mels)
+    found = utterance_source(model, mels, chunk_frames=chunk_frames)
+    assert whole is not None and found is not None
+    torch.testing.assert_close(found.share, whole.share, atol=1e-4, rtol=0)
+    for one, other in zip(found.pulses, whole.pulses, strict=True):
+        assert len(other.times) > 50
+        np.testing.assert_allclose(one.times, other.times, atol=0.01)
+
+
+def test_a_batch_with_a_source_is_each_alone(source_vocoder: Vocoder) -> None:
+    mels = torch.stack([MEL, MEL.flip(1)])
+    f0 = torch.stack([torch.full((FRAMES,), 120.0), torch.full((FRAMES,), 200.0)])
+    for pitch in (None, f0):
+        together = source_vocoder(mels, steps=2, f0=pitch)
+        for i in range(2):
+            alone = source_vocoder(mels[i], steps=2, f0=None if pitch is None else pitch[i])
+            assert difference(together[i], alone) < 1e-3  # pulse times add up rounding
+        assert difference(together[0], together[1]) > 0.1
+
+
+def f0_of(wave: torch.Tensor, low: float = 70, high: float = 400) -> float:
+    """Hz of the first high peak of the autocorrelation (later ones are octaves below)."""
+    spectrum = torch.fft.rfft(wave.double(), n=2 * len(wave)).abs().square()
+    spectrum[torch.fft.rfftfreq(2 * len(wave), 1 / 22050) > 2000] = 0  # peaks broader than a sample
+    correlation = torch.fft.irfft(spectrum)[: len(wave)]
+    first, last = int(22050 / high), int(22050 / low)
+    high_enough = correlation[first:last] > 0.9 * correlation[first:last].max()
+    lag = first + int(high_enough.nonzero()[0])
+    lag += int(correlation[lag : lag + 10].argmax())
+    left, peak, right = correlation[lag - 1 : lag + 2]
+    return float(22050 / (lag + 0.5 * (left - right) / (left - 2 * peak + right)))
+
+
+@pytest.mark.parametrize(("hz", "semitones"), [(110.0, 0), (173.0, 0), (110.0, 7), (220.0, -12)])
+def test_a_given_pitch_is_followed(source_vocoder: Vocoder, hz: float, semitones: float) -> None:
+    """By the mean of the prior, and so by the wave of a network that predicts nothing."""
+    model, mel = random_model(source_config()), MEL[:, 30:31].expand(80, 150)
+    for parameter in (model.network.filter.weight, model.network.filter.bias):  # type: ignore[union-attr]
+        parameter.zero_()  # type: ignore[operator]
+    f0 = np.full(150, hz)
+    wave = Vocoder(model, "cpu")(mel, steps=1, f0=f0, transpose=semitones)
+    assert f0_of(wave[20 * HOP : -20 * HOP]) == pytest.approx(hz * 2 ** (semitones / 12), rel=3e-3)
+    # a network that has learnt something else is still heard to depend on it
+    one, other = (source_vocoder(mel, steps=2, f0=f0 * factor) for factor in (1, 1.01))
+    assert difference(one, other) > 0.1
+
+
+def test_pulses_stop_where_a_given_pitch_does(source_vocoder: Vocoder) -> None:
+    f0 = torch.full((1, FRAMES), 150.0)
+    f0[:, 40:80] = 0
+    source = utterance_source(source_vocoder.model, MEL[None], f0)
+    assert isinstance(source, UtteranceSource)
+    assert not source.share[0, 40:80].any()
+    assert bool((source.share[0, :40] > 0).all())
+    (pulses,) = source.pulses
+    frames = pulses.times / HOP
+    assert not ((frames > 40.5) & (frames < 79.5)).any()
+    assert ((frames < 40).sum(), (frames > 80).sum()) == pytest.approx(
+        (40 * HOP * 150 / 22050, (FRAMES - 80) * HOP * 150 / 22050), abs=1.5
+    )
+
+
+def test_transposition_moves_the_predicted_pitch(source_vocoder: Vocoder) -> None:
+    model = source_vocoder.model
+    predicted = model.predict_source(MEL[None])
+    given = torch.where(predicted.voiced, (predicted.f0 * 2 ** (3 / 12)).clamp(50, 600), 0)
+    found = utterance_source(model, MEL[None], transpose=3)
+    asked = utterance_source(model, MEL[None], given)
+    assert found is not None and asked is not None
+    torch.testing.assert_close(found.share, asked.share)
+    counts = [len(source.pulses[0].times) for source in (found, asked)]
+    assert counts[0] == pytest.approx(counts[1], rel=0.03)  # glides over unvoiced frames differ
+    assert difference(source_vocoder(MEL, steps=1, transpose=3), source_vocoder(MEL, steps=1)) > 0.1
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"f0": np.full(FRAMES, 100.0)}, "has no source"),
+        ({"transpose": 1.0}, "has no source"),
+        ({"transpose": 25}, "transposition must be a number from -24 to 24"),
+        ({"f0": np.full((1, FRAMES), 100.0)}, "one number for each frame"),
+        ({"f0": np.full(FRAMES, np.inf)}, "not finite"),
+        ({"f0": "high"}, "one number for each frame"),
+    ],
+)
+def test_a_pitch_that_cannot_be_is_refused(
+    vocoder: Vocoder, options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        vocoder(MEL, steps=1, **options)
 
 
 @pytest.mark.parametrize("kind", ["spectral", "waveform"])
