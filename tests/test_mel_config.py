@@ -116,7 +116,7 @@ def test_a_setting_may_change_a_preset() -> None:
     [
         ("vocoss", "Unknown mel preset 'vocoss'"),
         ({"preset": 1 << 20000}, "Unknown mel preset a int too large to print"),
-        ({"hop_length": 1 << 20000}, "hop_length must be at most 65536"),
+        ({"hop_length": 1 << 20000}, "hop_length must be an integer of at most 65536"),
         ({"preset": "vocoss", "fmin": 40}, "Unknown mel preset 'vocoss'"),
         ({"hop": 300}, "Unknown setting 'hop' of a mel"),
         ({"hop_length": 2048}, "must not exceed"),

@@ -112,7 +112,7 @@ def test_the_result_is_a_voice_with_a_card(
     assert result.returncode == 0, result.stderr
     assert load_config(exp / "voice").sampling.default == 2  # of the last run
     card = (exp / "voice" / "README.md").read_text()
-    assert "2 steps in" in card and card.count("; then 2 steps in") == 2
+    assert "2 steps in" in card and card.count("; then 2 steps in") == 3
     assert "| data | 0.1 min in 3 clips, and 1 held out |" in card
     assert "| pesq, MOS-LQO |" in card
     assert "| speaker | somebody |" in card
