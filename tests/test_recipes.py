@@ -153,7 +153,7 @@ def test_ctrl_c_ends_with_a_checkpoint_and_no_further_stage(
         text=True,
         start_new_session=True,
     )
-    noted = tmp_path / "exp/spectral/metrics.csv"
+    noted = tmp_path / "exp/source/metrics.csv"
     try:
         while not (noted.is_file() and ",loss," in noted.read_text()):
             assert process.poll() is None
@@ -165,9 +165,9 @@ def test_ctrl_c_ends_with_a_checkpoint_and_no_further_stage(
             os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 130
     assert errors.endswith("run.sh: stopped; the same command goes on.\n")
-    assert list((tmp_path / "exp/spectral").glob("step-*.pt"))
-    assert (tmp_path / "exp/spectral/export/config.json").is_file()
-    assert not (tmp_path / "exp/unrolled").exists()
+    assert list((tmp_path / "exp/source").glob("step-*.pt"))
+    assert (tmp_path / "exp/source/export/config.json").is_file()
+    assert not (tmp_path / "exp/spectral").exists()
 
 
 @pytest.mark.slow
