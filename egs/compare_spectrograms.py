@@ -38,7 +38,7 @@ mel = vocoder.mel(recording)
 steps = options.steps or vocoder.config.sampling.default
 waves = {"recording": recording}
 if options.blur is None:
-    waves[f"generated from its mel in {steps} steps"] = vocoder(mel, steps=steps)
+    waves[f"generated from its mel, network calls: {steps}"] = vocoder(mel, steps=steps)
 else:
     deviation = torch.tensor([options.blur])
     mel = smoothed(mel[None], deviation, deviation)[0]
