@@ -114,9 +114,9 @@ def test_the_result_is_a_voice_with_a_card(
     card = (exp / "voice" / "README.md").read_text()
     assert "2 steps in" in card and card.count("; then 2 steps in") == 3
     assert "| data | 0.1 min in 3 clips, and 1 held out |" in card
-    assert "| pesq, MOS-LQO |" in card
+    assert "| pesq, MOS-LQO |" in " ".join(card.split())
     assert "| speaker | somebody |" in card
-    assert "unrolled: 1.0" in (exp / "voice" / "stage-2.yaml").read_text()
+    assert "unrolled: 1.0" in (exp / "voice" / "stage-3.yaml").read_text()
     command = [sys.executable, str(ROOT / "synthesize.py"), str(exp / "held-out/LJ001-0001.wav")]
     target = exp / "out.wav"
     subprocess.run([*command, str(target), "--checkpoint", str(exp / "voice")], check=True)

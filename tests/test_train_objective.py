@@ -154,3 +154,9 @@ def test_without_a_compiler_training_goes_on(
     assert caplog.text.count("torch.compile failed") == 1
     assert len(calls) == 1
     assert torch.equal(values[0], Objective(model, LossConfig())(batch()))
+
+
+def test_a_model_without_the_part_that_is_trained_is_refused() -> None:
+    only_source = LossConfig(denoising=0.0, enhancement=0.0, source=1.0)
+    with pytest.raises(InputError, match="a part that this model has"):
+        Objective(random_model(spectral_config()), only_source)

@@ -127,7 +127,7 @@ def test_overrides_change_the_file(yaml_file: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_wrong_setting_is_named(override: str, sentence: str) -> None:
-    alone = ["loss.enhancement=0"] if override == "loss.denoising=0" else []
+    alone = ["loss.enhancement=0", "loss.source=0"] if override == "loss.denoising=0" else []
     with pytest.raises(InputError, match=sentence) as caught:
         read_config(None, [*alone, override])
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 300

@@ -33,7 +33,7 @@ def weights(model: DiffusionModel, config: LossConfig) -> dict[str, float]:
     """Weights above 0 of the losses that this model can be trained with.
 
     Raises:
-        InputError: for a loss that there is not.
+        InputError: for a loss that there is not, or none that this model can be trained with.
     """
     given = {
         "enhancement": config.enhancement if model.enhancer is not None else 0.0,
@@ -45,7 +45,10 @@ def weights(model: DiffusionModel, config: LossConfig) -> dict[str, float]:
     for name in given:
         if name not in LOSSES:
             raise InputError(f"There is no loss named {name!r}; there are {', '.join(LOSSES)}.")
-    return {name: weight for name, weight in given.items() if weight}
+    chosen = {name: weight for name, weight in given.items() if weight}
+    if not chosen:
+        raise InputError("No loss with a weight above 0 trains a part that this model has.")
+    return chosen
 
 
 class Objective(nn.Module):
