@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from browser import MISSING, Browser, chromium
-from listening import NASTY, SECONDS, SYSTEMS, UTTERANCES, page_arguments
+from made_scores import NASTY, SECONDS, SYSTEMS, UTTERANCES, page_arguments
 
 from diffwave.listening.page import write_page
 

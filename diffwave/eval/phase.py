@@ -63,8 +63,7 @@ def envelope_correlation(reference: Wave, generated: Wave, sample_rate: int) -> 
     counted = _loud(frames) & np.any(_frames(copy), axis=1)
     if not counted.any():
         return math.nan
-    difference = _coherence(copy)[counted] - _coherence(original)[counted]
-    return float(np.mean(difference))
+    return float(np.mean(_coherence(copy)[counted] - _coherence(original)[counted]))
 
 
 def _frames(wave: Frames) -> Frames:
@@ -77,8 +76,7 @@ def _frames(wave: Frames) -> Frames:
 def _loud(frames: Frames) -> NDArray[np.bool_]:
     """Which of [frames, FRAME] are within `LOUD_DB` of the loudest, and not silent."""
     power = np.mean(frames**2, axis=1)
-    loud: NDArray[np.bool_] = (power > 0) & (power >= 10 ** (-LOUD_DB / 10) * power.max(initial=0))
-    return loud
+    return (power > 0) & (power >= 10 ** (-LOUD_DB / 10) * power.max(initial=0))
 
 
 def _kurtosis(frames: Frames) -> NDArray[np.float64]:
@@ -91,8 +89,7 @@ def _kurtosis(frames: Frames) -> NDArray[np.float64]:
     predictor = np.linalg.solve(toeplitz, lags[:, 1:, None])[..., 0]
     past = np.lib.stride_tricks.sliding_window_view(frames, LPC_ORDER, axis=1)[:, :-1, ::-1]
     residual = frames[:, LPC_ORDER:] - np.einsum("ftk,fk->ft", past, predictor)
-    kurtosis: NDArray[np.float64] = np.mean(residual**4, axis=1) / np.mean(residual**2, axis=1) ** 2
-    return kurtosis
+    return np.mean(residual**4, axis=1) / np.mean(residual**2, axis=1) ** 2
 
 
 def _coherence(wave: Frames) -> NDArray[np.float64]:
@@ -102,8 +99,7 @@ def _coherence(wave: Frames) -> NDArray[np.float64]:
     frames = frames / (np.linalg.norm(frames, axis=-1, keepdims=True) + 1e-12)
     correlations = np.einsum("aft,bft->fab", frames, frames)
     first, second = np.triu_indices(len(frames), 2)  # neighbours overlap
-    coherence: NDArray[np.float64] = correlations[:, first, second].mean(axis=1)
-    return coherence
+    return correlations[:, first, second].mean(axis=1)
 
 
 def _fast_envelopes(wave: Frames) -> Frames:
@@ -121,11 +117,9 @@ def _fast_envelopes(wave: Frames) -> Frames:
     one_sided[:, : len(frequency)] = 2 * gains * np.fft.rfft(wave)
     envelopes = np.fft.rfft(np.abs(np.fft.ifft(one_sided)))
     envelopes[:, frequency < MODULATION_HZ] = 0
-    fast: Frames = np.fft.irfft(envelopes, len(wave))
-    return fast
+    return np.fft.irfft(envelopes, len(wave))
 
 
 def _erb_number(frequency: NDArray[np.floating]) -> NDArray[np.float64]:
     """Hz -> ERB-number, 21.4 log10(1 + 0.00437 f)."""
-    number: NDArray[np.float64] = 21.4 * np.log10(1 + 0.00437 * frequency)
-    return number
+    return 21.4 * np.log10(1 + 0.00437 * frequency)
