@@ -137,15 +137,9 @@ def test_systems_and_timings_are_tabled() -> None:
     assert "- **vocos** is left out of everything: vocos cannot be imported (no module)." in text
     assert "- **hifigan-v1** is left out of cold start and memory: it was tired." in text
     assert "load average" not in text
+    shown = [number(value) for value in (0.0, 0.0005, 0.00001234, 1.0, 99.96)]
+    assert shown == ["0", "0.000500", "0.000012", "1.00", "100"]  # three digits, no exponent
     assert "**The load average was 3.0 when this began.**" in to_markdown(BUSY)
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.0, "0"), (0.0005, "0.000500"), (0.00001234, "0.000012"), (1.0, "1.00"), (99.96, "100")],
-)
-def test_three_digits(value: float, text: str) -> None:
-    assert number(value) == text
 
 
 def test_the_plot_shows_every_system(tmp_path: Path) -> None:

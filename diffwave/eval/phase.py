@@ -43,7 +43,8 @@ def pulse_sharpness(reference: Wave, generated: Wave, sample_rate: int) -> float
     counted = _loud(frames) & np.any(copies, axis=1)
     if not counted.any():
         return math.nan
-    return float(np.mean(np.log2(_kurtosis(copies[counted]) / _kurtosis(frames[counted]))))
+    original, copy = (_kurtosis(residual(some[counted])) for some in (frames, copies))
+    return float(np.mean(np.log2(copy / original)))
 
 
 def envelope_correlation(reference: Wave, generated: Wave, sample_rate: int) -> float:
@@ -79,17 +80,24 @@ def _loud(frames: Frames) -> NDArray[np.bool_]:
     return (power > 0) & (power >= 10 ** (-LOUD_DB / 10) * power.max(initial=0))
 
 
-def _kurtosis(frames: Frames) -> NDArray[np.float64]:
-    """Kurtosis of each frame's linear-prediction residual, [frames]; no frame may be silent."""
-    spectrum = np.fft.rfft(frames * np.hanning(FRAME + 2)[1:-1], 2 * FRAME)
+def residual(frames: Frames) -> Frames:
+    """What linear prediction of order 18 leaves of [frames, L], [frames, L - 18].
+
+    By the autocorrelation method on the Hann-windowed frame; no frame may be silent.
+    """
+    length = frames.shape[1]
+    spectrum = np.fft.rfft(frames * np.hanning(length + 2)[1:-1], 2 * length)
     lags = np.fft.irfft(np.abs(spectrum) ** 2)[:, : LPC_ORDER + 1]
     lags[:, 0] *= 1 + 1e-9  # a pure tone would make the equations singular
     order = np.arange(LPC_ORDER)
     toeplitz = lags[:, np.abs(order[:, None] - order)]
     predictor = np.linalg.solve(toeplitz, lags[:, 1:, None])[..., 0]
     past = np.lib.stride_tricks.sliding_window_view(frames, LPC_ORDER, axis=1)[:, :-1, ::-1]
-    residual = frames[:, LPC_ORDER:] - np.einsum("ftk,fk->ft", past, predictor)
-    return np.mean(residual**4, axis=1) / np.mean(residual**2, axis=1) ** 2
+    return frames[:, LPC_ORDER:] - np.einsum("ftk,fk->ft", past, predictor)
+
+
+def _kurtosis(wave: Frames) -> NDArray[np.float64]:
+    return np.mean(wave**4, axis=1) / np.mean(wave**2, axis=1) ** 2
 
 
 def _coherence(wave: Frames) -> NDArray[np.float64]:
