@@ -55,8 +55,7 @@ class PairedTest(NamedTuple):
 class Scores:
     """What was measured of one system or several.
 
-    Means and tests are over the utterances that all systems have; without any, making a `Scores`
-    raises `InputError`.
+    Means and tests are over the utterances that all systems have; `InputError` if there is none.
     """
 
     # A row for each (system, utterance), a column for each of FACTS and each metric; NaN where a
