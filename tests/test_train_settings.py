@@ -99,6 +99,7 @@ def test_overrides_change_the_file(yaml_file: Path) -> None:
         (f"network=0x{'f' * 5000}", "network must be .*, not a int too large to print"),
         (f"mel={{? 0x{'f' * 5000} : 1}}", "too large or too deeply nested"),
         ('network="\\ud800"', "holds what is not text"),
+        ("optim.batch_size=1e9", r"optim\.batch_size must be an integer of at most 65536"),
         ("run.threads=1e9", r"run\.threads must be an integer of at most 1024"),
         ("run.compile=maybe", r"run\.compile must be true or false, not 'maybe'"),
         ("run.folder=[1]", r"run\.folder must be text"),
