@@ -144,7 +144,7 @@ def test_what_msgspec_cannot_name_is_named(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr("diffwave.schema.msgspec.convert", fail)
     with pytest.raises(InputError, match=r"^The setting holds something too large"):
-        read_config(None, ["optim.lr=1"])
+        convert({"lr": 1}, dict, "The setting ")
 
 
 def numbers(cls: type, prefix: str = "") -> Iterator[tuple[str, str]]:
