@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import tempfile
 import warnings
@@ -25,12 +26,8 @@ from diffwave.synthesis import CHUNK_FRAMES, generate
 
 DEFAULT = "ljspeech-22k"
 """The bundled checkpoint that is used unless another is named."""
-
-
 MOST_SEED = 1 << 256
 """Largest seed; the noise depends on its last 64 bits."""
-
-
 MOST_SEMITONES = 24
 """Farthest transposition, up or down."""
 
@@ -84,15 +81,12 @@ class Vocoder:
         Raises:
             InputError: without the package huggingface_hub, or when the hub refuses.
         """
-        try:
-            from huggingface_hub import HfApi
-        except ImportError:
-            raise InputError("To upload a checkpoint, install huggingface_hub.") from None
+        hub = _hub(f"To upload {name!r}")
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / "checkpoint"
             self.save_pretrained(folder)
             try:
-                api = HfApi(token=token)
+                api = hub.HfApi(token=token)
                 api.create_repo(name, private=private, exist_ok=True)
                 return str(api.upload_folder(repo_id=name, folder_path=folder))
             except Exception as error:  # the hub's client raises many kinds
@@ -140,14 +134,13 @@ class Vocoder:
             InputError: for a wave that is too short, of another rank or no array at all.
         """
         if not isinstance(wave, Tensor):
-            # A copy: PyTorch takes no array that is reversed, and warns of one that is read-only.
-            array = np.array(_array("wave", wave))
-            if array.dtype.kind not in "fiu":
+            array = _array("wave", wave)
+            if array.dtype.kind != "f":
                 raise InputError(f"A wave must be floating point, not {array.dtype}.")
-            wave = torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
+            wave = torch.from_numpy(array.astype(np.float32))
         return self.model.mel(wave.to(self.device)).cpu()
 
-    def __call__(
+    def stream(
         self,
         mel: Tensor | ArrayLike,
         *,
@@ -160,9 +153,10 @@ class Vocoder:
         transpose: float = 0.0,
         chunk_frames: int = CHUNK_FRAMES,
         callback: Callback | None = None,
+        progress: Callable[[int], object] | None = None,
         **deprecated: Any,
-    ) -> Tensor:
-        """Speech for a mel-spectrogram.
+    ) -> Iterator[Tensor]:
+        """Speech for a mel-spectrogram, chunk by chunk, each as soon as it is ready.
 
         Args:
             mel: [n_mels, T] or [B, n_mels, T], NumPy or PyTorch, in the checkpoint's convention.
@@ -181,49 +175,15 @@ class Vocoder:
                 negative), within 50 .. 600 Hz. Of checkpoints that have a source.
             chunk_frames: frames generated at a time; bounds memory, does not change the result.
             callback: `callback(step, alpha_bar, x, x_0)`, for those who study the chain.
+            progress: called with the number of frames of every finished chunk.
             deprecated: the former names `rounds` of n_iter and `restore` of enhance.
 
-        Returns:
-            float32 samples on the CPU, [T * hop_length] or [B, T * hop_length].
+        Yields:
+            float32 samples on the CPU, [F * hop_length] or [B, F * hop_length] for F frames.
 
         Raises:
             InputError: for a mel that is not one of this convention, and for options out of bounds
                 or of a wrong type, or iterations asked of a model on samples.
-        """
-        pieces = self.stream(
-            mel,
-            steps=steps,
-            sampler=sampler,
-            n_iter=n_iter,
-            seed=seed,
-            enhance=enhance,
-            f0=f0,
-            transpose=transpose,
-            chunk_frames=chunk_frames,
-            callback=callback,
-            **deprecated,
-        )
-        return torch.cat(list(pieces), dim=-1)
-
-    def stream(
-        self,
-        mel: Tensor | ArrayLike,
-        *,
-        steps: int | None = None,
-        sampler: str | None = None,
-        n_iter: int | None = None,
-        seed: int = 0,
-        enhance: bool = True,
-        f0: Tensor | ArrayLike | None = None,
-        transpose: float = 0.0,
-        chunk_frames: int = CHUNK_FRAMES,
-        callback: Callback | None = None,
-        progress: Callable[[int], object] | None = None,
-        **deprecated: Any,
-    ) -> Iterator[Tensor]:
-        """The same, yielded chunk by chunk as soon as each is ready.
-
-        Arguments as for a call; `progress` is called with the frames of every chunk.
         """
         for old, new in (("rounds", "n_iter"), ("restore", "enhance")):
             if old in deprecated:
@@ -247,6 +207,20 @@ class Vocoder:
         )
         return (piece[0] for piece in pieces) if array.ndim == 2 else pieces
 
+    def __call__(self, mel: Tensor | ArrayLike, **options: Any) -> Tensor:
+        """Speech for a mel-spectrogram, [T * hop_length] or [B, T * hop_length].
+
+        Args:
+            mel: [n_mels, T] or [B, n_mels, T], NumPy or PyTorch, in the checkpoint's convention.
+            options: as of :meth:`stream`.
+        """
+        return torch.cat(list(self.stream(mel, **options)), dim=-1)
+
+    # For help() and completion.
+    __call__.__signature__ = inspect.signature(stream).replace(  # type: ignore[attr-defined]
+        return_annotation="Tensor"
+    )
+
 
 def _pitch(f0: Tensor | ArrayLike, mel_dims: int) -> Tensor:
     """F0 as float32 [B, T]."""
@@ -256,8 +230,6 @@ def _pitch(f0: Tensor | ArrayLike, mel_dims: int) -> Tensor:
             f"A pitch is one number for each frame of the mel, not {values.dtype} of the shape "
             f"{list(values.shape)}."
         )
-    if not np.isfinite(values).all():
-        raise InputError("A pitch holds values that are not finite.")
     pitch = torch.from_numpy(values.astype(np.float32))
     return pitch if pitch.ndim == 2 else pitch[None]
 
@@ -295,18 +267,20 @@ def find_checkpoint(name: str | os.PathLike[str]) -> Path:
     )
 
 
-def _from_hub(repository: str) -> Path:
+def _from_hub(name: str) -> Path:
+    hub = _hub(f"There is no folder {name!r}; to look for it on the Hugging Face hub")
     try:
-        from huggingface_hub import snapshot_download
-    except ImportError:
-        raise InputError(
-            f"There is no folder {repository!r}; to look for it on the Hugging Face hub, "
-            "install huggingface_hub."
-        ) from None
-    try:
-        return Path(snapshot_download(repository, allow_patterns=["config.json", "*.safetensors"]))
+        return Path(hub.snapshot_download(name, allow_patterns=["config.json", "*.safetensors"]))
     except Exception as error:  # the hub's client raises many kinds
         raise InputError(
-            f"There is no folder {repository!r}, and the Hugging Face hub gave nothing of that "
+            f"There is no folder {name!r}, and the Hugging Face hub gave nothing of that "
             f"name ({type(error).__name__})."
         ) from None
+
+
+def _hub(wish: str) -> Any:
+    try:
+        import huggingface_hub
+    except ImportError:
+        raise InputError(f"{wish}, install huggingface_hub.") from None
+    return huggingface_hub
