@@ -32,8 +32,6 @@ from diffwave.networks import (
 from diffwave.schema import strictly
 from diffwave.spaces import SPACES, Source, Space, SpaceConfig
 
-__all__ = ["DiffusionConfig", "DiffusionModel", "ModelConfig", "Sampling", "SamplingConfig"]
-
 
 @dataclass(frozen=True)
 class ModelConfig:

@@ -35,26 +35,11 @@ CHUNK_FRAMES = 1024
 """Frames generated at a time by default, about 12 s at 22.05 kHz and hop 256."""
 
 
-@dataclass(frozen=True)
-class Chunk:
-    """Frames first .. last - 1 are generated; keep_first .. keep_last - 1 of them are kept."""
-
-    first: int
-    last: int
-    keep_first: int
-    keep_last: int
-
-    def kept(self, per_frame: int = 1) -> slice:
-        """What is kept of the values generated, if there are so many for each frame."""
-        first, last = self.keep_first - self.first, self.keep_last - self.first
-        return slice(first * per_frame, last * per_frame)
-
-
-def chunks(frames: int, chunk_frames: int, context: int) -> Iterator[Chunk]:
-    """Cut `frames` into stretches of `chunk_frames`, each with `context` frames around it."""
-    for first in range(0, frames, chunk_frames):
-        last = min(first + chunk_frames, frames)
-        yield Chunk(max(0, first - context), min(frames, last + context), first, last)
+def chunks(frames: int, chunk_frames: int, context: int) -> Iterator[tuple[slice, slice]]:
+    """Stretches of frames to generate, `context` frames around each, and what to keep of it."""
+    for start in range(0, frames, chunk_frames):
+        first, end = max(0, start - context), min(start + chunk_frames, frames)
+        yield slice(first, min(frames, end + context)), slice(start - first, end - first)
 
 
 def reach(model: DiffusionModel, sampling: Sampling) -> int:
@@ -98,15 +83,13 @@ def generate(
     if enhance:
         mel = enhanced(model, mel)
     source = utterance_source(model, mel, f0, transpose)
-    for chunk in chunks(mel.shape[-1], chunk_frames, reach(model, sampling)):
-        piece = mel[..., chunk.first : chunk.last].to(model.device)
-        excitation = None if source is None else source.excitation(model, chunk.first, chunk.last)
-        wave = _generate_piece(
-            model, piece, excitation, chunk.first * hop, sampling, seed, callback
-        )
-        yield wave[:, chunk.kept(hop)].cpu()
+    for frames, kept in chunks(mel.shape[-1], chunk_frames, reach(model, sampling)):
+        excitation = None if source is None else source.excitation(model, frames.start, frames.stop)
+        piece, position = mel[..., frames].to(model.device), frames.start * hop
+        wave = _generate_piece(model, piece, excitation, position, sampling, seed, callback)
+        yield wave[:, kept.start * hop : kept.stop * hop].cpu()
         if progress is not None:
-            progress(chunk.keep_last - chunk.keep_first)
+            progress(kept.stop - kept.start)
 
 
 def _generate_piece(
@@ -207,8 +190,7 @@ def _by_chunks(
 ) -> list[Tensor]:
     """What a function of a mel gives for every frame, [B, T, ...] each, with so much context."""
     pieces = [
-        [value[:, chunk.kept()].cpu() for value in function(part.to(model.device))]
-        for chunk in chunks(mel.shape[-1], chunk_frames, context)
-        for part in [mel[..., chunk.first : chunk.last]]
+        [value[:, kept].cpu() for value in function(mel[..., frames].to(model.device))]
+        for frames, kept in chunks(mel.shape[-1], chunk_frames, context)
     ]
     return [torch.cat(values, dim=1) for values in zip(*pieces, strict=True)]

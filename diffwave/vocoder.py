@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from diffwave.bounds import integer, real
@@ -133,12 +133,7 @@ class Vocoder:
         Raises:
             InputError: for a wave that is too short, of another rank or no array at all.
         """
-        if not isinstance(wave, Tensor):
-            array = _array("wave", wave)
-            if array.dtype.kind != "f":
-                raise InputError(f"A wave must be floating point, not {array.dtype}.")
-            wave = torch.from_numpy(array.astype(np.float32))
-        return self.model.mel(wave.to(self.device)).cpu()
+        return self.model.mel(_tensor("wave", wave).to(self.device)).cpu()
 
     def stream(
         self,
@@ -192,20 +187,26 @@ class Vocoder:
         enhance = deprecated.pop("restore", enhance)
         if deprecated:
             raise TypeError(f"A vocoder has no option {', '.join(deprecated)}.")
-        array = mel if isinstance(mel, Tensor) else _array("mel-spectrogram", mel)
+        mel = _tensor("mel-spectrogram", mel)
+        pitch = None if f0 is None else _tensor("pitch", f0, "fiu").detach().float().cpu()
+        if pitch is not None and pitch.ndim != mel.ndim - 1:
+            raise InputError(
+                f"A pitch is one number for each frame of the mel, not of the shape "
+                f"{list(pitch.shape)}."
+            )
         pieces = generate(
             self.model,
-            check_mel(array, self.config.mel),
+            check_mel(mel, self.config.mel),
             self.model.sampling(steps, sampler, n_iter),
             seed=integer("The seed", seed, -MOST_SEED, MOST_SEED),
             enhance=bool(enhance),
-            f0=None if f0 is None else _pitch(f0, array.ndim),
+            f0=pitch if pitch is None or mel.ndim == 3 else pitch[None],
             transpose=real("The transposition", transpose, -MOST_SEMITONES, MOST_SEMITONES),
             chunk_frames=integer("The number of frames in a chunk", chunk_frames, 1, 1 << 40),
             callback=callback,
             progress=progress,
         )
-        return (piece[0] for piece in pieces) if array.ndim == 2 else pieces
+        return (piece[0] for piece in pieces) if mel.ndim == 2 else pieces
 
     def __call__(self, mel: Tensor | ArrayLike, **options: Any) -> Tensor:
         """Speech for a mel-spectrogram, [T * hop_length] or [B, T * hop_length].
@@ -222,23 +223,17 @@ class Vocoder:
     )
 
 
-def _pitch(f0: Tensor | ArrayLike, mel_dims: int) -> Tensor:
-    """F0 as float32 [B, T]."""
-    values = f0.detach().cpu().numpy() if isinstance(f0, Tensor) else _array("pitch", f0)
-    if values.dtype.kind not in "fiu" or values.ndim != mel_dims - 1:
-        raise InputError(
-            f"A pitch is one number for each frame of the mel, not {values.dtype} of the shape "
-            f"{list(values.shape)}."
-        )
-    pitch = torch.from_numpy(values.astype(np.float32))
-    return pitch if pitch.ndim == 2 else pitch[None]
-
-
-def _array(name: str, value: ArrayLike) -> NDArray[Any]:
+def _tensor(name: str, value: Tensor | ArrayLike, kinds: str = "f") -> Tensor:
+    """An array of numbers of these kinds (of NumPy's) as float32; a tensor as it is."""
+    if isinstance(value, Tensor):
+        return value
     try:
-        return np.asarray(value)
+        array = np.asarray(value)
     except (ValueError, TypeError, RuntimeError):  # rows of several lengths, say
         raise InputError(f"A {name} must be an array, and this cannot be made one.") from None
+    if array.dtype.kind not in kinds:
+        raise InputError(f"A {name} must be floating point, not {array.dtype}.")
+    return torch.from_numpy(array.astype(np.float32))
 
 
 def bundled_folder() -> Path:

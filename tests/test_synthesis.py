@@ -50,13 +50,14 @@ def difference(one: torch.Tensor, other: torch.Tensor) -> float:
 def test_chunks_cover_every_frame_once_with_their_context(
     frames: int, chunk_frames: int, context: int
 ) -> None:
-    cut = list(chunks(frames, chunk_frames, context))
-    kept = [frame for chunk in cut for frame in range(chunk.first, chunk.last)[chunk.kept()]]
-    assert kept == list(range(frames))
-    for chunk in cut:
-        assert 0 < chunk.keep_last - chunk.keep_first <= chunk_frames
-        assert chunk.first == max(0, chunk.keep_first - context)
-        assert chunk.last == min(frames, chunk.keep_last + context)
+    every, seen = list(range(frames)), []
+    for stretch, kept in chunks(frames, chunk_frames, context):
+        inner = every[stretch][kept]
+        assert 0 < len(inner) <= chunk_frames
+        assert stretch.start == max(0, inner[0] - context)
+        assert stretch.stop == min(frames, inner[-1] + 1 + context)
+        seen += inner
+    assert seen == every
 
 
 @pytest.mark.parametrize(
@@ -194,7 +195,7 @@ def test_transposition_moves_the_predicted_pitch(source_vocoder: Vocoder) -> Non
         ("source", {"transpose": 25}, "transposition must be a number from -24 to 24"),
         ("source", {"f0": np.full((1, FRAMES), 100.0)}, "one number for each frame"),
         ("source", {"f0": np.full(FRAMES, np.inf)}, "from 50 to 600 Hz"),
-        ("source", {"f0": "high"}, "one number for each frame"),
+        ("source", {"f0": "high"}, "pitch must be floating point"),
     ],
 )
 def test_a_pitch_that_cannot_be_is_refused(
