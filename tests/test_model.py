@@ -381,19 +381,3 @@ def test_an_unconditional_network_takes_no_mel() -> None:
     mels = [speech_mel(0.1, seed=seed)[None, :, :3] for seed in range(2)]
     one, other = (denoise_of(model, mel)(x, levels_of(model, 6)[0]) for mel in mels)
     assert torch.equal(one, other)
-
-
-def test_an_enhancer_is_learned_after_the_network() -> None:
-    model = random_model(CONFIGS["enhancing"])
-    assert model.enhancer is not None
-    assert model.learners() == [model.network, model.enhancer]
-    expected = [*model.network.parameters(), *model.enhancer.parameters()]
-    assert [id(p) for p in model.learned()] == [id(p) for p in expected]
-
-
-def test_a_prior_reads_the_mels_of_the_model() -> None:
-    model = random_model(CONFIGS["with a prior"])
-    mel = speech_mel(0.5)[None]
-    sigma = model.space.decode(torch.ones(1, mel.shape[-1] * HOP), mel)
-    assert 0.1 <= float(sigma.min()) < float(sigma.max()) <= 1
-    assert model.state_dict().keys() == random_model(CONFIGS["waveform"]).state_dict().keys()

@@ -47,14 +47,6 @@ def test_parameter_count_is_the_published_one(channels: int, count: int) -> None
     assert net.receptive_field == 3069
 
 
-@pytest.mark.parametrize(
-    ("hop_length", "strides"), [(256, (16, 16)), (300, (15, 20)), (512, (16, 32)), (257, (1, 257))]
-)
-def test_hop_is_split_into_balanced_factors(hop_length: int, strides: tuple[int, int]) -> None:
-    upsampler = MelUpsampler(hop_length)
-    assert (upsampler.conv1.stride[1], upsampler.conv2.stride[1]) == strides
-
-
 @settings(max_examples=40, deadline=None)
 @given(hop_length=st.integers(1, 600), frames=st.integers(1, 4), n_mels=st.integers(1, 3))
 def test_any_hop_gives_exactly_its_samples(hop_length: int, frames: int, n_mels: int) -> None:

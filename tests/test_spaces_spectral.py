@@ -211,13 +211,6 @@ def test_mean_and_noise_have_the_power_of_the_envelope_together() -> None:
     torch.testing.assert_close(prior.envelope[:, :, 0], (space.log_variance(mel) / 2).exp())
 
 
-def test_without_a_share_the_prior_is_that_of_no_source() -> None:
-    mel = randn(1, 3, 9, seed=2)
-    prior = made(SOURCE, envelope=True).prior(mel, excitation(9, 0.0, 0.0, 0.0))
-    assert not prior.mean.any()
-    torch.testing.assert_close(prior.deviation, made(SMALL, envelope=True).prior(mel).deviation)
-
-
 def test_decode_inverts_encode_with_a_source() -> None:
     space, mel = made(dataclasses.replace(SOURCE, clamp=1e6), envelope=True), randn(1, 3, 9, seed=2)
     prior = space.prior(mel, excitation(9, 0.9, 0.5, 0.1))

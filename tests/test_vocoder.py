@@ -15,7 +15,6 @@ from signals import speech_like
 from tiny import HOP, enhancing_config, random_model, spectral_config, speech_mel
 
 import diffwave
-from diffwave.chain.schedule import uniform_angles
 from diffwave.errors import InputError
 from diffwave.mel import MelSpectrogram, preset
 from diffwave.model import DiffusionModel
@@ -94,12 +93,6 @@ def test_without_enhancing_it_is_a_vocoder_without_an_enhancer() -> None:
         assert torch.equal(enhancing(MEL, restore=False), enhancing(MEL, enhance=False))
     with pytest.raises(TypeError, match="iterations"):
         enhancing(MEL, iterations=2)
-
-
-def test_callback_is_called_at_every_step(vocoder: Vocoder) -> None:
-    calls: list[tuple[int, float]] = []
-    vocoder(MEL, steps=3, callback=lambda step, bar, x, x_0: calls.append((step, float(bar))))
-    assert calls == [(i, float(bar)) for i, bar in enumerate(uniform_angles(3))]
 
 
 def test_its_mel_is_the_frontends(vocoder: Vocoder) -> None:
