@@ -67,14 +67,8 @@ def generate(
         model: on the device where it should run.
         mel: [B, n_mels, T], checked.
         sampling: steps, solver, noise levels and iterations (`DiffusionModel.sampling`).
-        seed: of the noise; every item of a batch gets the noise it would get alone.
-        enhance: give detail back to a smoothed mel first, if the model has a mel enhancer.
-        f0: fundamental frequency of every frame in place of the predicted one, Hz, 0 where there
-            is no voice, [B, T]; of a model with a source.
-        transpose: semitones by which the pitch, predicted or given, is raised; of such a model.
+        seed, enhance, f0, transpose, callback, progress: as of `Vocoder.stream`; f0 is [B, T].
         chunk_frames: frames per chunk; memory grows with it, and with the context of every step.
-        callback: passed to the sampler; called at every step of every chunk.
-        progress: called with the number of frames finished after every chunk.
 
     Yields:
         float32 samples on the CPU, [B, chunk * hop_length]; together [B, T * hop_length].

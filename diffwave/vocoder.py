@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
@@ -20,7 +19,7 @@ from diffwave.chain.samplers import Callback
 from diffwave.checkpoint import CONFIG_FILE, load_checkpoint, save_checkpoint
 from diffwave.device import choose_device
 from diffwave.errors import InputError
-from diffwave.mel import check_mel
+from diffwave.mel.check import as_tensor, check_mel
 from diffwave.model import DiffusionModel, ModelConfig
 from diffwave.synthesis import CHUNK_FRAMES, generate
 
@@ -68,15 +67,12 @@ class Vocoder:
         save_checkpoint(self.model, folder, half=False)
 
     def push_to_hub(self, name: str, *, private: bool = False, token: str | None = None) -> str:
-        """Upload the checkpoint to the Hugging Face hub, into a new or an existing repository.
+        """Upload the checkpoint to "owner/name" on the Hugging Face hub; the commit's address.
 
         Args:
-            name: "owner/name".
+            name: of a new or an existing repository.
             private: whether a new repository is private.
             token: of the hub; the one that was logged in with when None.
-
-        Returns:
-            the address of the commit.
 
         Raises:
             InputError: without the package huggingface_hub, or when the hub refuses.
@@ -133,7 +129,7 @@ class Vocoder:
         Raises:
             InputError: for a wave that is too short, of another rank or no array at all.
         """
-        return self.model.mel(_tensor("wave", wave).to(self.device)).cpu()
+        return self.model.mel(as_tensor("wave", wave).to(self.device)).cpu()
 
     def stream(
         self,
@@ -187,8 +183,8 @@ class Vocoder:
         enhance = deprecated.pop("restore", enhance)
         if deprecated:
             raise TypeError(f"A vocoder has no option {', '.join(deprecated)}.")
-        mel = _tensor("mel-spectrogram", mel)
-        pitch = None if f0 is None else _tensor("pitch", f0, "fiu").detach().float().cpu()
+        mel = as_tensor("mel-spectrogram", mel)
+        pitch = None if f0 is None else as_tensor("pitch", f0, integers=True).detach().float().cpu()
         if pitch is not None and pitch.ndim != mel.ndim - 1:
             raise InputError(
                 f"A pitch is one number for each frame of the mel, not of the shape "
@@ -221,19 +217,6 @@ class Vocoder:
     __call__.__signature__ = inspect.signature(stream).replace(  # type: ignore[attr-defined]
         return_annotation="Tensor"
     )
-
-
-def _tensor(name: str, value: Tensor | ArrayLike, kinds: str = "f") -> Tensor:
-    """An array of numbers of these kinds (of NumPy's) as float32; a tensor as it is."""
-    if isinstance(value, Tensor):
-        return value
-    try:
-        array = np.asarray(value)
-    except (ValueError, TypeError, RuntimeError):  # rows of several lengths, say
-        raise InputError(f"A {name} must be an array, and this cannot be made one.") from None
-    if array.dtype.kind not in kinds:
-        raise InputError(f"A {name} must be floating point, not {array.dtype}.")
-    return torch.from_numpy(array.astype(np.float32))
 
 
 def bundled_folder() -> Path:

@@ -57,7 +57,7 @@ def test_check_mel_returns_a_float32_batch() -> None:
         (torch.zeros(80, 5, dtype=torch.int64), "floating point, not torch.int64"),
         (np.zeros((80, 5), dtype=np.int16), "floating point, not int16"),
         (np.full((80, 5), None), "floating point, not object"),
-        ([[0.0, 0.0]] * 80, "numpy array or a torch tensor, not list"),
+        ([[0.0, 0.0], [0.0]], "must be an array"),
     ],
 )
 def test_check_mel_refuses_what_is_no_mel(mel: Tensor, message: str) -> None:

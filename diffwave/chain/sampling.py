@@ -73,12 +73,7 @@ class SamplingConfig:
     def preset(
         self, steps: int | None = None, solver: str | None = None, n_iter: int | None = None
     ) -> Sampling:
-        """The preset of a number of steps, with what the caller asks for in its place.
-
-        Args:
-            steps: network calls; the default when None.
-            solver: a name in `SAMPLERS`; the preset's when None.
-            n_iter: mel-consistency iterations; the preset's when None.
+        """The preset of a number of steps (the default's when None), with what is asked for.
 
         Raises:
             InputError: for a number that is none or out of bounds, or an unknown solver.

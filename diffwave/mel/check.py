@@ -23,7 +23,7 @@ import math
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from diffwave.errors import InputError
@@ -37,27 +37,34 @@ MIN_FRAMES = 128  # fewer do not show what speech looks like
 MAX_FRAMES = 20_000  # more need not be looked at
 
 
-def check_mel(mel: Tensor | NDArray[np.floating], config: MelConfig) -> Tensor:
+def check_mel(mel: Tensor | ArrayLike, config: MelConfig) -> Tensor:
     """A mel as float32 [B, n_mels, T], or an `InputError` saying why it is not one of `config`'s.
 
-    mel: [n_mels, T] or [B, n_mels, T] with T >= 2, floating point, numpy or torch, in the values
+    mel: [n_mels, T] or [B, n_mels, T] with T >= 2, floating point, NumPy or PyTorch, in the values
     of `config`. Device and gradients are kept. A square mel is taken as [n_mels, T].
     """
-    if isinstance(mel, np.ndarray) and np.issubdtype(mel.dtype, np.floating):
-        mel = torch.from_numpy(np.array(mel, dtype=np.float32))
-    if not isinstance(mel, Tensor | np.ndarray):
-        raise InputError(
-            f"A mel-spectrogram must be a numpy array or a torch tensor, not {type(mel).__name__}."
-        )
-    if isinstance(mel, np.ndarray) or not mel.is_floating_point():
-        raise InputError(f"A mel-spectrogram must be floating point, not {mel.dtype}.")
+    mel = as_tensor("mel-spectrogram", mel).float()
     _check_shape(tuple(mel.shape), config)
-    mel = mel.float()
     if not torch.isfinite(mel).all():
         raise InputError("The mel-spectrogram holds NaN or infinity.")
     mel = mel if mel.dim() == 3 else mel[None]
     _check_values(mel.detach(), config)
     return mel
+
+
+def as_tensor(name: str, value: Tensor | ArrayLike, integers: bool = False) -> Tensor:
+    """An array of floating-point numbers as a tensor, or an `InputError` that begins "A `name`"."""
+    if not isinstance(value, Tensor):
+        try:
+            array = np.asarray(value)
+        except (ValueError, TypeError, RuntimeError):  # rows of several lengths, say
+            raise InputError(f"A {name} must be an array, and this cannot be made one.") from None
+        if array.dtype.kind not in ("fiu" if integers else "f"):
+            raise InputError(f"A {name} must be floating point, not {array.dtype}.")
+        return torch.from_numpy(array.astype(np.float32))
+    if not (value.is_floating_point() or integers):
+        raise InputError(f"A {name} must be floating point, not {value.dtype}.")
+    return value
 
 
 def _check_shape(shape: tuple[int, ...], config: MelConfig) -> None:

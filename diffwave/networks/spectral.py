@@ -134,18 +134,10 @@ class SpectralNet(Network):
         prior: Prior | None = None,
         cond: Tensor | None = None,
     ) -> Tensor:
-        """Prediction for the noisy state.
+        """v = cos(pi t / 2) eps - sin(pi t / 2) x_0 for a noisy whitened state [B, T, 2, bins].
 
-        Args:
-            x_t: noisy whitened state [B, T, 2, bins].
-            t: noise level as an angle in units of a quarter turn, [B]: x_t = cos(pi t / 2) x_0 +
-                sin(pi t / 2) eps.
-            mel: normalised log-mel [B, n_mels, T]; or
-            cond: what :meth:`condition` made of it.
-            prior: of a network with a source: its mean is that source.
-
-        Returns:
-            v = cos(pi t / 2) eps - sin(pi t / 2) x_0, [B, T, 2, bins].
+        The noise level t [B] is an angle in quarter turns: x_t = cos(pi t / 2) x_0 + sin(pi t / 2)
+        eps. A network with a source needs the prior, whose mean is that source.
         """
         config = self.config
         cond = self.condition(mel) if cond is None else cond

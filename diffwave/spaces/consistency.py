@@ -28,18 +28,10 @@ one that a network predicted, is approached without bursts."""
 def match_mel(
     spectrum: Tensor, mel: Tensor, frontend: MelSpectrogram, stft: STFT, n_iter: int
 ) -> Tensor:
-    """`n_iter` iterations of both constraints; differentiable.
+    """`n_iter` iterations of both constraints on a spectrum [B, T, K + 1]; differentiable.
 
-    Args:
-        spectrum: complex [B, T, K + 1].
-        mel: what it was generated from, [B, n_mels, T].
-        frontend: that made the mel, with the frames and the window of the STFT.
-        stft: that the spectrum is of.
-        n_iter: 0 returns the spectrum as it is.
-
-    Returns:
-        complex [B, T, K + 1]. A frame depends on ceil(n_fft / hop_length) frames on both sides
-        for every iteration.
+    The mel [B, n_mels, T] was made by a frontend with the frames and the window of the STFT. For
+    every iteration a frame depends on ceil(n_fft / hop_length) more frames on both sides.
     """
     if n_iter == 0:
         return spectrum
