@@ -131,8 +131,6 @@ def test_unconditional() -> None:
     eps = net(x_t, t)
     assert eps.shape == x_t.shape and eps.any()
     assert torch.equal(net(x_t, t, cond=net.condition(None)), eps)
-    with pytest.raises(InputError, match="unconditional"):
-        net(x_t, t, torch.zeros(2, 80, 1))
 
 
 @pytest.mark.parametrize("field", ["channels", "layers", "dilation_cycle", "hop_length", "n_mels"])
@@ -144,24 +142,6 @@ def test_invalid_config(field: str, value: object) -> None:
         WaveformNetConfig(**{field: value})  # type: ignore[arg-type]
 
 
-def test_inputs_that_do_not_fit() -> None:
-    net = make_net()
-    x_t, t, mel = make_inputs()
-    for args in [
-        (x_t[:, None], t, mel),
-        (x_t, t[:2], mel),
-        (x_t, t),
-        (x_t, t, mel[0]),
-        (x_t, t, mel[:, :4]),
-        (x_t, t, mel.mT),
-        (x_t, t, mel[:2]),
-        (x_t[:, 1:], t, mel),
-        (x_t[:, 1:], t, None, None, net.condition(mel)),
-    ]:
-        with pytest.raises(InputError):
-            net(*args)
-
-
 def test_bf16_autocast() -> None:
     net = make_net().requires_grad_(False)
     x_t, t, mel = make_inputs()
@@ -171,8 +151,6 @@ def test_bf16_autocast() -> None:
     assert eps.dtype == torch.float32
     exact = net(x_t, t, mel)
     assert 0 < (eps - exact).norm() < 0.03 * exact.norm()
-    with pytest.raises(InputError, match="autocast"):
-        net.bfloat16()(x_t.bfloat16(), t, mel.bfloat16())
 
 
 def test_compiles_without_graph_breaks() -> None:

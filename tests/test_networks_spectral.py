@@ -252,12 +252,7 @@ def test_very_short_states(config: SpectralNetConfig, frames: int) -> None:
     assert found.shape == (2, frames, 2, 6) and bool(found.isfinite().all())
 
 
-def test_what_is_missing_is_said() -> None:
-    x_t, t, mel, _ = make_inputs()
-    with pytest.raises(InputError, match="needs a mel-spectrogram"):
-        SpectralNet(SMALL)(x_t, t)
-    with pytest.raises(InputError, match="needs a prior with a source"):
-        SpectralNet(SOURCE)(x_t, t, mel)
+def test_a_network_and_its_space_have_a_source_both_or_neither() -> None:
     space = SpectralConfig(12, 3, 0, 3)
     SMALL.check(space)
     SOURCE.check(dataclasses.replace(space, source_bands=(0.0, 4000.0)))

@@ -101,11 +101,8 @@ class MelNet(nn.Module):
         self.input = nn.Linear(3 * n_mels, channels)
         self.blocks = Blocks(channels, layers, dilations)
         self.output = nn.Linear(channels, outputs)
-
-    @property
-    def receptive_field(self) -> int:
+        self.receptive_field = 1 + self.blocks.reach
         """Frames on each side of a frame that what is made of it depends on."""
-        return 1 + self.blocks.reach
 
     def outputs(self, mel: Tensor) -> Tensor:
         """[B, n_mels, T] -> [B, T, outputs]."""

@@ -113,18 +113,13 @@ class SpectralNet(Network):
         self.filter = nn.Linear(c, 2 * config.taps * config.bins)
         nn.init.zeros_(self.filter.weight)
         nn.init.zeros_(self.filter.bias)
-
-    @property
-    def receptive_field(self) -> int:
-        """Frames on each side of a frame that its prediction depends on, state and mel alike."""
-        config = self.config
-        return max(config.time_reach, config.source_time_reach, self.blocks.reach + 1)
+        reaches = config.time_reach, config.source_time_reach, self.blocks.reach + 1
+        self.receptive_field = max(reaches)  # of state and mel alike
 
     def condition(self, mel: Tensor | None, prior: Prior | None = None) -> Tensor:
         """Projections of the normalised mel [B, n_mels, T], [B, T, channels * (2 layers + 1)]."""
-        if mel is None:
-            raise InputError("The spectral network needs a mel-spectrogram or its projections.")
-        return self.mel(frame_triples(mel))
+        assert mel is not None
+        return self.mel(frame_triples(mel))  # type: ignore[no-any-return]
 
     def forward(
         self,
@@ -144,8 +139,7 @@ class SpectralNet(Network):
         if not config.source:
             near = neighbours(x_t, config.time_reach, config.bin_reach)
             return apply_filter(self._taps(phase_invariant_features(x_t), t, cond), near)
-        if prior is None:
-            raise InputError("This spectral network needs a prior with a source.")
+        assert prior is not None
         # The signal and its source in one unit, that of the envelope, in which pulses stay pulses.
         source, noise = prior.mean / prior.envelope, prior.deviation / prior.envelope
         x = source + noise * x_t

@@ -46,11 +46,8 @@ class SpaceConfig(ABC):
 
     kind: ClassVar[str]
     hop_length: int
-
-    @property
-    def pad_left(self) -> int:
-        """Samples of frame 0 that lie before the first sample of the signal."""
-        return 0
+    pad_left: int = 0
+    """Samples of frame 0 that lie before the first sample of the signal."""
 
     @abstractmethod
     def context(self, frames: int) -> int:
