@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from diffwave.chain import schedule
-from diffwave.chain.gaussian import alpha_sigma, q_posterior_mean_variance, q_sample
+from diffwave.chain.gaussian import alpha_sigma, q_sample
 from diffwave.chain.samplers import SAMPLERS, Step, ancestral, ddim, dpm_solver_2m, sample
 from diffwave.errors import InputError
 
@@ -105,17 +105,6 @@ def test_ancestral_sampling_has_the_right_mean_and_covariance() -> None:
         errors.append(float((weights.T @ weights - COVARIANCE).abs().max()))
     assert errors[2] < 0.015
     assert errors[0] > 3 * errors[1] > 9 * errors[2]  # first order in the step
-
-
-def test_one_ancestral_step_draws_from_the_posterior() -> None:
-    levels, x, z = f64([0.2, 0.6]), starts(), starts(seed=1)
-    states: list[Tensor] = []
-    sample(
-        ancestral, denoise, x, levels,
-        noise=lambda i: z, callback=lambda i, bar, x, x_0: states.append(x),
-    )  # fmt: skip
-    mean, variance = q_posterior_mean_variance(denoise(x, levels[0]), x, levels[0], levels[1])
-    torch.testing.assert_close(states[1], mean + variance.sqrt() * z)
 
 
 @steps

@@ -178,6 +178,10 @@ def test_weights_of_the_first_format_are_taken() -> None:
         (("sampling", "presets"), [{"steps": 1}, {"steps": 1}], "one for each"),
         (("enhancer",), [1], "enhancer"),
         (("enhancer", "channels"), "8", "channels"),
+        (("enhancer", "dilations"), [], "dilations"),
+        (("enhancer", "dilations"), [1, 0], "dilation"),
+        (("network", "bin_reach"), -1, "bin_reach"),
+        (("network", "n_mels"), 0, "n_mels"),
         (("enhancer", "n_mels"), 100, "100 mel bands, the mel frontend makes 80."),
     ],
 )

@@ -66,18 +66,7 @@ def as_state(x: Tensor) -> Tensor:
 def test_parameter_count_of_the_default() -> None:
     with torch.device("meta"):
         net = SpectralNet(SpectralNetConfig())
-    c, layers, bins, level, mel = 192, 8, 512, 64, 3 * 80
-    linear = [
-        (level, level),
-        (level, level),
-        (5 * bins, c),
-        (mel, c + 2 * c * layers),
-        (level, 2 * c),
-        (c, 7 * 2 * bins),
-        *[(level, 3 * c), (3 * c, 2 * c), (2 * c, c)] * layers,
-    ]
-    count = sum(p.numel() for p in net.parameters())
-    assert count == sum((inputs + 1) * outputs for inputs, outputs in linear) == 5_358_464
+    assert sum(p.numel() for p in net.parameters()) == 5_358_464
     assert net.receptive_field == 2 * (1 + 2 + 4) + 1 + 2 + 1
 
 
@@ -258,20 +247,3 @@ def test_a_network_and_its_space_have_a_source_both_or_neither() -> None:
     SOURCE.check(dataclasses.replace(space, source_bands=(0.0, 4000.0)))
     with pytest.raises(InputError, match="both, or neither"):
         SOURCE.check(space)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("channels", 0),
-        ("channels", 10**18),
-        ("layers", 10**12),
-        ("n_mels", 0),
-        ("dilations", ()),
-        ("bin_reach", -1),
-        ("time_reach", 10**30),
-    ],
-)
-def test_impossible_sizes_are_refused(name: str, value: Any) -> None:
-    with pytest.raises(InputError, match=name):
-        dataclasses.replace(SMALL, **{name: value})
