@@ -22,7 +22,7 @@ FORMAT = 2
 """That is written; every earlier one is read (:mod:`diffwave.migrate`)."""
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
-KEPT_IN_FLOAT32 = ("space.",)
+KEPT_IN_FLOAT32 = "space."
 """The envelope spans more than half precision does, and is small."""
 
 
@@ -39,13 +39,9 @@ def save_checkpoint(
     Raises:
         InputError: when the folder cannot be written.
     """
-    tensors = {
-        name: tensor.detach()
-        .cpu()
-        .contiguous()
-        .to(tensor.dtype if not half or name.startswith(KEPT_IN_FLOAT32) else torch.float16)
-        for name, tensor in model.state_dict().items()
-    }
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
+    if half:
+        tensors = {n: t if n.startswith(KEPT_IN_FLOAT32) else t.half() for n, t in tensors.items()}
     with atomic_folder(folder) as temporary:
         config = {"format": FORMAT, **model.config.to_dict()}
         (temporary / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
