@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from diffwave.errors import InputError
@@ -81,17 +82,11 @@ def _read_npz(path: Path) -> Any:
         return dict(arrays)
 
 
-def _read_safetensors(path: Path) -> Any:
-    from safetensors.torch import load_file
-
-    return load_file(path)
-
-
 _READERS: dict[str, Callable[[Path], Any]] = {
     ".npy": _read_npy,
     ".npz": _read_npz,
     ".pt": lambda path: torch.load(path, map_location="cpu", weights_only=True),
-    ".safetensors": _read_safetensors,
+    ".safetensors": load_file,
 }
 _F0_READERS: dict[str, Callable[[Path], Any]] = {
     ".npy": _read_npy,

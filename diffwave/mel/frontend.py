@@ -117,11 +117,6 @@ class MelSpectrogram(nn.Module):
         return mel[0] if wave.dim() == 1 else mel
 
     @property
-    def white_amplitude(self) -> Tensor:
-        """Mel amplitudes where every bin has the rms of white noise of variance 1, [n_mels, 1]."""
-        return self.unit_filterbank.sum(1, keepdim=True)
-
-    @property
     def unit_filterbank(self) -> Tensor:
         """From magnitudes in which unit white noise has an rms of 1, [n_mels, bins]."""
         return self.filterbank * (1.0 if self.config.normalized else self.window_norm)

@@ -88,7 +88,8 @@ class WaveformSpace(Space):
         zero, energy = torch.zeros((), device=mel.device), self.config.prior
         if energy.floor == 1:
             return Prior(zero, torch.ones_like(zero), torch.ones_like(zero))
-        level = (self.frontend.amplitude(mel) / self.frontend.white_amplitude).mean(1)
+        white = self.frontend.unit_filterbank.sum(1, keepdim=True)
+        level = (self.frontend.amplitude(mel) / white).mean(1)
         sigma = (level / energy.peak).sqrt().clamp(energy.floor, 1)
         sigma = sigma.repeat_interleave(self.hop_length, dim=-1)
         return Prior(zero, sigma, sigma)
