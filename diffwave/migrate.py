@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from diffwave.bounds import shown
 from diffwave.errors import InputError
+from diffwave.schema import shown
 
 _RENAMED = {"representation.": "space.", "restorer.": "enhancer.", "network.": "denoiser.network."}
 _FIRST = {"mean": -5.0, "scale": 2.5}

@@ -86,10 +86,10 @@ def test_the_receptive_field_is_exact(changes: dict[str, Any], reach: int) -> No
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"n_mels": 0}, "n_mels must be at least 1"),
-        ({"bands": 0}, "bands must be at least 1"),
-        ({"channels": 10**18}, "channels must be at most"),
-        ({"layers": 10**12}, "layers must be at most"),
+        ({"n_mels": 0}, "n_mels must be an integer of at least 1"),
+        ({"bands": 0}, "bands must be an integer of at least 1"),
+        ({"channels": 10**18}, "channels must be an integer of at most"),
+        ({"layers": 10**12}, "layers must be an integer of at most"),
         ({"dilations": ()}, "dilations"),
         ({"channels": 2**16, "layers": 256}, "weights"),
     ],

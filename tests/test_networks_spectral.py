@@ -364,9 +364,9 @@ def test_a_condition_is_needed() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"channels": 0}, "channels must be at least 1"),
-        ({"channels": 10**18}, "channels must be at most"),
-        ({"layers": 10**12}, "layers must be at most"),
+        ({"channels": 0}, "channels must be an integer of at least 1"),
+        ({"channels": 10**18}, "channels must be an integer of at most"),
+        ({"layers": 10**12}, "layers must be an integer of at most"),
         ({"n_mels": 0}, "n_mels"),
         ({"dilations": ()}, "dilations"),
         ({"dilations": (10**18, 2)}, "dilation"),

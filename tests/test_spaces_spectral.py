@@ -316,8 +316,8 @@ def test_a_source_is_given_to_a_space_that_has_one() -> None:
     [
         ({"source_bands": (0.0,)}, "rising frequencies"),
         ({"source_bands": (0.0, 500.0, 500.0)}, "rising frequencies"),
-        ({"source_bands": (-1.0, 500.0)}, "limit of a source band must be a number from 0"),
-        ({"least_noise": 0.0}, "least_noise must be a number from 1e-06"),
+        ({"source_bands": (-1.0, 500.0)}, "source_bands\\[0\\] must be a number of at least 0"),
+        ({"least_noise": 0.0}, "least_noise must be a number of at least 1e-06"),
     ],
 )
 def test_an_impossible_source_is_refused(change: dict[str, object], words: str) -> None:
@@ -379,7 +379,7 @@ def test_only_the_envelope_is_stored() -> None:
     [
         (32, 17, 0, "at least twice hop_length 17"),
         (33, 8, 0, "n_fft 33 must be even"),
-        (32, 0, 0, "hop_length must be at least 1"),
+        (32, 0, 0, "hop_length must be an integer of at least 1"),
         (32, 8, 32, "pad_left 32"),
         (32, 8, -1, "pad_left -1"),
     ],

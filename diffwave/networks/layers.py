@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Annotated
 
 import torch
+from msgspec import Meta
 from torch import Tensor
 from torch.nn import functional as F
 
-from diffwave.bounds import integer
 from diffwave.errors import InputError
 
-MOST_CHANNELS, MOST_LAYERS, MOST_FRAMES = 1 << 16, 256, 1 << 12
+Width = Annotated[int, Meta(ge=1, le=1 << 16)]
+Layers = Annotated[int, Meta(ge=1, le=256)]
+LayersOrNone = Annotated[int, Meta(ge=0, le=256)]
+Reach = Annotated[int, Meta(ge=0, le=1 << 12)]
+Dilation = Annotated[int, Meta(ge=1, le=1 << 12)]
+Dilations = Annotated[tuple[Dilation, ...], Meta(min_length=1, max_length=256)]
 MOST_WEIGHTS = 1_000_000_000
-"""Largest width, number of layers, distance in frames and number of weights of any network here:
-a damaged configuration shall not build for ever. No vocoder has a tenth of so many weights."""
+"""What sizes and how many weights a network may have: a damaged configuration shall not build for
+ever. No vocoder has a tenth of so many weights."""
 
 
 def check_weights(name: str, count: int) -> None:
@@ -32,10 +37,3 @@ def three_taps(x: Tensor, dilation: int) -> Tensor:
     frames = x.shape[1]
     padded = F.pad(x, (0, 0, dilation, dilation))
     return torch.cat((padded[:, :frames], x, padded[:, 2 * dilation :]), dim=-1)
-
-
-def check_dilations(name: str, dilations: Sequence[int]) -> None:
-    """Raise InputError unless these are some dilations of a network of that name."""
-    integer(f"The number of dilations of the {name}", len(dilations), 1, MOST_LAYERS)
-    for dilation in dilations:
-        integer(f"A dilation of the {name}", dilation, 1, MOST_FRAMES)
