@@ -181,7 +181,7 @@ def test_read_only_places(tmp_path: Path) -> None:
         pytest.fail("the block ran")
     tmp_path.chmod(0o555)
     try:
-        with refused("permission denied"), atomic_path(tmp_path / "b.txt"):
+        with refused("Permission denied"), atomic_path(tmp_path / "b.txt"):
             pytest.fail("the block ran")
     finally:
         tmp_path.chmod(0o755)
@@ -224,10 +224,10 @@ def test_permissions_follow_the_umask_or_the_old_file(tmp_path: Path) -> None:
 def test_no_room(tmp_path: Path, writer: Callable[[Path, np.ndarray], None]) -> None:
     (tmp_path / "a.bin").write_text("old")
     data = np.zeros(10_000)
-    told = (str(tmp_path / "a.bin"), "larger than is allowed")
+    told = (str(tmp_path / "a.bin"), "File too large")
     with files_limited_to(4096), refused(*told), atomic_path(tmp_path / "a.bin") as temporary:
         writer(temporary, data)
-    with files_limited_to(4096), refused("larger than"), atomic_folder(tmp_path / "b") as temporary:
+    with files_limited_to(4096), refused("too large"), atomic_folder(tmp_path / "b") as temporary:
         writer(temporary / "model.bin", data)
     assert everything(tmp_path) == {"a.bin": b"old"}
 
