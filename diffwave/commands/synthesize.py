@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor
 from tqdm import tqdm
 
-from diffwave.audio import AUDIO_SUFFIXES, SUBTYPES, read_audio, subtype_of, write_audio
+from diffwave.audio import AUDIO_SUFFIXES, read_audio, write_audio
 from diffwave.commands.common import each, generation, vocoder_of
 from diffwave.errors import InputError
 from diffwave.files import make_folder
@@ -51,7 +51,7 @@ def _standard_input(folder: Path) -> Path:
 
 def _synthesize(source: Path, target: Path, options: Synthesize) -> None:
     known = (*MEL_SUFFIXES, *AUDIO_SUFFIXES)
-    jobs = file_jobs(source, target, known, tuple(SUBTYPES), "mel or recording")
+    jobs = file_jobs(source, target, known, AUDIO_SUFFIXES, "mel or recording")
     vocoder = vocoder_of(options)
     if options.f0 is not None or options.transpose:
         vocoder.model.source_predictor()  # known before anything is made
@@ -101,8 +101,7 @@ def _generate_to(
         chunk_frames=options.chunk,
         progress=bar.update if bar is not None else None,
     )
-    subtype = subtype_of(target, options.bits)
-    clipped = write_audio(target, wave, vocoder.sample_rate, subtype)
+    clipped = write_audio(target, wave, vocoder.sample_rate, options.bits)
     if clipped:
         with tqdm.external_write_mode(sys.stderr):
             notice(f"{target}: {clipped} samples were clipped at full scale.")
