@@ -8,10 +8,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from diffwave.errors import InputError
-from diffwave.jobs import out_of_memory
-from diffwave.options import COMMANDS, RENAMED, Options
-from diffwave.parser import Parser, add_options, renamed, settings_to_overrides
+from diffwave.commands.options import COMMANDS, RENAMED, Options
+from diffwave.commands.parser import Parser, add_options, renamed, settings_to_overrides
+from diffwave.errors import InputError, out_of_memory
 from diffwave.text import notice
 
 

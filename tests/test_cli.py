@@ -15,8 +15,8 @@ from told import one_line
 import diffwave
 from diffwave import cli
 from diffwave.commands import info
+from diffwave.commands.options import COMMANDS
 from diffwave.errors import InputError
-from diffwave.options import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 TIMEOUT = 300  # seconds; far more than a busy machine needs

@@ -18,11 +18,11 @@ from msgspec import Meta
 
 from diffwave import cli, commands
 from diffwave.chain.samplers import SAMPLERS
-from diffwave.options import COMMANDS, RENAMED, Generation, argument
-from diffwave.parser import Parser, add_options, renamed, settings_to_overrides
+from diffwave.commands.options import COMMANDS, RENAMED, Generation, argument
+from diffwave.commands.parser import Parser, add_options, renamed, settings_to_overrides
 from diffwave.schema import documented
 
-SHARED = {"common", "jobs"}
+SHARED = {"common", "jobs", "options", "parser"}
 
 
 @dataclass(kw_only=True)

@@ -13,8 +13,8 @@ from diffwave.bench.report import busy_sentence, to_markdown
 from diffwave.bench.result import Quality, Result, read_quality
 from diffwave.bench.run import bench
 from diffwave.bench.systems import SYSTEMS, build_systems
+from diffwave.commands.options import Bench
 from diffwave.errors import InputError
-from diffwave.options import Bench
 from diffwave.vocoder import DEFAULT
 
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left"

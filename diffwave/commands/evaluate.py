@@ -10,6 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from diffwave.commands.common import described, generation, vocoder_of
+from diffwave.commands.options import Evaluate
 from diffwave.errors import InputError
 from diffwave.eval.libraries import needed_for
 from diffwave.eval.metrics import choose_metrics
@@ -20,7 +21,6 @@ from diffwave.eval.pairs import (
     resynthesis_pairs,
     transcripts,
 )
-from diffwave.options import Evaluate
 from diffwave.text import printable
 from diffwave.vocoder import DEFAULT
 
