@@ -97,11 +97,6 @@ def _discard_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def synthesize_main() -> None:
-    """Entry point of the root `synthesize.py`."""
-    sys.exit(main(command="synthesize"))
-
-
 def console_main() -> None:
     """Entry point of the command `diffwave`."""
     sys.exit(main())
