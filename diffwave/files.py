@@ -178,11 +178,16 @@ def _resolve(path: str | os.PathLike[str], is_right_kind: Callable[[int], bool],
     if "\0" in name:
         raise InputError(f"Cannot write {name}: a name holds no NUL.")
     target = Path(os.path.realpath(path))
-    with suppress(OSError):  # absent, or below what creating the temporary file will complain about
-        if not is_right_kind(target.stat().st_mode):
-            raise InputError(f"Cannot write {name}: it exists and is not {kind}.")
-        if not os.access(target, os.W_OK):
-            raise InputError(f"Cannot write {name}: it is read-only.")
+    try:
+        mode = target.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return target  # making the temporary file will complain about the folder, if need be
+    except OSError as error:  # of a name that is too long
+        raise write_error(path, error) from error
+    if not is_right_kind(mode):
+        raise InputError(f"Cannot write {name}: it exists and is not {kind}.")
+    if not os.access(target, os.W_OK):
+        raise InputError(f"Cannot write {name}: it is read-only.")
     return target
 
 
