@@ -269,17 +269,14 @@ def write_audio(
 
 def _samples_of(name: str, wave: Tensor) -> Samples:
     """The samples [L] of a wave [L] or [1, L]; InputError if it is none."""
-    if not torch.is_tensor(wave) or not wave.is_floating_point():
-        raise InputError(f"Cannot write {name}: the wave must be a floating-point tensor.")
-    if wave.dim() == 2 and wave.shape[0] == 1:
-        wave = wave[0]
-    if wave.dim() != 1:
+    if not wave.is_floating_point() or wave.shape[:-1] not in ((), (1,)) or not wave.ndim:
         raise InputError(
-            f"Cannot write {name}: the wave must have shape [L], not {list(wave.shape)}."
+            f"Cannot write {name}: the wave must be floating-point of the shape [L], not "
+            f"{wave.dtype} of the shape {list(wave.shape)}."
         )
     if not torch.isfinite(wave).all():
         raise InputError(f"Cannot write {name}: the wave holds values that are not finite numbers.")
-    samples: Samples = wave.detach().cpu().to(torch.float32).numpy()
+    samples: Samples = wave.detach().flatten().cpu().to(torch.float32).numpy()
     return samples
 
 

@@ -84,14 +84,12 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` when the block succeeds.
 
     The temporary file exists, empty, when the block starts (so a folder that cannot be written to
-    is reported before any work is done); it ends in ``.tmp``, so that nobody takes it for audio: a
-    writer must be given the format. When the block fails, for whatever reason, the temporary file
-    is removed and a file already at `path` is untouched. A symbolic link at `path` is kept and its
-    target replaced; an existing file's permissions are kept.
+    is reported before any work is done); it ends in ``.tmp``, so a writer must be given the format.
+    A symbolic link at `path` is kept and its target replaced; permissions are kept.
 
     Raises:
         InputError: no such folder, no permission, `path` is not a regular file, the disk is full.
-            Errors raised by the block that do not concern this file pass through unchanged.
+            Errors of the block that do not concern this file pass through unchanged.
     """
     target = _resolve(path, stat.S_ISREG, "a regular file")
     with _beside(path, target) as temporary:
@@ -109,8 +107,6 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     A folder already at `path` is replaced as a whole, except that entries the new folder does not
     hold are carried over: a model card that somebody added to a checkpoint survives the next save.
-    When the block fails the new folder is removed and the old one is untouched.
-
     No portable call swaps two folders, so replacing takes two renames. Between them the old folder
     exists only as ``.<token>.old``, beside; if the second fails the first is undone.
 
