@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 
 from diffwave.commands.options import COMMANDS, RENAMED, Options
@@ -22,6 +24,7 @@ def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:
         command: a subcommand fixed beforehand, for scripts that are one.
     """
     _prepare_streams()
+    _unwind_on_signals()
     arguments = renamed(sys.argv[1:] if argv is None else argv, RENAMED)
     prog = "diffwave" if command is None else f"{command}.py"
     try:
@@ -85,6 +88,17 @@ def _prepare_streams() -> None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 (as long as the process)
         elif mode == "w" and isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _unwind_on_signals() -> None:
+    """Make an exception of what would kill the process, so that nothing half written is left.
+
+    What somebody deals with or ignores (nohup) is left alone; only the main thread gets signals.
+    """
+    if threading.current_thread() is threading.main_thread():
+        for number in (getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")):
+            if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+                signal.signal(number, lambda number, _: sys.exit(128 + number))
 
 
 def _fail(prog: str, sentence: str) -> int:

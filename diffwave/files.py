@@ -1,7 +1,8 @@
 """Finding files, working through them, and writing so that a reader never sees half a file.
 
 Everything is first written beside the target, under a hidden name, and renamed into place once it
-is safely on the disk. A crash, a full disk, Ctrl-C or SIGTERM leaves the earlier file as it was.
+is safely on the disk. A crash, a full disk or Ctrl-C leaves the earlier file as it was; so does
+SIGTERM, of which :mod:`diffwave.cli` makes an exception.
 """
 
 from __future__ import annotations
@@ -12,16 +13,13 @@ import os
 import re
 import secrets
 import shutil
-import signal
 import stat
 import tempfile
-import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any, TypeVar
 
 from diffwave.errors import InputError
@@ -201,23 +199,22 @@ def _beside(path: str | os.PathLike[str], target: Path) -> Iterator[Path]:
     disk is asked.
     """
     temporary = _hidden_sibling(target)
-    with _unwound_by_signals():
-        try:
-            yield temporary
-        except (InputError, ConnectionError):  # ConnectionError: our output is no longer read
+    try:
+        yield temporary
+    except (InputError, ConnectionError):  # ConnectionError: our output is no longer read
+        raise
+    except OSError as error:
+        names = [error.filename, error.filename2]
+        places = [Path(os.fsdecode(name)) for name in names if isinstance(name, str | bytes)]
+        if places and not any(p == target or temporary in (p, *p.parents) for p in places):
             raise
-        except OSError as error:
-            names = [error.filename, error.filename2]
-            places = [Path(os.fsdecode(name)) for name in names if isinstance(name, str | bytes)]
-            if places and not any(p == target or temporary in (p, *p.parents) for p in places):
-                raise
-            raise write_error(path, (not error.errno and _full(target.parent)) or error) from error
-        except Exception as error:
-            if full := _full(target.parent):
-                raise write_error(path, full) from error
-            raise
-        finally:
-            _remove(temporary)
+        raise write_error(path, (not error.errno and _full(target.parent)) or error) from error
+    except Exception as error:
+        if full := _full(target.parent):
+            raise write_error(path, full) from error
+        raise
+    finally:
+        _remove(temporary)
 
 
 def _remove(path: Path) -> None:
@@ -226,29 +223,6 @@ def _remove(path: Path) -> None:
     else:
         with suppress(OSError):
             path.unlink(missing_ok=True)
-
-
-@contextmanager
-def _unwound_by_signals() -> Iterator[None]:
-    """End the block by SystemExit at a signal that would kill the process without cleaning up.
-
-    Handlers that somebody has set (training stops between two steps) are left alone, and so are
-    threads other than the main one, in which Python runs no handlers.
-    """
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    names = ("SIGTERM", "SIGHUP") if threading.current_thread() is threading.main_thread() else ()
-    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    deadly = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]
-    for number in deadly:
-        signal.signal(number, leave)
-    try:
-        yield
-    finally:
-        for number in deadly:
-            signal.signal(number, signal.SIG_DFL)
 
 
 def _full(folder: Path) -> OSError | None:

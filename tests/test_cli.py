@@ -90,12 +90,12 @@ def test_a_command_fixed_beforehand(
     one_line(capsys, "diffwave: ", "missing.npy")
 
 
-INTERRUPTED_WHILE_PYTORCH_LOADS = """
-import os, signal, sys, diffwave.cli as cli
-class Interrupt:
+STOPPED_WHILE_PYTORCH_LOADS = """
+import os, sys, diffwave.cli as cli
+class Stop:
     def find_spec(self, name, *_):
-        if name == 'torch': os.kill(os.getpid(), signal.SIGINT)
-sys.meta_path.insert(0, Interrupt())
+        if name == 'torch': os.kill(os.getpid(), {})
+sys.meta_path.insert(0, Stop())
 sys.exit(cli.main(['info']))
 """
 
@@ -106,7 +106,9 @@ sys.exit(cli.main(['info']))
     [
         ('{ "$@"; echo $? >&2; } | true', "", 0, "0\n"),  # a reader that leaves is no error
         ('"$@" > /dev/full', "", 2, "diffwave: Output: No space left on device.\n"),
-        ('"$@"', INTERRUPTED_WHILE_PYTORCH_LOADS, 130, "diffwave: stopped.\n"),
+        ('"$@"', STOPPED_WHILE_PYTORCH_LOADS.format(2), 130, "diffwave: stopped.\n"),
+        ('"$@"', STOPPED_WHILE_PYTORCH_LOADS.format(15), 143, ""),
+        ('"$@"', STOPPED_WHILE_PYTORCH_LOADS.format(1), 129, ""),
     ],
 )
 def test_output_and_signals_of_a_process(shell: str, code: str, status: int, error: str) -> None:

@@ -7,8 +7,6 @@ import errno
 import os
 import signal
 import stat
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -93,35 +91,6 @@ def test_a_reader_sees_the_old_or_the_new_and_nothing_else_is_left(
             raise failure
     assert got(target) == "2"
     assert os.listdir(tmp_path) == ["a-1.5.flac"]
-
-
-@posix
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("write", ["atomic_path", "atomic_folder"])
-def test_a_signal_that_ends_the_process_leaves_nothing(
-    tmp_path: Path, number: signal.Signals, write: str
-) -> None:
-    code = (
-        f"import os, signal, time; from diffwave.files import {write}\n"
-        f"with {write}('a.wav'): os.kill(os.getpid(), {int(number)}); time.sleep(9)"
-    )
-    process = subprocess.run([sys.executable, "-c", code], cwd=tmp_path)
-    assert process.returncode == 128 + number
-    assert not list(tmp_path.iterdir())
-
-
-def test_signal_handlers_are_as_before(tmp_path: Path) -> None:
-    def mine(number: int, frame: object) -> None:
-        raise NotImplementedError
-
-    for handler in (signal.SIG_DFL, mine):
-        before = signal.signal(signal.SIGTERM, handler)
-        try:
-            with atomic_path(tmp_path / "a"):
-                assert (signal.getsignal(signal.SIGTERM) is mine) == (handler is mine)
-            assert signal.getsignal(signal.SIGTERM) == handler
-        finally:
-            signal.signal(signal.SIGTERM, before)
 
 
 def test_files_of_a_folder_but_hidden_ones(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def check_exists(source: Path) -> None:
         raise InputError(f"There is no file or folder {source}.")
 
 
-def check_folders_of(*paths: str | None) -> None:
+def check_folders_of(paths: Sequence[str | None]) -> None:
     """Raise InputError unless there is a folder for every file that is to be written."""
     for path in paths:
         if path is not None and not Path(path).absolute().parent.is_dir():
@@ -46,7 +46,7 @@ def check_places(source: Path | None, target: Path) -> None:
 
     A source of None is no file, but standard input.
     """
-    check_folders_of(str(target))
+    check_folders_of([str(target)])
     if source is None:
         return
     check_exists(source)

@@ -152,7 +152,7 @@ class Evaluate(Generation):
         for path in self.save:
             if Path(path).suffix.lower() not in (".json", ".csv", ".md"):
                 raise InputError(f"Cannot write {path}: a report ends in .json, .csv or .md.")
-        check_folders_of(*self.save, self.html)
+        check_folders_of([*self.save, self.html])
         if self.html and Path(self.html).is_file():
             raise InputError(f"Cannot write {self.html}: it exists and is not a folder.")
 
@@ -251,7 +251,7 @@ class Bench(Options):
     """Quality of a system, from a report of `diffwave evaluate`; repeatable."""
 
     def check(self) -> None:
-        check_folders_of(self.json, self.plot)
+        check_folders_of([self.json, self.plot])
 
 
 COMMANDS: dict[str, type[Options]] = {
