@@ -87,11 +87,7 @@ class _Forward(soundfile.SoundFile):
 
     def mono(self) -> Iterator[Samples]:
         """Blocks until the end: the length of GSM 6.10 or G.721 is known only there."""
-        total = 0
         while len(block := self.read(BLOCK, dtype="float32", always_2d=True)):
-            total += len(block)
-            if total > MAX_SAMPLES:
-                raise MemoryError
             yield block.mean(axis=1)
 
 
@@ -135,7 +131,12 @@ def read_whole(path: str | os.PathLike[str]) -> Audio:
             rate, promised = int(file.samplerate), _promised_frames(name, file)
             if not RATES[0] <= rate <= RATES[1]:
                 raise refusal(f"it claims a sample rate of {rate} Hz")
-            samples = np.concatenate([np.zeros(0, np.float32), *file.mono()])
+            blocks, total = [np.zeros(0, np.float32)], 0
+            for block in file.mono():
+                blocks.append(block)
+                if (total := total + len(block)) > MAX_SAMPLES:
+                    raise MemoryError
+            samples = np.concatenate(blocks)
             channels = int(file.channels)
     except OSError as error:
         raise read_error(name, error) from error

@@ -16,7 +16,7 @@ from diffwave.errors import InputError
 from diffwave.schema import convert, shown
 
 _RENAMED = {"representation.": "space.", "restorer.": "enhancer.", "network.": "denoiser.network."}
-_FORMER_SAMPLING = {"steps", "sampler", "angles", "mel_rounds", "rounds"}
+FORMER_SAMPLING = {"steps", "sampler", "angles", "mel_rounds", "rounds"}
 
 
 def current_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -66,7 +66,7 @@ def _taken(network: dict[str, Any]) -> dict[str, Any]:
 
 def current_sampling(values: Any) -> Any:
     """Settings of sampling with today's keys."""
-    if not isinstance(values, Mapping) or not values.keys() & _FORMER_SAMPLING:
+    if not isinstance(values, Mapping) or not values.keys() & FORMER_SAMPLING:
         return values
     values = dict(values)
     default, solver = values.pop("steps", 4), values.pop("sampler", "ddim")
