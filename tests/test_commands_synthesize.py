@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from signals import speech_like
 from test_files import everything
 from tiny import HOP, enhancing_config, random_model, source_config, speech_mel
@@ -258,28 +259,6 @@ def test_a_name_that_is_no_text(
 # --- what is refused before any work
 
 
-def damaged(kind: str, tiny: Path) -> None:
-    """A copy of the checkpoint folder in a folder named after what is wrong with it."""
-    folder = Path(kind)
-    folder.mkdir()
-    for path in tiny.iterdir():
-        (folder / path.name).write_bytes(path.read_bytes())
-    config, weights = folder / "config.json", folder / "model.safetensors"
-    if kind == "noconfig":
-        config.unlink()
-    elif kind == "badjson":
-        config.write_text(config.read_text()[:-20])
-    elif kind == "badkey":
-        config.write_text(json.dumps({**json.loads(config.read_text()), "extra": 1}))
-    elif kind == "cutweights":
-        weights.write_bytes(weights.read_bytes()[:-1000])
-    elif kind == "noweights":
-        weights.unlink()
-    elif kind == "badshape":
-        bias = {"denoiser.network.filter.bias": torch.zeros(3)}
-        save_file({**load_file(weights), **bias}, weights)
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -310,12 +289,7 @@ def damaged(kind: str, tiny: Path) -> None:
         ("a/a.npy out.wav --f0 f0.npy", "This checkpoint has no source"),
         ("a out --transpose 2", "This checkpoint has no source"),
         ("a/a.npy out.wav --checkpoint nonsense", "'nonsense': neither"),
-        ("a/a.npy out.wav --checkpoint noconfig", "config.json"),
-        ("a/a.npy out.wav --checkpoint badjson", "valid JSON"),
-        ("a/a.npy out.wav --checkpoint badkey", "extra"),
-        ("a/a.npy out.wav --checkpoint cutweights", "damaged"),
-        ("a/a.npy out.wav --checkpoint noweights", "no model.safetensors"),
-        ("a/a.npy out.wav --checkpoint badshape", "denoiser.network.filter.bias has the shape [3]"),
+        ("a/a.npy out.wav --checkpoint damaged", "model.safetensors is damaged"),
         ("a/a.npy out.wav --device nonsense", "no device 'nonsense'"),
         ("'' ''", "input: must not be empty"),
         ("a/a.npy out.wav --checkpoint ''", "--checkpoint: must not be empty"),
@@ -352,8 +326,8 @@ def test_what_is_wrong_is_one_sentence_and_nothing_changes(
     np.save("d/a.npy", MEL)
     np.savez("d/a.npz", mel=MEL)
     np.save("f0.npy", F0)
-    if (kind := re.search(r"--checkpoint (\w+)", arguments)) and kind[1] != "nonsense":
-        damaged(kind[1], tiny_checkpoint)
+    shutil.copytree(tiny_checkpoint, "damaged")
+    Path("damaged/model.safetensors").write_bytes(b"")
     before = everything(Path())
     try:
         status = synthesize(*shlex.split(arguments))
