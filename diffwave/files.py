@@ -161,7 +161,8 @@ def write_error(path: str | os.PathLike[str], error: OSError) -> InputError:
 
 
 def _reason(error: OSError) -> str:
-    return "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
+    full = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
+    return full.get(error.errno or 0) or error.strerror or str(error)
 
 
 def _resolve(path: str | os.PathLike[str], is_right_kind: Callable[[int], bool], kind: str) -> Path:

@@ -182,6 +182,8 @@ def test_no_room(tmp_path: Path, writer: Callable[[Path, np.ndarray], None]) -> 
 def test_full_disk_is_called_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with refused(str(tmp_path / "a"), "the disk is full"), atomic_path(tmp_path / "a"):
         raise OSError(errno.ENOSPC, "No space left on device")
+    with refused("the disk quota is used up"), atomic_path(tmp_path / "a"):
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
     monkeypatch.setattr(files, "_full", lambda folder: OSError(errno.ENOSPC, "No space"))
     with refused("the disk is full"), atomic_path(tmp_path / "a"):
         raise RuntimeError("unexpected pos 704 vs 598")  # as torch.save tells it
