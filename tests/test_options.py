@@ -124,7 +124,8 @@ def test_options_are_quick_to_load() -> None:
         "import sys, diffwave.cli as cli\n"
         "for line in ('synthesize missing.npy a.wav', 'mel missing.wav a.npy', 'prepare audio',\n"
         "             'evaluate tests --save a.pdf', 'evaluate missing', 'train missing.yaml',\n"
-        "             'train --set run.steps'):\n"
+        "             'train --set run.steps', 'synthesize egs/mel.npy a.aac',\n"
+        "             'mel egs/mel.npy a.wav'):\n"
         "    assert cli.main(line.split()) == 2\n"
         "sys.exit(bool({'torch', 'numpy', 'soundfile'} & set(sys.modules)))"
     )

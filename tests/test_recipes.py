@@ -79,7 +79,7 @@ def test_all_stages_run(finished: tuple[Path, subprocess.CompletedProcess[str], 
     assert "rejected: " in result.stderr and "LJ001-0023" in result.stderr
     assert [p.name for p in (exp / "held-out").iterdir()] == ["LJ001-0001.wav"]
     scores = json.loads((exp / "scores.json").read_text())
-    assert [row["sentence"] for row in scores["sentences"]] == ["LJ001-0001"]
+    assert [row["utterance"] for row in scores["utterances"]] == ["LJ001-0001"]
     assert "pesq" in scores["metrics"]
 
 

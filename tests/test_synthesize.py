@@ -122,6 +122,17 @@ def test_standard_input_and_output(tmp_path: Path, tiny_checkpoint: Path) -> Non
         (tmp_path / "a.wav").unlink()
 
 
+def test_standard_input_that_is_no_mel(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    """It is called what it is, not by the name of a temporary file."""
+    result = run(
+        "-", "a.wav", "--checkpoint", tiny_checkpoint, input=b"no mel", cwd=tmp_path, text=False
+    )
+    assert result.returncode == 2
+    assert result.stderr.startswith(b"synthesize.py: Cannot read standard input: ")
+    assert result.stderr.count(b"\n") == 1
+    assert everything(tmp_path) == {}
+
+
 @pytest.mark.skipif(os.name != "posix", reason="POSIX limits")
 def test_a_full_disk_leaves_what_was_there(tmp_path: Path, tiny_checkpoint: Path) -> None:
     """The shell's limit on the size of files stands in for the disk."""

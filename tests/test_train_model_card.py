@@ -16,7 +16,7 @@ from diffwave.train.model_card import About, Stage, model_card
 SCORES: dict[str, Any] = {
     "notes": [],
     "metrics": {"stoi": {"mean": 0.93217, "interval": [0.9, 0.95], "unit": "", "better": "higher"}},
-    "sentences": [{"sentence": "a"}],
+    "utterances": [{"utterance": "a"}],
 }
 
 
@@ -97,7 +97,7 @@ def test_scores_are_a_table(model: DiffusionModel) -> None:
     assert "| stoi | higher | 0.932 | 0.900 to 0.950 |" in text
 
 
-@pytest.mark.parametrize("missing", ["notes", "metrics", "sentences"])
+@pytest.mark.parametrize("missing", ["notes", "metrics", "utterances"])
 def test_scores_that_are_none_are_refused(model: DiffusionModel, missing: str) -> None:
     scores = {key: value for key, value in SCORES.items() if key != missing}
     with pytest.raises(InputError, match="not what `diffwave evaluate` saves"):

@@ -70,6 +70,8 @@ def load_corpus(
             that was prepared for another sample rate or other mels, or without the source.
     """
     folder = Path(config.folder)
+    if not config.folder:  # which as a path would be the current folder
+        raise InputError("There is no folder to train on; set data.folder.")
     if not folder.is_dir():
         raise InputError(f"There is no folder {str(folder)!r} to train on; set data.folder.")
     if is_prepared(folder):
