@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from torch import Tensor
 
 from diffwave.errors import InputError
 from diffwave.files import atomic_folder, read_json
@@ -20,7 +22,7 @@ FORMAT = 2
 """That is written; every earlier one is read (:mod:`diffwave.migrate`)."""
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
-KEPT_IN_FLOAT32 = ("space.",)
+KEPT_IN_FLOAT32 = "space."
 """The envelope spans more than half precision does, and is small."""
 
 
@@ -37,21 +39,14 @@ def save_checkpoint(
     Raises:
         InputError: when the folder cannot be written.
     """
-    tensors = {
-        name: tensor.detach().cpu().contiguous().to(_stored_type(name, tensor, half))
-        for name, tensor in model.state_dict().items()
-    }
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
+    if half:
+        tensors = {n: t if n.startswith(KEPT_IN_FLOAT32) else t.half() for n, t in tensors.items()}
     with atomic_folder(folder) as temporary:
         config = {"format": FORMAT, **model.config.to_dict()}
         (temporary / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         # Not save_file, which makes a file that only its owner may read.
         (temporary / WEIGHTS_FILE).write_bytes(save(tensors, metadata={"format": "pt"}))
-
-
-def _stored_type(name: str, tensor: torch.Tensor, half: bool) -> torch.dtype:
-    if half and tensor.is_floating_point() and not name.startswith(KEPT_IN_FLOAT32):
-        return torch.float16
-    return tensor.dtype
 
 
 def load_config(folder: str | os.PathLike[str]) -> ModelConfig:
@@ -80,28 +75,27 @@ def load_checkpoint(folder: str | os.PathLike[str]) -> DiffusionModel:
     if not path.is_file():
         raise InputError(f"{folder} is not a checkpoint: it has no {WEIGHTS_FILE}.")
     try:
-        tensors = load_file(path)
+        tensors = current_state(load_file(path))
+        _check_weights(tensors, model.state_dict())
     except (SafetensorError, OSError) as error:
-        reason = "".join(c for c in str(error) if c.isprintable())
+        reason = " ".join(str(error).split())
         raise InputError(f"{path} is damaged or not a safetensors file ({reason}).") from None
-    try:
-        tensors = current_state(tensors)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    expected = model.state_dict()
+    model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    return model.eval().requires_grad_(False)
+
+
+def _check_weights(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
     for name in sorted(expected.keys() | tensors.keys()):
         if name not in tensors:
-            raise InputError(f"{path} lacks the weight {name}.")
+            raise InputError(f"The weight {name} is missing.")
         if name not in expected:
-            raise InputError(
-                f"{path} holds a weight {shown(name)} that its configuration does not have."
-            )
+            raise InputError(f"The configuration does not have the weight {shown(name)}.")
         if tensors[name].shape != expected[name].shape:
             raise InputError(
-                f"In {path} the weight {name} has the shape {list(tensors[name].shape)}, but the "
+                f"The weight {name} has the shape {list(tensors[name].shape)}, but the "
                 f"configuration needs {list(expected[name].shape)}."
             )
         if not bool(torch.isfinite(tensors[name]).all()):
-            raise InputError(f"In {path} the weight {name} holds values that are not finite.")
-    model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
-    return model.eval().requires_grad_(False)
+            raise InputError(f"The weight {name} holds values that are not finite.")

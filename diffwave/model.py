@@ -31,8 +31,6 @@ from diffwave.networks import (
 from diffwave.schema import shown, strictly
 from diffwave.spaces import SPACES, Source, Space, SpaceConfig
 
-__all__ = ["DiffusionConfig", "DiffusionModel", "ModelConfig", "Sampling", "SamplingConfig"]
-
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -77,13 +75,11 @@ class ModelConfig:
             raise InputError("The source predictor's bands are not those of the space.")
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON types; the kinds of network and space stand beside their sizes."""
-        return dataclasses.asdict(self) | {
-            "mel": self.mel.to_dict(),
-            "network": _with_kind(self.network),
-            "space": _with_kind(self.space),
-            "sampling": self.sampling.to_dict(),
-        }
+        """What JSON holds; the kinds of network and space stand beside their sizes."""
+        data = dataclasses.asdict(self)
+        for name in ("network", "space"):
+            data[name] = {"kind": getattr(self, name).kind, **data[name]}
+        return data
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ModelConfig:
@@ -97,13 +93,7 @@ class ModelConfig:
         data["mel"] = MelConfig.from_dict(data.get("mel") or {})
         data["network"] = _of_kind("network", NETWORKS, data["network"])
         data["space"] = _of_kind("space", SPACES, data.get("space"))
-        if "sampling" in data:
-            data["sampling"] = SamplingConfig.from_dict(data["sampling"])
         return strictly(cls, data, "the model")
-
-
-def _with_kind(config: Any) -> dict[str, Any]:
-    return {"kind": config.kind, **dataclasses.asdict(config)}
 
 
 def _of_kind(name: str, registry: Mapping[str, tuple[type, type]], values: Any) -> Any:
@@ -133,6 +123,11 @@ class DiffusionModel(nn.Module):
     def network(self) -> Network:
         """The denoiser's."""
         return self.denoiser.network
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(self.parameters()).device
 
     def learners(self) -> list[nn.Module]:
         """What training changes: the network, then mel enhancer and source predictor if any."""

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from diffwave.chain.noise import white_noise
-from diffwave.chain.samplers import Callback, get_sampler
+from diffwave.chain.samplers import SAMPLERS, Callback, sample
 from diffwave.chain.sampling import Sampling
 from diffwave.model import DiffusionModel
 from diffwave.spaces.source import (
@@ -35,26 +35,16 @@ CHUNK_FRAMES = 1024
 """Frames generated at a time by default, about 12 s at 22.05 kHz and hop 256."""
 
 
-@dataclass(frozen=True)
-class Chunk:
-    """Frames first .. last - 1 are generated; keep_first .. keep_last - 1 of them are kept."""
-
-    first: int
-    last: int
-    keep_first: int
-    keep_last: int
+def chunks(frames: int, chunk_frames: int, context: int) -> Iterator[tuple[slice, slice]]:
+    """Stretches of frames to generate, `context` frames around each, and what to keep of it."""
+    for start in range(0, frames, chunk_frames):
+        first, end = max(0, start - context), min(start + chunk_frames, frames)
+        yield slice(first, min(frames, end + context)), slice(start - first, end - first)
 
 
 def reach(model: DiffusionModel, sampling: Sampling) -> int:
     """Frames on each side of a frame that its samples depend on."""
     return model.space.reach(model.network.receptive_field, sampling.steps, sampling.n_iter)
-
-
-def chunks(frames: int, chunk_frames: int, context: int) -> Iterator[Chunk]:
-    """Cut `frames` into stretches of `chunk_frames`, each with `context` frames around it."""
-    for first in range(0, frames, chunk_frames):
-        last = min(first + chunk_frames, frames)
-        yield Chunk(max(0, first - context), min(frames, last + context), first, last)
 
 
 @torch.inference_mode()
@@ -77,115 +67,23 @@ def generate(
         model: on the device where it should run.
         mel: [B, n_mels, T], checked.
         sampling: steps, solver, noise levels and iterations (`DiffusionModel.sampling`).
-        seed: of the noise; every item of a batch gets the noise it would get alone.
-        enhance: give detail back to a smoothed mel first, if the model has a mel enhancer.
-        f0: fundamental frequency of every frame in place of the predicted one, Hz, 0 where there
-            is no voice, [B, T]; of a model with a source.
-        transpose: semitones by which the pitch, predicted or given, is raised; of such a model.
+        seed, enhance, f0, transpose, callback, progress: as of `Vocoder.stream`; f0 is [B, T].
         chunk_frames: frames per chunk; memory grows with it, and with the context of every step.
-        callback: passed to the sampler; called at every step of every chunk.
-        progress: called with the number of frames finished after every chunk.
 
     Yields:
         float32 samples on the CPU, [B, chunk * hop_length]; together [B, T * hop_length].
     """
-    hop, device = model.space.hop_length, next(model.parameters()).device
-    # In chunks of one size, whatever the caller's: pulse times add up every rounding of the F0.
-    if enhance and model.enhancer is not None:
+    hop = model.space.hop_length
+    if enhance:
         mel = enhanced(model, mel)
     source = utterance_source(model, mel, f0, transpose)
-    for chunk in chunks(mel.shape[-1], chunk_frames, reach(model, sampling)):
-        piece = mel[..., chunk.first : chunk.last].to(device)
-        excitation = None if source is None else source.excitation(model, chunk.first, chunk.last)
-        wave = _generate_piece(
-            model, piece, excitation, chunk.first * hop, sampling, seed, callback
-        )
-        start = (chunk.keep_first - chunk.first) * hop
-        yield wave[:, start : start + (chunk.keep_last - chunk.keep_first) * hop].cpu()
+    for frames, kept in chunks(mel.shape[-1], chunk_frames, reach(model, sampling)):
+        excitation = None if source is None else source.excitation(model, frames.start, frames.stop)
+        piece, position = mel[..., frames].to(model.device), frames.start * hop
+        wave = _generate_piece(model, piece, excitation, position, sampling, seed, callback)
+        yield wave[:, kept.start * hop : kept.stop * hop].cpu()
         if progress is not None:
-            progress(chunk.keep_last - chunk.keep_first)
-
-
-@dataclass(frozen=True)
-class UtteranceSource:
-    """The pulses of every item of a batch, and the share of the power that they have."""
-
-    pulses: list[Pulses]
-    share: Tensor
-    """[B, T, bands]."""
-
-    def excitation(self, model: DiffusionModel, first: int, last: int) -> Excitation:
-        """What excites the frames first .. last - 1."""
-        space, device = model.space, next(model.parameters()).device
-        start, length = first * space.hop_length - space.pad_left, space.context(last - first)
-        train = torch.stack([pulse_train(pulses, start, length) for pulses in self.pulses])
-        return Excitation(train.to(device), self.share[:, first:last].to(device))
-
-
-def enhanced(model: DiffusionModel, mel: Tensor, chunk_frames: int = CHUNK_FRAMES) -> Tensor:
-    """The mel [B, n_mels, T] of whole utterances after the mel enhancer of a model that has one.
-
-    chunk_frames: frames enhanced at a time.
-    """
-    assert model.enhancer is not None
-    reach, device = model.enhancer.receptive_field, next(model.parameters()).device
-    (frames,) = _by_chunks(lambda x: (model.enhance(x).mT,), mel, chunk_frames, reach, device)
-    return frames.mT
-
-
-def utterance_source(
-    model: DiffusionModel,
-    mel: Tensor,
-    f0: Tensor | None = None,
-    transpose: float = 0.0,
-    chunk_frames: int = CHUNK_FRAMES,
-) -> UtteranceSource | None:
-    """The source of whole utterances, predicted from their mel; None for a model without one.
-
-    Args:
-        model: on the device where it should run.
-        mel: [B, n_mels, T].
-        f0: in place of the predicted F0 and voicing, Hz, 0 where there is no voice, [B, T].
-        transpose: semitones by which the pitch is raised.
-        chunk_frames: frames predicted at a time.
-
-    Raises:
-        InputError: for an F0 that does not fit, or a pitch asked of a model without a source.
-    """
-    if model.source is None and f0 is None and not transpose:
-        return None
-    reach = model.source_predictor().receptive_field
-    config, device = model.config.mel, next(model.parameters()).device
-    source = Source(*_by_chunks(model.predict_source, mel, chunk_frames, reach, device))
-    if f0 is not None:
-        source = with_f0(source, f0)
-    if transpose:
-        source = transposed(source, transpose)
-    centre = config.n_fft / 2 - model.space.pad_left
-    pulses = [
-        pulse_times(hz.numpy(), voiced.numpy(), config.sample_rate, config.hop_length, centre)
-        for hz, voiced in zip(source.f0, source.voiced, strict=True)
-    ]
-    return UtteranceSource(pulses, source.share)
-
-
-def _by_chunks(
-    function: Callable[[Tensor], tuple[Tensor, ...]],
-    mel: Tensor,
-    chunk_frames: int,
-    context: int,
-    device: torch.device,
-) -> list[Tensor]:
-    """What a function of a mel [B, n_mels, T] gives for every frame, [B, T, ...] each, in chunks.
-
-    context: frames on each side of a frame that the function looks at.
-    """
-    pieces = []
-    for chunk in chunks(mel.shape[-1], chunk_frames, context):
-        kept = slice(chunk.keep_first - chunk.first, chunk.keep_last - chunk.first)
-        values = function(mel[..., chunk.first : chunk.last].to(device))
-        pieces.append([value[:, kept].cpu() for value in values])
-    return [torch.cat(values, dim=1) for values in zip(*pieces, strict=True)]
+            progress(kept.stop - kept.start)
 
 
 def _generate_piece(
@@ -199,21 +97,94 @@ def _generate_piece(
 ) -> Tensor:
     """Samples [B, T * hop_length] of a mel whose first frame is at sample `position`."""
     space, denoiser = model.space, model.denoiser
-    length = space.context(mel.shape[-1])
 
     def noise(stream: int) -> Tensor:
+        length = space.context(mel.shape[-1])
         white = white_noise(seed, stream, position - space.pad_left, length)
         state = space.noise(white.to(mel.device)[None])
         return state.expand(len(mel), *state.shape[1:])
 
     prior = space.prior(mel, excitation)
-    denoise = functools.partial(denoiser, cond=denoiser.condition(mel, prior))
     # Stream 0 is where the chain starts; step i of a sampler that adds noise draws stream i + 1.
-    state = get_sampler(sampling.solver)(
-        denoise,
+    state = sample(
+        SAMPLERS[sampling.solver],
+        functools.partial(denoiser, cond=denoiser.condition(mel, prior)),
         noise(0),
         denoiser.levels(sampling),
         noise=lambda i: noise(i + 1),
         callback=callback,
     )
     return space.decode(state, mel, sampling.n_iter, prior)
+
+
+def enhanced(model: DiffusionModel, mel: Tensor, chunk_frames: int = CHUNK_FRAMES) -> Tensor:
+    """The mel [B, n_mels, T] of whole utterances after the mel enhancer, if the model has one.
+
+    In chunks of one size, whatever the caller's: pulse times add up every rounding of the F0.
+    """
+    if model.enhancer is None:
+        return mel
+    reach = model.enhancer.receptive_field
+    (frames,) = _by_chunks(model, lambda x: (model.enhance(x).mT,), mel, chunk_frames, reach)
+    return frames.mT
+
+
+@dataclass(frozen=True)
+class UtteranceSource:
+    """The pulses of every item of a batch, and the share of the power that they have."""
+
+    pulses: list[Pulses]
+    share: Tensor
+    """[B, T, bands]."""
+
+    def excitation(self, model: DiffusionModel, first: int, last: int) -> Excitation:
+        """What excites the frames first .. last - 1."""
+        space = model.space
+        start, length = first * space.hop_length - space.pad_left, space.context(last - first)
+        train = torch.stack([pulse_train(pulses, start, length) for pulses in self.pulses])
+        return Excitation(train.to(model.device), self.share[:, first:last].to(model.device))
+
+
+def utterance_source(
+    model: DiffusionModel,
+    mel: Tensor,
+    f0: Tensor | None = None,
+    transpose: float = 0.0,
+    chunk_frames: int = CHUNK_FRAMES,
+) -> UtteranceSource | None:
+    """The source of whole utterances, predicted from their mel; None for a model without one.
+
+    Args: as of :func:`generate`.
+
+    Raises:
+        InputError: for an F0 that does not fit, or a pitch asked of a model without a source.
+    """
+    if model.source is None and f0 is None and not transpose:
+        return None
+    reach, config = model.source_predictor().receptive_field, model.config.mel
+    source = Source(*_by_chunks(model, model.predict_source, mel, chunk_frames, reach))
+    if f0 is not None:
+        source = with_f0(source, f0)
+    if transpose:
+        source = transposed(source, transpose)
+    centre = config.n_fft / 2 - model.space.pad_left
+    pulses = [
+        pulse_times(hz.numpy(), voiced.numpy(), config.sample_rate, config.hop_length, centre)
+        for hz, voiced in zip(source.f0, source.voiced, strict=True)
+    ]
+    return UtteranceSource(pulses, source.share)
+
+
+def _by_chunks(
+    model: DiffusionModel,
+    function: Callable[[Tensor], tuple[Tensor, ...]],
+    mel: Tensor,
+    chunk_frames: int,
+    context: int,
+) -> list[Tensor]:
+    """What a function of a mel gives for every frame, [B, T, ...] each, with so much context."""
+    pieces = [
+        [value[:, kept].cpu() for value in function(mel[..., frames].to(model.device))]
+        for frames, kept in chunks(mel.shape[-1], chunk_frames, context)
+    ]
+    return [torch.cat(values, dim=1) for values in zip(*pieces, strict=True)]

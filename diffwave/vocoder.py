@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import tempfile
 import warnings
@@ -9,17 +10,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import torch
 from msgspec import Meta
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from diffwave.chain.samplers import Callback
 from diffwave.checkpoint import CONFIG_FILE, load_checkpoint, save_checkpoint
 from diffwave.device import choose_device
 from diffwave.errors import InputError
-from diffwave.mel import check_mel
+from diffwave.mel.check import as_tensor, check_mel
 from diffwave.model import DiffusionModel, ModelConfig
 from diffwave.schema import AtLeastOne, convert
 from diffwave.synthesis import CHUNK_FRAMES, generate
@@ -65,28 +65,22 @@ class Vocoder:
         save_checkpoint(self.model, folder, half=False)
 
     def push_to_hub(self, name: str, *, private: bool = False, token: str | None = None) -> str:
-        """Upload the checkpoint to the Hugging Face hub, into a new or an existing repository.
+        """Upload the checkpoint to "owner/name" on the Hugging Face hub; the commit's address.
 
         Args:
-            name: "owner/name".
+            name: of a new or an existing repository.
             private: whether a new repository is private.
             token: of the hub; the one that was logged in with when None.
-
-        Returns:
-            the address of the commit.
 
         Raises:
             InputError: without the package huggingface_hub, or when the hub refuses.
         """
-        try:
-            from huggingface_hub import HfApi
-        except ImportError:
-            raise InputError("To upload a checkpoint, install huggingface_hub.") from None
+        hub = _hub(f"To upload {name!r}")
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / "checkpoint"
             self.save_pretrained(folder)
             try:
-                api = HfApi(token=token)
+                api = hub.HfApi(token=token)
                 api.create_repo(name, private=private, exist_ok=True)
                 return str(api.upload_folder(repo_id=name, folder_path=folder))
             except Exception as error:  # the hub's client raises many kinds
@@ -133,15 +127,9 @@ class Vocoder:
         Raises:
             InputError: for a wave that is too short, of another rank or no array at all.
         """
-        if not isinstance(wave, Tensor):
-            # A copy: PyTorch takes no array that is reversed, and warns of one that is read-only.
-            array = np.array(_array("wave", wave))
-            if array.dtype.kind not in "fiu":
-                raise InputError(f"A wave must be floating point, not {array.dtype}.")
-            wave = torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
-        return self.model.mel(wave.to(self.device)).cpu()
+        return self.model.mel(as_tensor("wave", wave).to(self.device)).cpu()
 
-    def __call__(
+    def stream(
         self,
         mel: Tensor | ArrayLike,
         *,
@@ -154,9 +142,10 @@ class Vocoder:
         transpose: float = 0.0,
         chunk_frames: int = CHUNK_FRAMES,
         callback: Callback | None = None,
+        progress: Callable[[int], object] | None = None,
         **deprecated: Any,
-    ) -> Tensor:
-        """Speech for a mel-spectrogram.
+    ) -> Iterator[Tensor]:
+        """Speech for a mel-spectrogram, chunk by chunk, each as soon as it is ready.
 
         Args:
             mel: [n_mels, T] or [B, n_mels, T], NumPy or PyTorch, in the checkpoint's convention.
@@ -175,49 +164,15 @@ class Vocoder:
                 negative), within 50 .. 600 Hz. Of checkpoints that have a source.
             chunk_frames: frames generated at a time; bounds memory, does not change the result.
             callback: `callback(step, alpha_bar, x, x_0)`, for those who study the chain.
+            progress: called with the number of frames of every finished chunk.
             deprecated: the former names `rounds` of n_iter and `restore` of enhance.
 
-        Returns:
-            float32 samples on the CPU, [T * hop_length] or [B, T * hop_length].
+        Yields:
+            float32 samples on the CPU, [F * hop_length] or [B, F * hop_length] for F frames.
 
         Raises:
             InputError: for a mel that is not one of this convention, and for options out of bounds
                 or of a wrong type, or iterations asked of a model on samples.
-        """
-        pieces = self.stream(
-            mel,
-            steps=steps,
-            sampler=sampler,
-            n_iter=n_iter,
-            seed=seed,
-            enhance=enhance,
-            f0=f0,
-            transpose=transpose,
-            chunk_frames=chunk_frames,
-            callback=callback,
-            **deprecated,
-        )
-        return torch.cat(list(pieces), dim=-1)
-
-    def stream(
-        self,
-        mel: Tensor | ArrayLike,
-        *,
-        steps: int | None = None,
-        sampler: str | None = None,
-        n_iter: int | None = None,
-        seed: int = 0,
-        enhance: bool = True,
-        f0: Tensor | ArrayLike | None = None,
-        transpose: float = 0.0,
-        chunk_frames: int = CHUNK_FRAMES,
-        callback: Callback | None = None,
-        progress: Callable[[int], object] | None = None,
-        **deprecated: Any,
-    ) -> Iterator[Tensor]:
-        """The same, yielded chunk by chunk as soon as each is ready.
-
-        Arguments as for a call; `progress` is called with the frames of every chunk.
         """
         for old, new in (("rounds", "n_iter"), ("restore", "enhance")):
             if old in deprecated:
@@ -226,41 +181,40 @@ class Vocoder:
         enhance = deprecated.pop("restore", enhance)
         if deprecated:
             raise TypeError(f"A vocoder has no option {', '.join(deprecated)}.")
-        array = mel if isinstance(mel, Tensor) else _array("mel-spectrogram", mel)
+        mel = as_tensor("mel-spectrogram", mel)
+        pitch = None if f0 is None else as_tensor("pitch", f0, integers=True).detach().float().cpu()
+        if pitch is not None and pitch.ndim != mel.ndim - 1:
+            raise InputError(
+                f"A pitch is one number for each frame of the mel, not of the shape "
+                f"{list(pitch.shape)}."
+            )
         pieces = generate(
             self.model,
-            check_mel(array, self.config.mel),
+            check_mel(mel, self.config.mel),
             self.model.sampling(steps, sampler, n_iter),
             seed=convert(seed, int, "The seed", strict=True),
             enhance=bool(enhance),
-            f0=None if f0 is None else _pitch(f0, array.ndim),
+            f0=pitch if pitch is None or mel.ndim == 3 else pitch[None],
             transpose=convert(transpose, Semitones, "The transposition", strict=True),
             chunk_frames=convert(chunk_frames, AtLeastOne, "chunk_frames", strict=True),
             callback=callback,
             progress=progress,
         )
-        return (piece[0] for piece in pieces) if array.ndim == 2 else pieces
+        return (piece[0] for piece in pieces) if mel.ndim == 2 else pieces
 
+    def __call__(self, mel: Tensor | ArrayLike, **options: Any) -> Tensor:
+        """Speech for a mel-spectrogram, [T * hop_length] or [B, T * hop_length].
 
-def _pitch(f0: Tensor | ArrayLike, mel_dims: int) -> Tensor:
-    """F0 as float32 [B, T]."""
-    values = f0.detach().cpu().numpy() if isinstance(f0, Tensor) else _array("pitch", f0)
-    if values.dtype.kind not in "fiu" or values.ndim != mel_dims - 1:
-        raise InputError(
-            f"A pitch is one number for each frame of the mel, not {values.dtype} of the shape "
-            f"{list(values.shape)}."
-        )
-    if not np.isfinite(values).all():
-        raise InputError("A pitch holds values that are not finite.")
-    pitch = torch.from_numpy(values.astype(np.float32))
-    return pitch if pitch.ndim == 2 else pitch[None]
+        Args:
+            mel: [n_mels, T] or [B, n_mels, T], NumPy or PyTorch, in the checkpoint's convention.
+            options: as of :meth:`stream`.
+        """
+        return torch.cat(list(self.stream(mel, **options)), dim=-1)
 
-
-def _array(name: str, value: ArrayLike) -> NDArray[Any]:
-    try:
-        return np.asarray(value)
-    except (ValueError, TypeError, RuntimeError):  # rows of several lengths, say
-        raise InputError(f"A {name} must be an array, and this cannot be made one.") from None
+    # For help() and completion.
+    __call__.__signature__ = inspect.signature(stream).replace(  # type: ignore[attr-defined]
+        return_annotation="Tensor"
+    )
 
 
 def bundled_folder() -> Path:
@@ -289,18 +243,20 @@ def find_checkpoint(name: str | os.PathLike[str]) -> Path:
     )
 
 
-def _from_hub(repository: str) -> Path:
+def _from_hub(name: str) -> Path:
+    hub = _hub(f"There is no folder {name!r}; to look for it on the Hugging Face hub")
     try:
-        from huggingface_hub import snapshot_download
-    except ImportError:
-        raise InputError(
-            f"There is no folder {repository!r}; to look for it on the Hugging Face hub, "
-            "install huggingface_hub."
-        ) from None
-    try:
-        return Path(snapshot_download(repository, allow_patterns=["config.json", "*.safetensors"]))
+        return Path(hub.snapshot_download(name, allow_patterns=["config.json", "*.safetensors"]))
     except Exception as error:  # the hub's client raises many kinds
         raise InputError(
-            f"There is no folder {repository!r}, and the Hugging Face hub gave nothing of that "
+            f"There is no folder {name!r}, and the Hugging Face hub gave nothing of that "
             f"name ({type(error).__name__})."
         ) from None
+
+
+def _hub(wish: str) -> Any:
+    try:
+        import huggingface_hub
+    except ImportError:
+        raise InputError(f"{wish}, install huggingface_hub.") from None
+    return huggingface_hub

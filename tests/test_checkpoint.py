@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import enhancing_config, random_model, spectral_config, speech_mel, waveform_config
+from tiny import enhancing_config, random_model, spectral_config, waveform_config
 
 from diffwave.checkpoint import (
     CONFIG_FILE,
@@ -20,7 +20,7 @@ from diffwave.checkpoint import (
     save_checkpoint,
 )
 from diffwave.errors import InputError
-from diffwave.model import DiffusionModel, ModelConfig
+from diffwave.model import ModelConfig
 
 
 @pytest.fixture
@@ -39,78 +39,42 @@ def everything(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("config", [spectral_config(), enhancing_config(), waveform_config()])
-def test_whole_precision_comes_back_bit_for_bit(tmp_path: Path, config: ModelConfig) -> None:
-    model = random_model(config)
-    save_checkpoint(model, tmp_path / "c", half=False)
-    loaded = load_checkpoint(tmp_path / "c")
-    assert loaded.config == config
-    assert loaded.state_dict().keys() == model.state_dict().keys()
+def test_a_checkpoint_comes_back(tmp_path: Path, config: ModelConfig) -> None:
+    """In whole precision bit for bit; in half precision half the size, and close."""
+    model = random_model(config).train()
+    save_checkpoint(model, tmp_path / "whole", half=False)
+    save_checkpoint(model, tmp_path / "half")
+    assert model.training and all(t.dtype == torch.float32 for t in model.state_dict().values())
+    loaded, half = (load_checkpoint(tmp_path / name) for name in ("whole", "half"))
+    assert loaded.config == half.config == config
+    assert loaded.state_dict().keys() == half.state_dict().keys() == model.state_dict().keys()
     for name, tensor in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor)
+        assert half.state_dict()[name].dtype == torch.float32
+        torch.testing.assert_close(half.state_dict()[name], tensor, rtol=2**-10, atol=2**-24)
     assert not loaded.training
     assert not any(parameter.requires_grad for parameter in loaded.parameters())
-
-
-@pytest.mark.parametrize("config", [spectral_config(), enhancing_config(), waveform_config()])
-def test_half_precision_is_half_the_size_and_close(tmp_path: Path, config: ModelConfig) -> None:
-    model = random_model(config)
-    save_checkpoint(model, tmp_path / "half")
-    save_checkpoint(model, tmp_path / "whole", half=False)
-    half, whole = ((tmp_path / name / WEIGHTS_FILE).stat().st_size for name in ("half", "whole"))
+    sizes = [(tmp_path / name / WEIGHTS_FILE).stat().st_size for name in ("whole", "half")]
     learned = sum(parameter.numel() for parameter in model.learned())
-    assert abs((whole - half) - 2 * learned) < 1000  # headers
-    loaded = load_checkpoint(tmp_path / "half")
-    for name, tensor in model.state_dict().items():
-        assert loaded.state_dict()[name].dtype == torch.float32
-        torch.testing.assert_close(loaded.state_dict()[name], tensor, rtol=2**-10, atol=2**-24)
+    assert abs((sizes[0] - sizes[1]) - 2 * learned) < 1000  # headers
 
 
-def test_the_envelope_stays_in_float32(tmp_path: Path) -> None:
+def test_the_envelope_stays_in_float32_and_nothing_is_stored_that_follows(tmp_path: Path) -> None:
     model = random_model(spectral_config())
-    awkward = 1 + 2**-20  # which half precision rounds to 1
-    model.space.envelope_bias.fill_(awkward)
+    model.space.envelope_bias.fill_(1 + 2**-20)  # which half precision rounds to 1
     model.space.envelope_weight.fill_(1e-9)  # and this to 0
     save_checkpoint(model, tmp_path / "c")
     stored = load_file(tmp_path / "c" / WEIGHTS_FILE)
     kept = {name for name, tensor in stored.items() if tensor.dtype == torch.float32}
     assert kept == {"space.envelope_weight", "space.envelope_bias"}
-    assert all(t.dtype == torch.float16 for name, t in stored.items() if name not in kept)
-    space = load_checkpoint(tmp_path / "c").space
-    assert torch.equal(space.envelope_bias, model.space.envelope_bias)
-    assert torch.equal(space.envelope_weight, model.space.envelope_weight)
-
-
-def test_what_follows_from_the_configuration_is_not_stored(checkpoint: Path) -> None:
-    names = set(load_file(checkpoint / WEIGHTS_FILE))
-    assert not any(name.startswith("mel.") or name.endswith("window") for name in names)
-
-
-def test_saving_changes_nothing_in_the_model(tmp_path: Path) -> None:
-    model = DiffusionModel(spectral_config()).train()
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    save_checkpoint(model, tmp_path / "c")
-    assert model.training
-    assert all(parameter.requires_grad for parameter in model.parameters())
-    for name, tensor in model.state_dict().items():
-        assert tensor.dtype == torch.float32
-        assert torch.equal(tensor, before[name])
-
-
-def test_a_loaded_model_sounds_the_same(tmp_path: Path) -> None:
-    model = random_model(spectral_config())
-    save_checkpoint(model, tmp_path / "c", half=False)
-    mel = speech_mel(0.3)[None]
-    x = torch.randn(1, mel.shape[-1], 2, 512, generator=torch.Generator().manual_seed(0))
-    alpha_bar = torch.tensor(0.3, dtype=torch.float64)
-    loaded = load_checkpoint(tmp_path / "c")
-    waves = [m.denoiser(x, alpha_bar, m.denoiser.condition(mel)) for m in (loaded, model)]
-    assert torch.equal(*waves)
+    assert not any(name.startswith("mel.") or name.endswith("window") for name in stored)
+    for name in kept:
+        assert torch.equal(stored[name], model.state_dict()[name])
 
 
 def test_configuration_is_readable_json(checkpoint: Path) -> None:
     text = (checkpoint / CONFIG_FILE).read_text(encoding="utf-8")
-    assert text.endswith("}\n")
-    assert '\n  "mel": {\n' in text
+    assert text.endswith("}\n") and '\n  "mel": {\n' in text
     assert json.loads(text)["format"] == 2
     assert load_config(checkpoint) == spectral_config()
 
@@ -167,16 +131,6 @@ def test_a_full_disk_leaves_the_old_checkpoint(checkpoint: Path) -> None:
     assert everything(checkpoint.parent) == before
 
 
-def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
-    model = random_model(spectral_config())
-    with pytest.raises(InputError, match="no folder"):
-        save_checkpoint(model, tmp_path / "missing" / "c")
-    (tmp_path / "file").write_text("old")
-    with pytest.raises(InputError, match="not a folder"):
-        save_checkpoint(model, tmp_path / "file")
-    assert everything(tmp_path) == {"file": b"old"}
-
-
 def change_json(change: Callable[[dict], object]) -> Callable[[Path], None]:
     def damage(folder: Path) -> None:
         data = json.loads((folder / CONFIG_FILE).read_text())
@@ -204,7 +158,6 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "no config": (lambda f: (f / CONFIG_FILE).unlink(), ("has no config.json",)),
     "no weights": (lambda f: (f / WEIGHTS_FILE).unlink(), ("has no model.safetensors",)),
     "config cut": (rewrite(CONFIG_FILE, lambda b: b[:-30]), ("not valid JSON",)),
-    "config empty": (rewrite(CONFIG_FILE, lambda b: b""), ("not valid JSON",)),
     "config nested": (
         rewrite(CONFIG_FILE, lambda b: b'{"a":' * 100_000),
         ("not valid JSON",),
@@ -225,16 +178,13 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "missing key": (change_json(lambda d: d["mel"].pop("fmax")), ("config.json", "fmax")),
     "wrong type": (change_json(lambda d: d["network"].update(layers="2")), ("layers",)),
     "unknown kind": (change_json(lambda d: d["network"].update(kind="gan")), ("'gan'",)),
-    "weights cut": (rewrite(WEIGHTS_FILE, lambda b: b[:-1]), ("damaged",)),
-    "weights cut in the header": (rewrite(WEIGHTS_FILE, lambda b: b[:50]), ("damaged",)),
-    "weights empty": (rewrite(WEIGHTS_FILE, lambda b: b""), ("damaged",)),
     "weights not safetensors": (rewrite(WEIGHTS_FILE, lambda b: b"x" * 1000), ("damaged",)),
     "weights a pickle": (lambda f: torch.save({}, f / WEIGHTS_FILE), ("damaged",)),
     "weights longer": (rewrite(WEIGHTS_FILE, lambda b: b + b"x"), ("damaged",)),
-    "weight missing": (change_weights(lambda w: w.pop(BIAS)), (f"lacks the weight {BIAS}",)),
+    "weight missing": (change_weights(lambda w: w.pop(BIAS)), (f"weight {BIAS} is missing",)),
     "weight too many": (
         change_weights(lambda w: w.update(extra=torch.ones(1))),
-        ("holds a weight 'extra'",),
+        ("does not have the weight 'extra'",),
     ),
     "weight under two names": (
         change_weights(lambda w: w.update({"network.filter.bias": w[BIAS].clone()})),
@@ -267,14 +217,19 @@ def test_damage_is_told_in_a_sentence(checkpoint: Path, name: str) -> None:
         assert word in message
 
 
-def test_a_folder_that_is_missing(tmp_path: Path) -> None:
+def test_folders_that_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a checkpoint"):
         load_checkpoint(tmp_path / "nothing")
+    (tmp_path / "file").write_text("old")
+    for name, words in (("missing/c", "no folder"), ("file", "not a folder")):
+        with pytest.raises(InputError, match=words):
+            save_checkpoint(random_model(spectral_config()), tmp_path / name)
+    assert everything(tmp_path) == {"file": b"old"}
 
 
 def test_every_cut_of_the_weights_is_noticed(checkpoint: Path) -> None:
     whole = (checkpoint / WEIGHTS_FILE).read_bytes()
-    for length in {0, 1, 7, 8, 9, 100, 1000, len(whole) // 2, len(whole) - 1}:
+    for length in {0, 1, 7, 8, 9, 50, 100, 1000, len(whole) // 2, len(whole) - 1}:
         (checkpoint / WEIGHTS_FILE).write_bytes(whole[:length])
         with pytest.raises(InputError, match="damaged"):
             load_checkpoint(checkpoint)

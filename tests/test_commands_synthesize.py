@@ -385,7 +385,7 @@ def test_pitch_of_a_folder_lies_in_files_of_the_same_names(
         ("f0.npy", F0[:-1], f"one value for each of {len(F0)} frames"),
         ("f0.npy", F0 + 1, "or be 0 where there is no voice"),
         ("f0.npy", np.stack([F0, F0]), "one number for each frame"),
-        ("f0.npy", F0 * np.nan, "not finite"),
+        ("f0.npy", F0 * np.nan, "from 50 to 600 Hz"),
         ("f0.npy", F0.astype(str), "does not hold an array of numbers"),
         ("f0.txt", "180\nhigh\n", "not a .txt file"),
         ("f0.csv", "180\n", "must end in .npy, .txt"),

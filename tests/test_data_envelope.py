@@ -15,8 +15,7 @@ from diffwave.data.envelope import load_envelope, save_envelope
 from diffwave.errors import InputError
 from diffwave.mel import PRESETS, MelSpectrogram
 from diffwave.mel.normalise import frame_triples
-from diffwave.spaces.envelope import POWER_FLOOR, RIDGE
-from diffwave.spaces.spectral import SpectralConfig, SpectralSpace
+from diffwave.spaces.spectral import POWER_FLOOR, RIDGE, SpectralConfig, SpectralSpace
 
 SMALL = SpectralConfig(n_fft=32, hop_length=8, pad_left=12, n_mels=1, floor=1e-8)
 Example = tuple[Tensor, Tensor]

@@ -75,18 +75,18 @@ def test_every_format_gives_the_same_array(tmp_path: Path, name: str) -> None:
     assert not mel.requires_grad
 
 
-@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", ">f8", "i2", "u2", "i8", "?"])
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", ">f8", "i2", "u2", "i8", "?", "longdouble"])
 def test_types_come_as_they_are(tmp_path: Path, dtype: str) -> None:
     array = MEL.astype(dtype)
     np.save(tmp_path / "a.npy", array)
-    mel = read_mel(tmp_path / "a.npy")
-    native = array.astype(array.dtype.newbyteorder("="))
-    assert torch.equal(mel, torch.from_numpy(native))
+    native = array.astype("f8" if dtype == "longdouble" else array.dtype.newbyteorder("="))
+    assert torch.equal(read_mel(tmp_path / "a.npy"), torch.from_numpy(native))
 
 
-def test_long_doubles_are_shortened(tmp_path: Path) -> None:
-    np.save(tmp_path / "a.npy", MEL.astype(np.longdouble))
-    assert torch.equal(read_mel(tmp_path / "a.npy"), TENSOR.double())
+def promise(path: Path) -> None:
+    header = {"descr": "<f4", "fortran_order": False, "shape": (80, 10**14)}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
 
 
 BAD: dict[str, tuple[str, Save, str]] = {
@@ -97,58 +97,29 @@ BAD: dict[str, tuple[str, Save, str]] = {
         lambda path: np.savez(path.open("wb"), mel=MEL),
         "not a .npy file",
     ),
-    "npy, more promised than any memory": (
-        "a.npy",
-        lambda path: path.write_bytes(
-            b"\x93NUMPY\x01\x00v\x00"
-            + b"{'descr': '<f4', 'fortran_order': False, 'shape': (80, 10**14), }".replace(
-                b"10**14", b"1" + b"0" * 14
-            ).ljust(117)
-            + b"\n"
-        ),
-        "truncated",
-    ),
+    "npy, more promised than any memory": ("a.npy", promise, "truncated"),
     "npy, complex": ("a.npy", lambda path: np.save(path, MEL + 1j), "array of numbers"),
     "npy, strings": ("a.npy", lambda path: np.save(path, np.array(["x"])), "array of numbers"),
-    "npy, records": ("a.npy", lambda p: np.save(p, np.zeros(2, [("a", "f4")])), "numbers"),
     "npz, names that are none": (
         "a.npz",
         save_npz(**{"\x1b[2Ja": MEL, "b\n": MEL}),
         r"holds \x1b[2Ja, b\n; call",
     ),
     "npz, text": ("a.npz", lambda path: path.write_text("hello"), "not a .npz file"),
-    "npz, nothing in it": ("a.npz", save_npz(), "holds nothing"),
     "npz, two": ("a.npz", save_npz(a=MEL, b=MEL), "holds a, b; call"),
     "npz, a byte changed": ("a.npz", lambda path: spoil(path, save_npz(mel=MEL)), "truncated"),
     "pt, text": ("a.pt", lambda path: path.write_text("hello\n"), "not a .pt file"),
     "pt, empty": ("a.pt", lambda path: path.write_bytes(b""), "truncated"),
     "pt, nothing in it": ("a.pt", save_pt({}), "holds nothing"),
-    "pt, two": ("a.pt", save_pt({"a": TENSOR, "b": TENSOR}), "holds a, b; call"),
-    "pt, a list": ("a.pt", save_pt([TENSOR]), "array of numbers"),
     "pt, a number": ("a.pt", save_pt({"mel": 5}), "array of numbers"),
     "pt, sparse": ("a.pt", save_pt(TENSOR.to_sparse()), "array of numbers"),
     "pt, without values": ("a.pt", save_pt(TENSOR.to("meta")), "array of numbers"),
     "pt, a module": ("a.pt", save_pt(torch.nn.Linear(1, 1)), "objects"),
     "safetensors, text": ("a.safetensors", lambda path: path.write_text("hello"), "truncated"),
-    "safetensors, nothing in it": ("a.safetensors", lambda p: save_file({}, p), "nothing"),
     "unknown suffix": ("a.mel", lambda path: path.write_text("x"), "must end in .npy, .npz"),
-    "no suffix": ("a", lambda path: path.write_text("x"), "must end in"),
-    "safetensors, names that are none": (
-        "a.safetensors",
-        lambda path: save_file({"\x1b]0;a\a": TENSOR, "b": TENSOR + 1}, path),
-        r"\x1b]0;a\x07",
-    ),
     "missing": ("a.npy", lambda path: None, "There is no file"),
     "a folder": ("a.npy", lambda path: path.mkdir(), "There is no file"),
 }
-
-
-def test_an_archive_of_more_than_any_mel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    np.savez_compressed(tmp_path / "a.npz", mel=MEL)
-    monkeypatch.setattr(files, "MAX_BYTES", MEL.nbytes + 128)  # 128: the header of an array
-    assert read_mel(tmp_path / "a.npz").numel()
-    monkeypatch.setattr(files, "MAX_BYTES", MEL.nbytes + 127)
-    assert "too large for the memory" in sentence(tmp_path / "a.npz")
 
 
 def spoil(path: Path, save: Save) -> None:
@@ -166,10 +137,10 @@ def test_what_cannot_be_read_is_told(tmp_path: Path, name: str) -> None:
     assert words in sentence(tmp_path / file)
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_a_program_for_torch_is_no_mel(tmp_path: Path) -> None:
-    torch.jit.save(torch.jit.script(torch.nn.Linear(1, 1)), str(tmp_path / "a.pt"))
-    assert "not a .pt file" in sentence(tmp_path / "a.pt")
+def test_an_archive_of_more_than_any_mel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez_compressed(tmp_path / "a.npz", mel=MEL)
+    monkeypatch.setattr(files, "MAX_BYTES", MEL.nbytes + 127)  # the header of an array has 128
+    assert "too large for the memory" in sentence(tmp_path / "a.npz")
 
 
 @pytest.mark.parametrize("suffix", MEL_SUFFIXES)
@@ -217,12 +188,6 @@ def test_nothing_in_a_file_is_executed(tmp_path: Path, name: str) -> None:
     assert not marker.exists()
     if name != "raw.npy":  # which is no array file at all
         assert "objects, which are not loaded" in message
-
-
-def test_the_bomb_is_live(tmp_path: Path) -> None:
-    np.save(tmp_path / "a.npy", np.array([Bomb(tmp_path / "executed")], dtype=object))
-    np.load(tmp_path / "a.npy", allow_pickle=True)
-    assert (tmp_path / "executed").exists()
 
 
 @pytest.mark.usefixtures("as_anybody")

@@ -47,14 +47,6 @@ def test_parameter_count_is_the_published_one(channels: int, count: int) -> None
     assert net.receptive_field == 3069
 
 
-@pytest.mark.parametrize(
-    ("hop_length", "strides"), [(256, (16, 16)), (300, (15, 20)), (512, (16, 32)), (257, (1, 257))]
-)
-def test_hop_is_split_into_balanced_factors(hop_length: int, strides: tuple[int, int]) -> None:
-    upsampler = MelUpsampler(hop_length)
-    assert (upsampler.conv1.stride[1], upsampler.conv2.stride[1]) == strides
-
-
 @settings(max_examples=40, deadline=None)
 @given(hop_length=st.integers(1, 600), frames=st.integers(1, 4), n_mels=st.integers(1, 3))
 def test_any_hop_gives_exactly_its_samples(hop_length: int, frames: int, n_mels: int) -> None:
@@ -98,34 +90,23 @@ def test_step_embedding_formula(whole: int, part: float) -> None:
     np.testing.assert_allclose(got[0].numpy(), expected, atol=2e-3)
 
 
-def test_step_embedding_takes_integers() -> None:
-    embedding = StepEmbedding()
-    t = torch.tensor([0, 7, 49])
-    assert torch.equal(embedding(t), embedding(t.float()))
-
-
 def test_items_of_a_batch_are_independent() -> None:
     net = make_net()
     x_t, t, mel = make_inputs()
     together = net(x_t, t, mel)
     for i in range(3):
         torch.testing.assert_close(together[[i]], net(x_t[[i]], t[[i]], mel[[i]]))
-    x_t[0], t[0], mel[0] = 0, 0, 0
-    torch.testing.assert_close(net(x_t, t, mel)[1:], together[1:])
+    t = t.floor()  # steps may be counted in integers
+    assert torch.equal(net(x_t, t.long(), mel), net(x_t, t, mel))
 
 
-def test_cached_condition_is_identical() -> None:
+def test_a_condition_serves_all_steps_and_a_whole_batch() -> None:
     net = make_net()
     x_t, t, mel = make_inputs()
     cond = net.condition(mel)
     assert len(cond) == SMALL.layers
-    assert torch.equal(net(x_t, t, cond=cond), net(x_t, t, mel))
-    assert torch.equal(net(x_t, t / 2, cond=cond), net(x_t, t / 2, mel))
-
-
-def test_one_mel_serves_a_whole_batch() -> None:
-    net = make_net()
-    x_t, t, mel = make_inputs()
+    for steps in (t, t / 2):
+        assert torch.equal(net(x_t, steps, cond=cond), net(x_t, steps, mel))
     expected = net(x_t, t, mel[:1].expand(3, -1, -1))
     torch.testing.assert_close(net(x_t, t, mel[:1]), expected)
     torch.testing.assert_close(net(x_t, t, cond=net.condition(mel[:1])), expected)
@@ -149,66 +130,18 @@ def test_unconditional() -> None:
     x_t, t = torch.randn(2, 101), torch.tensor([0.0, 3.5])  # any length: there is no hop
     eps = net(x_t, t)
     assert eps.shape == x_t.shape and eps.any()
-    assert net.condition(None) == []
     assert torch.equal(net(x_t, t, cond=net.condition(None)), eps)
-    with pytest.raises(InputError, match="unconditional"):
-        net(x_t, t, torch.zeros(2, 80, 1))
-    with pytest.raises(InputError, match="unconditional"):
-        net(x_t, t, cond=[torch.zeros(2, 16, 101)])
-    with pytest.raises(InputError, match="unconditional"):
-        net.condition(torch.zeros(2, 80, 1))
-
-
-@pytest.mark.parametrize("field", ["channels", "layers", "dilation_cycle", "hop_length", "n_mels"])
-@pytest.mark.parametrize("value", [-1, 2.0, "3", None, True])
-def test_invalid_config(field: str, value: object) -> None:
-    with pytest.raises(InputError, match=field):
-        WaveformNetConfig(**{field: value})  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("field", ["channels", "layers", "dilation_cycle", "hop_length"])
-def test_only_n_mels_may_be_zero(field: str) -> None:
-    with pytest.raises(InputError, match=field):
-        WaveformNetConfig(**{field: 0})
-
-
-def test_inputs_that_do_not_fit() -> None:
-    net = make_net()
-    x_t, t, mel = make_inputs()
-    cond = net.condition(mel)
-    for args in [
-        (x_t[:, None], t, mel),
-        (x_t, t[0], mel),
-        (x_t, t[:2], mel),
-        (x_t, t),
-        (x_t, t, None, None, []),
-        (x_t, t, mel, None, cond),
-        (x_t, t, mel[0]),
-        (x_t, t, mel[:, :4]),
-        (x_t, t, mel.mT),
-        (x_t, t, mel[:2]),
-        (x_t, t, mel[:, :, 1:]),
-        (x_t[:, 1:], t, mel),
-        (x_t[:, 1:], t, None, None, cond),
-    ]:
-        with pytest.raises(InputError):
-            net(*args)
-    with pytest.raises(InputError, match="mel"):
-        net.condition(None)
 
 
 def test_bf16_autocast() -> None:
-    net = make_net()
+    net = make_net().requires_grad_(False)
     x_t, t, mel = make_inputs()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         eps = net(x_t, t, mel)
-        cached = net(x_t, t, cond=net.condition(mel))
+        assert torch.equal(eps, net(x_t, t, cond=net.condition(mel)))
     assert eps.dtype == torch.float32
-    assert torch.equal(eps, cached)
     exact = net(x_t, t, mel)
     assert 0 < (eps - exact).norm() < 0.03 * exact.norm()
-    with pytest.raises(InputError, match="autocast"):
-        net.bfloat16()(x_t.bfloat16(), t, mel.bfloat16())
 
 
 def test_compiles_without_graph_breaks() -> None:
@@ -239,16 +172,6 @@ def lmnt_shapes(config: WaveformNetConfig) -> dict[str, tuple[int, ...]]:
         weights[f"residual_layers.{i}.output_projection"] = (2 * width, width, 1)
     shapes = {f"{name}.weight": shape for name, shape in weights.items()}
     return shapes | {f"{name}.bias": shape[:1] for name, shape in weights.items()}
-
-
-def test_lmnt_names_map_one_to_one_with_right_shapes() -> None:
-    theirs = {k: torch.empty(s, device="meta") for k, s in lmnt_shapes(WaveformNetConfig()).items()}
-    ours = lmnt_state_dict(theirs)
-    with torch.device("meta"):
-        expected = WaveformNet(WaveformNetConfig()).state_dict()
-    assert len(ours) == len(theirs)
-    assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in expected.items()}
-    assert {id(v) for v in ours.values()} == {id(v) for v in theirs.values()}
 
 
 @pytest.mark.parametrize(

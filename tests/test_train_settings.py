@@ -269,7 +269,7 @@ def test_an_override_changes_a_preset_that_is_named(yaml_file: Path) -> None:
         ("mel=hifigann", "Unknown mel preset 'hifigann'"),
         ("mel.preset=hifigann", "Unknown mel preset 'hifigann'"),
         ("mel.hop=300", "Unknown setting 'hop' of a mel; known are name, sample_rate"),
-        ("mel.hop_length=3000", r"hop_length \(3000\) must not exceed n_fft"),
+        ("mel.hop_length=3000", "hop_length must not exceed n_fft"),
         ("mel.hop_length=600", "at least twice hop_length 600"),
     ],
 )

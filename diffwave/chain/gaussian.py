@@ -15,20 +15,19 @@ from torch import Tensor
 
 def q_mean_variance(x_0: Tensor, alpha_bar: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance of q(x_t | x_0) = N(sqrt(alpha_bar) x_0, 1 - alpha_bar) (eq. 4)."""
-    alpha_bar = _level(alpha_bar)
+    alpha_bar = _float64(alpha_bar)
     return alpha_bar.sqrt().to(x_0) * x_0, (1 - alpha_bar).to(x_0)
 
 
 def q_sample(x_0: Tensor, alpha_bar: Tensor, eps: Tensor) -> Tensor:
-    """x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps: any level of the chain in one step."""
-    alpha_bar = _level(alpha_bar)
-    return alpha_bar.sqrt().to(x_0) * x_0 + (1 - alpha_bar).sqrt().to(x_0) * eps
+    """x_t = alpha x_0 + sigma eps: any level of the chain in one step."""
+    alpha, sigma = alpha_sigma(alpha_bar, x_0)
+    return alpha * x_0 + sigma * eps
 
 
 def q_step(x: Tensor, beta: Tensor, eps: Tensor) -> Tensor:
     """One step of the chain, x_t = sqrt(1 - beta_t) x_{t-1} + sqrt(beta_t) eps (eq. 2)."""
-    beta = _level(beta)
-    return (1 - beta).sqrt().to(x) * x + beta.sqrt().to(x) * eps
+    return q_sample(x, 1 - _float64(beta), eps)
 
 
 def q_posterior_mean_variance(
@@ -43,7 +42,7 @@ def q_posterior_mean_variance(
     The two levels need not be neighbours in the trained chain: beta_t = 1 - alpha_bar_t /
     alpha_bar_{t-1} is that of the step between them. alpha_bar_{t-1} = 1 gives (x_0, 0).
     """
-    bar, before = _level(alpha_bar), _level(alpha_bar_before)
+    bar, before = _float64(alpha_bar), _float64(alpha_bar_before)
     beta = 1 - bar / before
     of_x_0 = before.sqrt() * beta / (1 - bar)
     of_x_t = (1 - beta).sqrt() * (1 - before) / (1 - bar)
@@ -61,34 +60,37 @@ def p_mean_variance(
     return q_posterior_mean_variance(x_0, x_t, alpha_bar, alpha_bar_before)
 
 
+# (x_t, v) is (x_0, eps) rotated; v as in Salimans and Ho 2022, arXiv 2202.00512, section 4.
+
+
 def x0_from_eps(x_t: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
-    """x_0 = (x_t - sigma eps) / alpha; alpha = sqrt(alpha_bar), sigma = sqrt(1 - alpha_bar)."""
-    bar = _level(alpha_bar)
-    return (x_t - (1 - bar).sqrt().to(x_t) * eps) / bar.sqrt().to(x_t)
+    """x_0 = (x_t - sigma eps) / alpha."""
+    alpha, sigma = alpha_sigma(alpha_bar, x_t)
+    return (x_t - sigma * eps) / alpha
 
 
 def eps_from_x0(x_t: Tensor, x_0: Tensor, alpha_bar: Tensor) -> Tensor:
     """eps = (x_t - alpha x_0) / sigma."""
-    bar = _level(alpha_bar)
-    return (x_t - bar.sqrt().to(x_t) * x_0) / (1 - bar).sqrt().to(x_t)
+    alpha, sigma = alpha_sigma(alpha_bar, x_t)
+    return (x_t - alpha * x_0) / sigma
 
 
 def v_of(x_0: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
-    """v = alpha eps - sigma x_0 (Salimans and Ho 2022, arXiv 2202.00512, section 4)."""
-    bar = _level(alpha_bar)
-    return bar.sqrt().to(x_0) * eps - (1 - bar).sqrt().to(x_0) * x_0
+    """v = alpha eps - sigma x_0."""
+    alpha, sigma = alpha_sigma(alpha_bar, x_0)
+    return alpha * eps - sigma * x_0
 
 
 def x0_from_v(x_t: Tensor, v: Tensor, alpha_bar: Tensor) -> Tensor:
     """x_0 = alpha x_t - sigma v; finite at every level, pure noise included."""
-    bar = _level(alpha_bar)
-    return bar.sqrt().to(x_t) * x_t - (1 - bar).sqrt().to(x_t) * v
+    alpha, sigma = alpha_sigma(alpha_bar, x_t)
+    return alpha * x_t - sigma * v
 
 
 def eps_from_v(x_t: Tensor, v: Tensor, alpha_bar: Tensor) -> Tensor:
     """eps = sigma x_t + alpha v."""
-    bar = _level(alpha_bar)
-    return (1 - bar).sqrt().to(x_t) * x_t + bar.sqrt().to(x_t) * v
+    alpha, sigma = alpha_sigma(alpha_bar, x_t)
+    return sigma * x_t + alpha * v
 
 
 def normal_kl(mean_1: Tensor, variance_1: Tensor, mean_2: Tensor, variance_2: Tensor) -> Tensor:
@@ -113,27 +115,26 @@ def vlb_terms(x_0: Tensor, eps: Tensor, predicted: Tensor, alpha_bar: Tensor) ->
     Returns:
         [T + 1], float64; its sum bounds -log p(x_0).
     """
-    x_0, bar = x_0.double(), _level(alpha_bar)
-    before = torch.cat((torch.ones(1, dtype=torch.float64), bar[:-1]))
-    terms = []
-    for t in range(len(bar)):
-        x_t = q_sample(x_0, bar[t], eps[t].double())
-        mean_p, _ = p_mean_variance(predicted[t].double(), x_t, bar[t], before[t])
-        if t == 0:
-            variance = 1 - bar[0]
-            surprise = (x_0 - mean_p).square() / variance + torch.log(2 * math.pi * variance)
-            terms.append(0.5 * surprise.sum())
-        else:
-            mean_q, variance = q_posterior_mean_variance(x_0, x_t, bar[t], before[t])
-            terms.append(normal_kl(mean_q, variance, mean_p, variance).sum())
-    mean, variance = q_mean_variance(x_0, bar[-1])
-    one = torch.ones((), dtype=torch.float64)
-    terms.append(normal_kl(mean, variance, 0 * one, one).expand_as(x_0).sum())
-    return torch.stack(terms)
+    x_0, eps, predicted = x_0.double(), eps.double(), predicted.double()
+    bar = _float64(alpha_bar).view(-1, *[1] * x_0.ndim)
+    one = torch.ones_like(bar[:1])
+    before = torch.cat((one, bar[:-1]))
+    x_t = q_sample(x_0, bar, eps)
+    mean_q, variance = q_posterior_mean_variance(x_0, x_t, bar, before)
+    mean_p, _ = p_mean_variance(predicted, x_t, bar, before)
+    variance[0] = 1 - bar[0]
+    terms = (mean_q - mean_p).square() / (2 * variance)  # both have the posterior's variance
+    terms[0] += 0.5 * torch.log(2 * math.pi * variance[0])
+    prior = normal_kl(*q_mean_variance(x_0, bar[-1:]), 0 * one, one)
+    return torch.cat((terms, prior)).flatten(1).sum(1)
 
 
-def _level(value: Tensor | float) -> Tensor:
-    """A level as float64 on the CPU: not every device has float64 (Apple's has not)."""
-    if isinstance(value, Tensor):
-        value = value.cpu()
-    return torch.as_tensor(value, dtype=torch.float64)
+def alpha_sigma(alpha_bar: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """alpha = sqrt(alpha_bar) and sigma = sqrt(1 - alpha_bar), in the type of x."""
+    bar = _float64(alpha_bar)
+    return bar.sqrt().to(x), (1 - bar).sqrt().to(x)
+
+
+def _float64(level: Tensor | float) -> Tensor:
+    """A level on the CPU: not every device has float64 (Apple's has not)."""
+    return torch.as_tensor(level.cpu() if isinstance(level, Tensor) else level).double()

@@ -26,16 +26,14 @@ def white_noise(seed: int, stream: int, start: int, length: int) -> Tensor:
         start: absolute position of the first sample; may be negative.
         length: number of samples.
     """
+    key = np.array((seed % (1 << 64), stream % (1 << 64)), np.uint64)
+
+    def block(number: int) -> np.ndarray:
+        # The lowest counter word runs within the block; the block's number sits above it.
+        counter = np.array([0, _ORIGIN + number, 0, 0], np.uint64)
+        philox = np.random.Philox(key=key, counter=counter)
+        return np.random.Generator(philox).standard_normal(BLOCK, np.float32)
+
     first, last = start // BLOCK, (start + length - 1) // BLOCK
-    pieces = [_block(seed, stream, block) for block in range(first, last + 1)]
-    offset = start - first * BLOCK
-    return torch.from_numpy(np.concatenate(pieces)[offset : offset + length])
-
-
-def _block(seed: int, stream: int, block: int) -> np.ndarray:
-    key = (seed % (1 << 64), stream % (1 << 64))
-    # The lowest counter word runs within the block; the block's number sits above it.
-    philox = np.random.Philox(
-        key=np.array(key, np.uint64), counter=np.array([0, _ORIGIN + block, 0, 0], np.uint64)
-    )
-    return np.random.Generator(philox).standard_normal(BLOCK, np.float32)
+    samples = np.concatenate([block(number) for number in range(first, last + 1)])
+    return torch.from_numpy(samples[start - first * BLOCK :][:length])

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated, Any
+from typing import Annotated
 
 from msgspec import Meta
 
-from diffwave.chain.samplers import get_sampler
+from diffwave.chain.samplers import SAMPLERS
 from diffwave.errors import InputError
-from diffwave.migrate import current_sampling
-from diffwave.schema import check_fields, shown, strictly
+from diffwave.schema import check_fields, shown
 
 Steps = Annotated[int, Meta(ge=1, le=10_000)]  # ten times the longest published chain
 Iterations = Annotated[int, Meta(ge=0, le=10_000)]
@@ -35,7 +33,10 @@ class Sampling:
 
     def __post_init__(self) -> None:
         check_fields(self, "The sampling's ")
-        get_sampler(self.solver)
+        if self.solver not in SAMPLERS:
+            raise InputError(
+                f"There is no sampler named {self.solver!r}; there are {', '.join(SAMPLERS)}."
+            )
         levels = self.levels
         falling = all(high > low for high, low in pairwise([*levels, 0]))
         if levels and (len(levels) != self.steps or not falling or max(levels) > 1):
@@ -59,7 +60,7 @@ class SamplingConfig:
 
     def __post_init__(self) -> None:
         check_fields(self, "The sampling's ")
-        get_sampler(self.solver)
+        Sampling(self.default, self.solver)
         counts = [preset.steps for preset in self.presets]
         if len(set(counts)) < len(counts):
             raise InputError(f"Sampling presets are one for each number of steps, not {counts}.")
@@ -67,36 +68,20 @@ class SamplingConfig:
     def preset(
         self, steps: int | None = None, solver: str | None = None, n_iter: int | None = None
     ) -> Sampling:
-        """The preset of a number of steps, with what the caller asks for in its place.
-
-        Args:
-            steps: network calls; the default when None.
-            solver: a name in `SAMPLERS`; the preset's when None.
-            n_iter: mel-consistency iterations; the preset's when None.
+        """The preset of a number of steps (the default's when None), with what is asked for.
 
         Raises:
             InputError: for a number that is none or out of bounds, or an unknown solver.
         """
-        steps = self.default if steps is None else steps
-        plain = Sampling(steps, self.solver, n_iter=self.n_iter)
-        chosen = next((preset for preset in self.presets if preset.steps == plain.steps), plain)
-        given = {"solver": solver, "n_iter": n_iter}
-        changes = {name: value for name, value in given.items() if value is not None}
-        return dataclasses.replace(chosen, **changes)  # type: ignore[arg-type]
+        plain = Sampling(self.default if steps is None else steps, self.solver, n_iter=self.n_iter)
+        found = next((preset for preset in self.presets if preset.steps == plain.steps), plain)
+        return dataclasses.replace(
+            found,
+            solver=found.solver if solver is None else solver,
+            n_iter=found.n_iter if n_iter is None else n_iter,
+        )
 
     @property
     def most_iterations(self) -> int:
         """Mel-consistency iterations after whatever number of steps."""
         return max([self.n_iter, *(preset.n_iter for preset in self.presets)])
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON types."""
-        presets = [
-            dataclasses.asdict(preset) | {"levels": list(preset.levels)} for preset in self.presets
-        ]
-        return dataclasses.asdict(self) | {"presets": presets}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> SamplingConfig:
-        """The inverse of :meth:`to_dict`; settings of the format before are read as well."""
-        return strictly(cls, current_sampling(values), "sampling")

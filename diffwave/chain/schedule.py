@@ -24,15 +24,11 @@ from diffwave.errors import InputError
 
 def linear_betas(steps: int, first: float, last: float) -> Tensor:
     """`steps` values of beta in equal steps from `first` to `last`, [T]."""
-    if steps < 1:
-        raise InputError(f"A schedule needs at least one step, not {steps}.")
     return torch.linspace(first, last, steps, dtype=torch.float64)
 
 
 def cosine_betas(steps: int, offset: float = 0.008, largest: float = 0.999) -> Tensor:
     """Betas whose alpha_bar follows a squared cosine (Nichol and Dhariwal 2021, eq. 17), [T]."""
-    if steps < 1:
-        raise InputError(f"A schedule needs at least one step, not {steps}.")
     t = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
     bar = torch.cos((t + offset) / (1 + offset) * math.pi / 2).square()
     return (1 - bar[1:] / bar[:-1]).clamp_max(largest)
@@ -80,8 +76,6 @@ def zero_terminal_snr(betas: Tensor) -> Tensor:
     stop at sqrt(alpha_bar_T) = .529 (T = 50), while sampling starts from pure noise.
     """
     root = alpha_bars(betas).sqrt()
-    if len(root) < 2:
-        raise InputError("A schedule of one step cannot be rescaled; give it two or more.")
     root = (root - root[-1]) * root[0] / (root[0] - root[-1])
     return betas_of(root.square())
 
@@ -99,8 +93,6 @@ def alpha_bar_of_angle(u: Tensor | Sequence[float]) -> Tensor:
 
 def uniform_angles(steps: int) -> Tensor:
     """alpha_bar of u = 1, 1 - 1/steps, .. 1/steps, [steps]: the plainest schedule in angles."""
-    if steps < 1:
-        raise InputError(f"The number of steps must be at least 1, not {steps}.")
     return alpha_bar_of_angle(torch.arange(steps, 0, -1, dtype=torch.float64) / steps)
 
 
@@ -129,8 +121,6 @@ def align(alpha_bar: Tensor, trained: Tensor) -> Tensor:
             f"A step with sqrt(alpha_bar) = {worst:.4f} cannot be aligned: the network was trained "
             f"on {float(grid[0]):.4f} .. {float(grid[-1]):.4f}."
         )
-    if len(grid) == 1:
-        return torch.zeros_like(value)
     upper = torch.searchsorted(grid, value.contiguous()).clamp(1, len(grid) - 1)
     share = (value - grid[upper - 1]) / (grid[upper] - grid[upper - 1])
     return (len(grid) - 1) - (upper - 1 + share.clamp(0, 1))

@@ -2,7 +2,7 @@
 
 from diffwave.mel.check import check_mel
 from diffwave.mel.config import PRESETS, MelConfig, mel_config, preset
-from diffwave.mel.frontend import MelSpectrogram, mel_filterbank
+from diffwave.mel.frontend import MelSpectrogram
 
 __all__ = [
     "PRESETS",
@@ -10,6 +10,5 @@ __all__ = [
     "MelSpectrogram",
     "check_mel",
     "mel_config",
-    "mel_filterbank",
     "preset",
 ]

@@ -20,11 +20,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from diffwave.errors import InputError
@@ -38,22 +37,14 @@ MIN_FRAMES = 128  # fewer do not show what speech looks like
 MAX_FRAMES = 20_000  # more need not be looked at
 
 
-def check_mel(mel: Tensor | NDArray[np.floating], config: MelConfig) -> Tensor:
+def check_mel(mel: Tensor | ArrayLike, config: MelConfig) -> Tensor:
     """A mel as float32 [B, n_mels, T], or an `InputError` saying why it is not one of `config`'s.
 
-    mel: [n_mels, T] or [B, n_mels, T] with T >= 2, floating point, numpy or torch, in the values
+    mel: [n_mels, T] or [B, n_mels, T] with T >= 2, floating point, NumPy or PyTorch, in the values
     of `config`. Device and gradients are kept. A square mel is taken as [n_mels, T].
     """
-    if isinstance(mel, np.ndarray) and np.issubdtype(mel.dtype, np.floating):
-        mel = torch.from_numpy(np.array(mel, dtype=np.float32))
-    if not isinstance(mel, Tensor | np.ndarray):
-        raise InputError(
-            f"A mel-spectrogram must be a numpy array or a torch tensor, not {type(mel).__name__}."
-        )
-    if isinstance(mel, np.ndarray) or not mel.is_floating_point():
-        raise InputError(f"A mel-spectrogram must be floating point, not {mel.dtype}.")
+    mel = as_tensor("mel-spectrogram", mel).float()
     _check_shape(tuple(mel.shape), config)
-    mel = mel.float()
     if not torch.isfinite(mel).all():
         raise InputError("The mel-spectrogram holds NaN or infinity.")
     mel = mel if mel.dim() == 3 else mel[None]
@@ -61,59 +52,86 @@ def check_mel(mel: Tensor | NDArray[np.floating], config: MelConfig) -> Tensor:
     return mel
 
 
+def as_tensor(name: str, value: Tensor | ArrayLike, integers: bool = False) -> Tensor:
+    """An array of floating-point numbers as a tensor, or an `InputError` that begins "A `name`"."""
+    if not isinstance(value, Tensor):
+        try:
+            array = np.asarray(value)
+        except (ValueError, TypeError, RuntimeError):  # rows of several lengths, say
+            raise InputError(f"A {name} must be an array, and this cannot be made one.") from None
+        if array.dtype.kind not in ("fiu" if integers else "f"):
+            raise InputError(f"A {name} must be floating point, not {array.dtype}.")
+        return torch.from_numpy(array.astype(np.float32))
+    if not (value.is_floating_point() or integers):
+        raise InputError(f"A {name} must be floating point, not {value.dtype}.")
+    return value
+
+
 def _check_shape(shape: tuple[int, ...], config: MelConfig) -> None:
-    n_mels = config.n_mels
+    n_mels, mel = config.n_mels, f"The mel-spectrogram of shape {list(shape)}"
     if len(shape) not in (2, 3):
         raise InputError(
             f"A mel-spectrogram must have the shape [{n_mels}, frames] or "
             f"[batch, {n_mels}, frames], not {list(shape)}."
         )
     if 0 in shape:
-        raise InputError(f"The mel-spectrogram of shape {list(shape)} is empty.")
-    if shape[-2] != n_mels and shape[-1] == n_mels:
+        raise InputError(f"{mel} is empty.")
+    bands, frames = len(shape) - 2, len(shape) - 1  # axes
+    if shape[bands] != n_mels and shape[frames] == n_mels:
         turn = "mel.T" if len(shape) == 2 else "mel.swapaxes(1, 2)"
         raise InputError(
-            f"The mel-spectrogram of shape {list(shape)} looks transposed: the {n_mels} mel bands "
-            f"are on axis {len(shape) - 1} but belong on axis {len(shape) - 2}; pass {turn}."
+            f"{mel} looks transposed: the {n_mels} mel bands are on axis {frames} but belong on "
+            f"axis {bands}; pass {turn}."
         )
-    if shape[-2] != n_mels:
+    if shape[bands] != n_mels:
         raise InputError(
-            f"The mel-spectrogram of shape {list(shape)} has {shape[-2]} mel bands on axis "
-            f"{len(shape) - 2}, but the {config.name!r} convention has {n_mels}."
+            f"{mel} has {shape[bands]} mel bands on axis {bands}, but the {config.name!r} "
+            f"convention has {n_mels}."
         )
-    if shape[-1] < 2:
+    if shape[frames] < 2:
         raise InputError("The mel-spectrogram has a single frame, but at least 2 are needed.")
 
 
-@dataclass(frozen=True)
+def _check_values(mel: Tensor, config: MelConfig) -> None:
+    """mel [B, n_mels, T], finite."""
+    raw = mel.movedim(1, 0).flatten(1)  # [n_mels, B * T]
+    raw = raw[:, :: 1 + raw.shape[1] // MAX_FRAMES]
+    inside = _within_range(raw, config)
+    if inside and (raw.shape[1] < MIN_FRAMES or not _Reading(raw, config).is_odd()):
+        return
+    other = _recognise(raw, config, inside)
+    if inside and other is None:
+        return
+    usual = ""
+    if config.mean is None:
+        low, high = config.limits or (
+            config.log_factor * level + config.offset
+            for level in (math.log(config.floor), _unit(config) + 2.5)
+        )
+        usual = f" ({low:.3g} to about {high:.3g})"
+    raise InputError(
+        f"The mel-spectrogram's values ({raw.min():.4g} to {raw.max():.4g}) do not fit the "
+        f"{config.name!r} convention{usual}" + (f"; they look like {other}." if other else ".")
+    )
+
+
 class _Reading:
-    """What a mel would be as speech if it were of a convention; in nats of amplitude."""
+    """What values [n_mels, T] would be as speech if they were of a convention; in nats."""
 
-    top: float  # the largest value
-    quiet: float  # 5 % of all values are smaller
-    level: float  # of the loud fifth of the frames: median over bands, then over frames
-    spread: float  # of the loud frames: from the 10 % to the 90 % quantile over bands
-    middle: float  # of the loud frames: from the 25 % to the 75 % quantile over bands
-    motion: float  # standard deviation over frames of a frame's mean
-    depth: float  # from `quiet` to the median of all values
-
-    @classmethod
-    def of(cls, amplitude: Tensor) -> _Reading:
-        """amplitude [n_mels, T], log amplitudes."""
+    def __init__(self, raw: Tensor, config: MelConfig) -> None:
+        amplitude = log_amplitude(raw, config) - _unit(config)
         loudness = amplitude.mean(0)
         loud = amplitude[:, loudness.topk(max(1, len(loudness) // 5)).indices]
         at = torch.tensor([0.1, 0.25, 0.5, 0.75, 0.9], device=loud.device)
-        quiet = float(amplitude.flatten().kthvalue(1 + amplitude.numel() // 20).values)
+        # Of the loud fifth of the frames: quantiles over bands, then the median over frames.
         quantiles = loud.quantile(at, dim=0).median(1).values.tolist()
-        return cls(
-            top=float(amplitude.max()),
-            quiet=quiet,
-            level=quantiles[2],
-            spread=quantiles[4] - quantiles[0],
-            middle=quantiles[3] - quantiles[1],
-            motion=float(loudness.std()),
-            depth=float(amplitude.median()) - quiet,
-        )
+        self.level = quantiles[2]
+        self.spread = quantiles[4] - quantiles[0]
+        self.middle = quantiles[3] - quantiles[1]
+        self.top = float(amplitude.max())
+        self.quiet = float(amplitude.flatten().kthvalue(1 + amplitude.numel() // 20).values)
+        self.depth = float(amplitude.median()) - self.quiet
+        self.motion = float(loudness.std())  # over frames
 
     def is_speech(self) -> bool:
         """Whether this cannot but be clean speech."""
@@ -131,25 +149,6 @@ class _Reading:
         return self.spread < 2.2 or self.quiet > -4.4 or (self.middle > 3.2 and self.level < -8.5)
 
 
-def _check_values(mel: Tensor, config: MelConfig) -> None:
-    """mel [B, n_mels, T], finite."""
-    raw = mel.movedim(1, 0).flatten(1)  # [n_mels, B * T]
-    raw = raw[:, :: 1 + raw.shape[1] // MAX_FRAMES]
-    low, high = float(raw.min()), float(raw.max())
-    inside = _within_range(raw, config)
-    if inside and raw.shape[1] < MIN_FRAMES:
-        return
-    if inside and not _Reading.of(_log_amplitude(raw, config)).is_odd():
-        return
-    other = _recognise(raw, config)
-    if inside and other is None:
-        return
-    raise InputError(
-        f"The mel-spectrogram's values ({low:.4g} to {high:.4g}) do not fit the {config.name!r} "
-        f"convention{_usual_range(config)}" + (f"; they look like {other}." if other else ".")
-    )
-
-
 def _unit(config: MelConfig) -> float:
     """The log amplitude at which a mel shows white noise of variance 1, averaged over bands."""
     bin_width = config.sample_rate / config.n_fft
@@ -158,73 +157,52 @@ def _unit(config: MelConfig) -> float:
     return math.log(area / bin_width * window)
 
 
-def _log_amplitude(raw: Tensor, config: MelConfig) -> Tensor:
-    """Values [n_mels, T] of a convention in the common unit."""
-    return log_amplitude(raw, config) - _unit(config)
-
-
 def _within_range(raw: Tensor, config: MelConfig) -> bool:
     """Whether a wave within -1..1, and a model's imprecision, may give these values."""
     amplitude = log_amplitude(raw, config)
+    low, high = math.log(config.floor) - FLOOR_MARGIN, _unit(config) + TOP
     if config.limits is not None:
         low, high = ((end - config.offset) / config.log_factor for end in config.limits)
         margin = LIMITS_MARGIN * (high - low)
-        return bool(amplitude.min() >= low - margin and amplitude.max() <= high + margin)
-    low = math.log(config.floor) - FLOOR_MARGIN
-    return bool(amplitude.min() >= low and amplitude.max() - _unit(config) <= TOP)
-
-
-def _usual_range(config: MelConfig) -> str:
-    if config.mean is not None:
-        return ""
-    low, high = config.limits or (
-        config.log_factor * level + config.offset
-        for level in (math.log(config.floor), _unit(config) + 2.5)
-    )
-    return f" ({low:.3g} to about {high:.3g})"
-
-
-def _values(config: MelConfig) -> tuple[object, ...]:
-    """What decides how amplitudes become values."""
-    return config.log, config.gain, config.offset, config.limits, config.mean
+        low, high = low - margin, high + margin
+    return bool(amplitude.min() >= low and amplitude.max() <= high)
 
 
 def _others(config: MelConfig) -> dict[str, MelConfig]:
     """The conventions with other values than `config`'s for the same amplitudes, by description."""
+
+    def values(convention: MelConfig) -> tuple[object, ...]:
+        c = convention
+        return c.log, c.gain, c.offset, c.limits, c.mean
+
     plain = dataclasses.replace(config, gain=1, offset=0, limits=None, mean=None, scale=None)
-    decibels = dataclasses.replace(plain, log="db", floor=1e-10)
     sixteen_bit = config.offset + config.log_factor * math.log(2**15)
     others = {
-        "decibels": decibels,
+        "decibels": dataclasses.replace(plain, log="db", floor=1e-10),
         "a mel of samples in -32768..32767 instead of -1..1": dataclasses.replace(
             config, offset=sixteen_bit, limits=None
         ),
     }
-    alike: dict[tuple[object, ...], list[MelConfig]] = {}
     for known in PRESETS.values():
-        alike.setdefault(_values(known), []).append(known)
-    for values, group in alike.items():
-        if values != _values(config):
-            names = " or ".join(repr(known.name) for known in group)
-            others[f"the convention {names}"] = group[0]
-    return {label: other for label, other in others.items() if _values(other) != _values(config)}
+        alike = [repr(c.name) for c in PRESETS.values() if values(c) == values(known)]
+        others[f"the convention {' or '.join(alike)}"] = known
+    return {label: other for label, other in others.items() if values(other) != values(config)}
 
 
-def _recognise(raw: Tensor, config: MelConfig) -> str | None:
+def _recognise(raw: Tensor, config: MelConfig, inside: bool) -> str | None:
     """The convention, other than `config`, as which raw [n_mels, T] is speech."""
     if config.mean is None and _is_normalised(raw):
         return "a mel normalised to zero mean and unit variance, as ESPnet's are"
-    amplitudes = {
-        label: _log_amplitude(raw, other)
+    readings = {
+        label: _Reading(raw, other)
         for label, other in _others(config).items()
         if _within_range(raw, other)
     }
     if raw.min() >= 0:
-        amplitudes["amplitudes without a logarithm"] = raw.clamp(min=1e-10).log() - _unit(config)
-    inside = _within_range(raw, config)
+        plain = dataclasses.replace(config, log="ln", gain=1, offset=0, mean=None, scale=None)
+        readings["amplitudes without a logarithm"] = _Reading(raw.clamp(min=1e-10).log(), plain)
     found: list[tuple[float, str]] = []
-    for label, amplitude in amplitudes.items():
-        reading = _Reading.of(amplitude)
+    for label, reading in readings.items():
         # Out of range is reason enough to refuse, so that any plausible name helps.
         if reading.is_speech() or (not inside and -4 < reading.top < 4.5):
             found.append((abs(reading.level + 4.5) + abs(reading.spread - 4), label))

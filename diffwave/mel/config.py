@@ -57,34 +57,27 @@ class MelConfig:
 
     def __post_init__(self) -> None:
         check_fields(self, "Mel setting ")
-        for name in ("hop_length", "win_length"):
-            if getattr(self, name) > self.n_fft:
-                raise InputError(
-                    f"Mel setting {name} ({getattr(self, name)}) must not exceed "
-                    f"n_fft ({self.n_fft})."
-                )
-        if not 0 <= self.fmin < self.fmax <= self.sample_rate / 2:
-            raise InputError(
-                f"Mel settings must satisfy 0 <= fmin < fmax <= sample_rate / 2, but fmin is "
-                f"{self.fmin:g}, fmax {self.fmax:g} and sample_rate / 2 {self.sample_rate / 2:g}."
-            )
-        if math.ceil(self.fmax * self.n_fft / self.sample_rate) - 1 <= math.floor(
-            self.fmin * self.n_fft / self.sample_rate
+        lowest = math.floor(self.fmin * self.n_fft / self.sample_rate) + 1
+        highest = math.ceil(self.fmax * self.n_fft / self.sample_rate) - 1
+        statistics = [values for values in (self.mean, self.scale) if values is not None]
+        rising = self.limits is None or self.limits[0] < self.limits[1]
+        for holds, rule in (
+            (self.hop_length <= self.n_fft, "hop_length must not exceed n_fft"),
+            (self.win_length <= self.n_fft, "win_length must not exceed n_fft"),
+            (
+                0 <= self.fmin < self.fmax <= self.sample_rate / 2,
+                "0 <= fmin < fmax <= sample_rate / 2 must hold",
+            ),
+            (lowest <= highest, "no frequency of the transform lies in a mel band"),
+            (rising, "limits must be two rising numbers"),
+            (len(statistics) != 1, "mean and scale must be given together"),
+            (
+                all(len(values) == self.n_mels for values in statistics),
+                "mean and scale must be of n_mels numbers",
+            ),
         ):
-            raise InputError(
-                f"No frequency of a transform of {self.n_fft} samples lies in a mel band between "
-                f"fmin {self.fmin:g} and fmax {self.fmax:g}."
-            )
-        if self.limits is not None and self.limits[0] >= self.limits[1]:
-            raise InputError(f"Mel setting limits must be two rising numbers, not {self.limits}.")
-        if (self.mean is None) != (self.scale is None):
-            raise InputError("Mel settings mean and scale must be given together.")
-        for name in ("mean", "scale"):
-            values = getattr(self, name)
-            if values is not None and len(values) != self.n_mels:
-                raise InputError(
-                    f"Mel setting {name} has {len(values)} numbers, but n_mels is {self.n_mels}."
-                )
+            if not holds:
+                raise InputError(f"In the mel {self.name!r}, {rule}.")
 
     @property
     def log_factor(self) -> float:
@@ -117,11 +110,8 @@ class MelConfig:
         return max(0, 1 + (padded - self.n_fft) // self.hop_length)
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as JSON types."""
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in dataclasses.asdict(self).items()
-        }
+        """The settings, for JSON."""
+        return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> MelConfig:
@@ -197,8 +187,8 @@ def mel_config(setting: str | Mapping[str, Any]) -> MelConfig:
     base = preset(changes.pop("preset", "hifigan"))
     if not changes:
         return base
-    words = {
-        key: value if isinstance(value, str) else shown(value) for key, value in changes.items()
-    }
-    changed = ", ".join(f"{key} {word}" for key, word in words.items())
+    changed = ", ".join(
+        f"{key} {value if isinstance(value, str) else shown(value)}"
+        for key, value in changes.items()
+    )
     return MelConfig.from_dict({**base.to_dict(), "name": f"{base.name} with {changed}", **changes})

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from diffwave.errors import InputError
@@ -47,23 +48,16 @@ def _read(path: Path, readers: Mapping[str, Callable[[Path], Any]], kind: str) -
         with warnings.catch_warnings():  # of old formats and rare tensors; what matters is raised
             warnings.simplefilter("ignore")
             content = reader(path)
-    except InputError:
-        raise
-    except PermissionError:
-        raise InputError(f"Cannot read {path}: permission denied.") from None
-    except MemoryError:
-        raise InputError(
-            f"Cannot read {path}: it is truncated, or too large for the memory here."
-        ) from None
     except Exception as error:  # every format has its own family of errors for a torn file
-        if isinstance(error, pickle.UnpicklingError) or "pickle" in str(error):
-            raise InputError(
-                f"Cannot read {path}: it is damaged, or holds Python objects, which are not loaded."
-            ) from None
-        raise InputError(
-            f"Cannot read {path}: it is truncated or not a {path.suffix} file "
-            f"({type(error).__name__})."
-        ) from None
+        if isinstance(error, PermissionError):
+            reason = "permission denied"
+        elif isinstance(error, MemoryError):
+            reason = "it is truncated, or too large for the memory here"
+        elif isinstance(error, pickle.UnpicklingError) or "pickle" in str(error):
+            reason = "it is damaged, or holds Python objects, which are not loaded"
+        else:
+            reason = f"it is truncated or not a {path.suffix} file ({type(error).__name__})"
+        raise InputError(f"Cannot read {path}: {reason}.") from None
     return _tensor(_the_mel(content, path), path)
 
 
@@ -81,25 +75,18 @@ def _read_npy(path: Path) -> Any:
 
 
 def _read_npz(path: Path) -> Any:
-    if not zipfile.is_zipfile(path):
-        raise InputError(f"Cannot read {path}: it is truncated or not a .npz file.")
-    with np.load(path, allow_pickle=False) as archive:
-        if sum(member.file_size for member in archive.zip.infolist()) > MAX_BYTES:
+    with zipfile.ZipFile(path) as archive:
+        if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
             raise MemoryError  # zeros in their billions compress to a small file
-        return {name: archive[name] for name in archive.files}
-
-
-def _read_safetensors(path: Path) -> Any:
-    from safetensors.torch import load_file
-
-    return load_file(path)
+    with np.load(path, allow_pickle=False) as arrays:
+        return dict(arrays)
 
 
 _READERS: dict[str, Callable[[Path], Any]] = {
     ".npy": _read_npy,
     ".npz": _read_npz,
     ".pt": lambda path: torch.load(path, map_location="cpu", weights_only=True),
-    ".safetensors": _read_safetensors,
+    ".safetensors": load_file,
 }
 _F0_READERS: dict[str, Callable[[Path], Any]] = {
     ".npy": _read_npy,

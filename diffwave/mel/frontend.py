@@ -86,19 +86,17 @@ class MelSpectrogram(nn.Module):
                 f"A wave must be floating point of the shape [samples] or [batch, samples], "
                 f"not {wave.dtype} of the shape {list(wave.shape)}."
             )
-        length = wave.shape[-1]
+        least = config.n_fft
+        if pad:  # reflection needs more samples than it adds
+            least = max(config.pad_right + 1, 1 if config.centered else config.hop_length)
+        if wave.shape[-1] < least:
+            raise InputError(
+                f"A wave of {wave.shape[-1]} samples is too short: a mel-spectrogram needs at "
+                f"least {least}."
+            )
         batch = (wave if wave.dim() == 2 else wave[None]).float()
         if pad:
-            if length <= config.pad_right or config.frames(length) < 1:
-                raise InputError(
-                    f"A wave of {length} samples is too short: a mel-spectrogram needs at least "
-                    f"{max(config.pad_right + 1, 1 if config.centered else config.hop_length)}."
-                )
             batch = F.pad(batch, (config.pad_left, config.pad_right), mode="reflect")
-        elif length < config.n_fft:
-            raise InputError(
-                f"A wave of {length} samples is shorter than one frame of {config.n_fft}."
-            )
         stft = torch.stft(
             batch,
             config.n_fft,
@@ -108,13 +106,15 @@ class MelSpectrogram(nn.Module):
             center=False,
             return_complex=True,
         )
-        mel = self.of_power(stft.real.square() + stft.imag.square())
+        power = stft.real.square() + stft.imag.square()
+        # Half precision would spoil the logarithm. 1e-20 is below every floor, and keeps the
+        # gradient of the root finite.
+        with torch.autocast(power.device.type, enabled=False):
+            magnitude = torch.sqrt((power.float() + config.magnitude_eps).clamp_min(1e-20))
+            if config.normalized:
+                magnitude = magnitude / self.window_norm
+            mel = self.scaled_log(self.filterbank @ magnitude)
         return mel[0] if wave.dim() == 1 else mel
-
-    @property
-    def white_amplitude(self) -> Tensor:
-        """Mel amplitudes where every bin has the rms of white noise of variance 1, [n_mels, 1]."""
-        return self.unit_filterbank.sum(1, keepdim=True)
 
     @property
     def unit_filterbank(self) -> Tensor:
@@ -126,19 +126,6 @@ class MelSpectrogram(nn.Module):
         """Change of a value per neper of amplitude, [n_mels, 1] or [] if all bands are alike."""
         slope = torch.as_tensor(self.config.log_factor, device=self.filterbank.device)
         return slope if self.scale is None else slope / self.scale
-
-    def of_power(self, power: Tensor) -> Tensor:
-        """Mel [B, n_mels, T] of the lower bins of a power spectrogram [B, bins, T].
-
-        The spectrogram is that of the window as it is, not normalised; bins left out count as 0.
-        """
-        # Half precision would spoil the logarithm. 1e-20 is below every floor, and keeps the
-        # gradient of the root finite.
-        with torch.autocast(power.device.type, enabled=False):
-            magnitude = torch.sqrt((power.float() + self.config.magnitude_eps).clamp_min(1e-20))
-            if self.config.normalized:
-                magnitude = magnitude / self.window_norm
-            return self.scaled_log(self.filterbank[:, : power.shape[1]] @ magnitude)
 
     def amplitude(self, mel: Tensor) -> Tensor:
         """Mel amplitudes [..., n_mels, T] of values of the convention: undoes `scaled_log`."""

@@ -28,11 +28,8 @@ class Network(nn.Module, ABC):
     """``forward(x_t, t, mel) -> prediction`` of the shape of x_t."""
 
     config: NetworkConfig
-
-    @property
-    @abstractmethod
-    def receptive_field(self) -> int:
-        """Places of the state on each side of a place that its prediction depends on."""
+    receptive_field: int
+    """Places of the state on each side of a place that its prediction depends on."""
 
     @abstractmethod
     def condition(self, mel: Tensor | None, prior: Prior | None = None) -> Any:

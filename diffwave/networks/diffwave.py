@@ -76,8 +76,6 @@ class StepEmbedding(nn.Module):
 
     def sinusoid(self, t: Tensor) -> Tensor:
         """t [B] -> [B, 128], sines first."""
-        if self.turns.dtype != torch.float32:  # rounded frequencies: silently a wrong step
-            raise InputError("WaveformNet stays in float32: use torch.autocast for bf16 or half.")
         # t * 10^4 exceeds float32's precision for an angle, and some devices lack float64: let the
         # whole steps count only the fraction of a turn that each adds; whole turns drop out.
         whole = t.floor()
@@ -142,7 +140,7 @@ class WaveformNet(Network):
         self.mel_convs = nn.ModuleList(
             nn.Conv1d(config.n_mels, 2 * width, 1) for _ in dilations if config.n_mels
         )
-        self._receptive_field = sum(dilations)
+        self.receptive_field = sum(dilations)  # 3069 samples as published
         self.skip_conv = nn.Conv1d(width, width, 1)
         self.output_conv = nn.Conv1d(width, 1, 1)
         for module in self.modules():
@@ -151,17 +149,12 @@ class WaveformNet(Network):
         nn.init.zeros_(self.output_conv.weight)
         nn.init.zeros_(self.output_conv.bias)  # type: ignore[arg-type]
 
-    @property
-    def receptive_field(self) -> int:
-        """Samples of x_t on each side that one output sample depends on (3069 as published)."""
-        return self._receptive_field
-
     def condition(self, mel: Tensor | None, prior: Prior | None = None) -> list[Tensor]:
         """Each layer's projection of the mel: independent of t, so computed once for all steps.
 
         mel [B, n_mels, T] -> one [B, 2C, T * hop_length] per layer; none when unconditional. Saves
         24 % of a step's arithmetic and holds layers * 2C numbers per sample (BASE: 340 MB per
-        second of 22050 Hz in float32). Raises InputError if the mel does not fit.
+        second of 22050 Hz in float32).
         """
         upsampled = self._upsample(mel)
         return [conv(upsampled) for conv in self.mel_convs]
@@ -176,24 +169,15 @@ class WaveformNet(Network):
     ) -> Tensor:
         """Predict the noise in x_t [B, T * hop_length] at step t [B]: eps, like x_t.
 
-        t may be fractional. Give exactly one of mel [B, n_mels, T] and cond = `condition(mel)`,
-        either with a batch of B or 1; neither when unconditional. Raises InputError.
+        t may be fractional. Give mel [B, n_mels, T] or cond = `condition(mel)`, with a batch of B
+        or 1; neither when unconditional.
         """
-        if x_t.dim() != 2 or t.shape != x_t.shape[:1]:
-            raise InputError(f"x_t {list(x_t.shape)}, t {list(t.shape)} are not [B, samples], [B].")
-        cond = cond or None  # `condition` of nothing is an empty list
-        if (mel is not None) + (cond is not None) != (self.config.n_mels > 0):
-            raise InputError("Give WaveformNet mel or cond, not both; neither if unconditional.")
-        upsampled = self._upsample(mel) if cond is None else None
-        given = upsampled if cond is None else cond[0]
-        if given is not None and (len(given) not in (1, len(t)) or given.shape[2] != x_t.shape[1]):
-            covered = [len(given), given.shape[2]]
-            raise InputError(f"The mel covers {covered} samples, but x_t is {list(x_t.shape)}.")
+        upsampled = None if cond else self._upsample(mel)
         step = self.step_embedding(t)
         x = F.relu(self.input_conv(x_t[:, None]))
         skips = torch.zeros_like(x, dtype=torch.float32)  # bf16 would round the sum of 30 terms
         for i, layer in enumerate(self.layers):
-            projected = None if cond is None else cond[i]
+            projected = cond[i] if cond else None
             if upsampled is not None:  # layer by layer: all at once would take condition's memory
                 projected = self.mel_convs[i](upsampled)
             x, skip = layer(x, step, projected)
@@ -202,27 +186,19 @@ class WaveformNet(Network):
         return self.output_conv(y)[:, 0].to(x_t.dtype)  # type: ignore[no-any-return]
 
     def _upsample(self, mel: Tensor | None) -> Tensor | None:
-        if self.upsampler is None and mel is None:
-            return None
-        if self.upsampler is None or mel is None or mel.shape[1:-1] != (self.config.n_mels,):
-            needed = f"[B, {self.config.n_mels}, T]" if self.upsampler else "None (unconditional)"
-            found = None if mel is None else list(mel.shape)
-            raise InputError(f"This WaveformNet needs a mel {needed}, not {found}.")
-        return self.upsampler(mel)  # type: ignore[no-any-return]
+        return None if self.upsampler is None else self.upsampler(mel)
 
 
 _LMNT_NAMES = {
-    "input_projection": "input_conv",
-    "diffusion_embedding.projection1": "step_embedding.fc1",
-    "diffusion_embedding.projection2": "step_embedding.fc2",
-    "spectrogram_upsampler.conv1": "upsampler.conv1",
-    "spectrogram_upsampler.conv2": "upsampler.conv2",
-    "residual_layers.#.dilated_conv": "layers.#.dilated_conv",
-    "residual_layers.#.diffusion_projection": "layers.#.step_fc",
-    "residual_layers.#.conditioner_projection": "mel_convs.#",
-    "residual_layers.#.output_projection": "layers.#.out_conv",
-    "skip_projection": "skip_conv",
-    "output_projection": "output_conv",
+    r"input_projection": r"input_conv",
+    r"diffusion_embedding\.projection(\d)": r"step_embedding.fc\1",
+    r"spectrogram_upsampler\.conv(\d)": r"upsampler.conv\1",
+    r"residual_layers\.(\d+)\.dilated_conv": r"layers.\1.dilated_conv",
+    r"residual_layers\.(\d+)\.diffusion_projection": r"layers.\1.step_fc",
+    r"residual_layers\.(\d+)\.conditioner_projection": r"mel_convs.\1",
+    r"residual_layers\.(\d+)\.output_projection": r"layers.\1.out_conv",
+    r"skip_projection": r"skip_conv",
+    r"output_projection": r"output_conv",
 }
 
 
@@ -232,12 +208,11 @@ def lmnt_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Shapes and the order of the halves (gate, signal; residual, skip) agree. That network counts
     steps from 0 and saw whole steps only. Raises InputError on a key that it does not have.
     """
-    renamed = {}
-    for key, value in state.items():
-        name, _, kind = key.rpartition(".")
-        number = "".join(re.findall(r"\.(\d+)\.", name))
-        ours = _LMNT_NAMES.get(name.replace(f".{number}.", ".#."))
-        if ours is None or kind not in ("weight", "bias"):
-            raise InputError(f"{key!r} is not a weight of an lmnt-com/diffwave checkpoint.")
-        renamed[f"{ours.replace('#', number)}.{kind}"] = value
-    return renamed
+    return {_name_of_lmnt(key): value for key, value in state.items()}
+
+
+def _name_of_lmnt(key: str) -> str:
+    for theirs, ours in _LMNT_NAMES.items():
+        if match := re.fullmatch(theirs + r"\.(?P<kind>weight|bias)", key):
+            return f"{match.expand(ours)}.{match['kind']}"
+    raise InputError(f"{key!r} is not a weight of an lmnt-com/diffwave checkpoint.")

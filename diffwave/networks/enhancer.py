@@ -13,10 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from diffwave.mel.normalise import NormaliseConfig, frame_triples
-from diffwave.networks.layers import Dilations, LayersOrNone, Width, check_weights, three_taps
+from diffwave.mel.normalise import NormaliseConfig
+from diffwave.networks.layers import Dilations, LayersOrNone, MelNet, Width, check_weights
 from diffwave.schema import check_fields
 
 
@@ -41,58 +40,20 @@ class MelEnhancerConfig:
         check_weights("mel enhancer", self.channels * inner)
 
 
-class MelEnhancer(nn.Module):
-    """``forward(mel) -> change, gate`` of a normalised log-mel [B, n_mels, T]."""
+class MelEnhancer(MelNet):
+    """``forward(mel) -> change, gate`` of a normalised log-mel [B, n_mels, T].
+
+    The change [B, n_mels, T] is to be added where the gate is open; the logit of every frame's
+    gate, [B, T], says how surely it was smoothed.
+    """
 
     def __init__(self, config: MelEnhancerConfig) -> None:
-        super().__init__()
+        n_mels = config.n_mels
+        super().__init__(n_mels, config.channels, config.layers, config.dilations, n_mels + 1)
         self.config = config
-        c = config.channels
-        self.input = nn.Linear(3 * config.n_mels, c)
-        self.blocks = nn.ModuleList(
-            EnhancerBlock(c, config.dilations[i % len(config.dilations)])
-            for i in range(config.layers)
-        )
-        self.output = nn.Linear(c, config.n_mels + 1)
         nn.init.normal_(self.output.weight, std=0.01)
         nn.init.zeros_(self.output.bias)
 
-    @property
-    def receptive_field(self) -> int:
-        """Frames on each side of a frame that what is made of it depends on."""
-        return 1 + sum(block.dilation for block in self.blocks)  # type: ignore[misc]
-
     def forward(self, mel: Tensor) -> tuple[Tensor, Tensor]:
-        """A change of a normalised mel, and a gate for it.
-
-        Args:
-            mel: normalised log-mel [B, n_mels, T].
-
-        Returns:
-            what is to be added where the gate is open, [B, n_mels, T], and the logit of every
-            frame's gate, [B, T]: how surely it was smoothed.
-        """
-        h = self.input(frame_triples(mel))
-        for block in self.blocks:
-            h = block(h)
-        change, gate = self.output(F.layer_norm(h, h.shape[-1:])).split(
-            (self.config.n_mels, 1), dim=-1
-        )
+        change, gate = self.outputs(mel).split((self.config.n_mels, 1), dim=-1)
         return change.transpose(1, 2), gate[..., 0]
-
-
-class EnhancerBlock(nn.Module):
-    """Pre-norm residual block: three dilated taps to twice the width, GELU, back."""
-
-    def __init__(self, channels: int, dilation: int) -> None:
-        super().__init__()
-        self.dilation = dilation
-        self.taps = nn.Linear(3 * channels, 2 * channels)
-        self.out = nn.Linear(2 * channels, channels)
-        nn.init.normal_(self.out.weight, std=0.02)
-        nn.init.zeros_(self.out.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, T, C] -> [B, T, C]."""
-        h = three_taps(F.layer_norm(x, x.shape[-1:]), self.dilation)
-        return x + self.out(F.gelu(self.taps(h)))

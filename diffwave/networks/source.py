@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
-from diffwave.mel.normalise import frame_triples
-from diffwave.networks.enhancer import EnhancerBlock
-from diffwave.networks.layers import Dilations, LayersOrNone, Width, check_weights
+from diffwave.networks.layers import Dilations, LayersOrNone, MelNet, Width, check_weights
 from diffwave.schema import check_fields
 from diffwave.spaces.source import HIGHEST_F0, LOWEST_F0, Source
 
@@ -43,7 +40,7 @@ class SourcePredictorConfig:
         check_weights("source predictor", self.channels * inner)
 
 
-class SourcePredictor(nn.Module):
+class SourcePredictor(MelNet):
     """``forward(mel) -> F0 classes, voicing, shares`` of a normalised log-mel, as logits.
 
     F0 is a classification in steps of 20 cents, as in CREPE (Kim et al. 2018, arXiv 1802.06182), so
@@ -51,32 +48,13 @@ class SourcePredictor(nn.Module):
     """
 
     def __init__(self, config: SourcePredictorConfig) -> None:
-        super().__init__()
+        sizes = config.n_mels, config.channels, config.layers, config.dilations
+        super().__init__(*sizes, CLASSES + 1 + config.bands)
         self.config = config
-        c = config.channels
-        self.input = nn.Linear(3 * config.n_mels, c)
-        self.blocks = nn.ModuleList(
-            EnhancerBlock(c, config.dilations[i % len(config.dilations)])
-            for i in range(config.layers)
-        )
-        self.output = nn.Linear(c, CLASSES + 1 + config.bands)
-
-    @property
-    def receptive_field(self) -> int:
-        """Frames on each side of a frame that what is predicted for it depends on."""
-        return 1 + sum(block.dilation for block in self.blocks)  # type: ignore[misc]
 
     def forward(self, mel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits of F0 classes [B, T, CLASSES], voicing [B, T] and shares [B, T, bands].
-
-        mel: normalised, [B, n_mels, T].
-        """
-        h = self.input(frame_triples(mel))
-        for block in self.blocks:
-            h = block(h)
-        f0, voiced, share = self.output(F.layer_norm(h, h.shape[-1:])).split(
-            (CLASSES, 1, self.config.bands), dim=-1
-        )
+        """[B, n_mels, T] -> [B, T, CLASSES], [B, T] and [B, T, bands]."""
+        f0, voiced, share = self.outputs(mel).split((CLASSES, 1, self.config.bands), dim=-1)
         return f0, voiced[..., 0], share
 
     def predict(self, mel: Tensor) -> Source:

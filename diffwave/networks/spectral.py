@@ -5,9 +5,6 @@ the absolute phase, runs them through residual blocks of dilated convolutions, a
 every bin a short complex filter. The filter, applied to the noisy state itself, is the prediction:
 the optimal denoiser of a locally stationary signal is such a filter, so the network never has to
 learn absolute phase (compare "deep filtering", Mack and Habets 2019, arXiv 1904.08369).
-
-Everything is `nn.Linear` on (batch, time, channel): a dilated convolution is a product with shifted
-copies side by side, which is what processors do fastest.
 """
 
 from __future__ import annotations
@@ -23,7 +20,7 @@ from torch.nn import functional as F
 from diffwave.errors import InputError
 from diffwave.mel.normalise import frame_triples
 from diffwave.networks.base import Network, NetworkConfig
-from diffwave.networks.layers import Dilations, Layers, Reach, Width, check_weights, three_taps
+from diffwave.networks.layers import Blocks, Dilations, Layers, Reach, Width, check_weights
 from diffwave.schema import check_fields
 from diffwave.spaces import Prior, SpaceConfig
 
@@ -88,40 +85,29 @@ class SpectralNet(Network):
     def __init__(self, config: SpectralNetConfig) -> None:
         super().__init__()
         self.config = config
-        c = config.channels
-        turns = torch.linspace(0.5, 16, config.level_width // 2)
+        c, width = config.channels, config.level_width
+        turns = torch.linspace(0.5, 16, width // 2)
         if not config.source:  # networks without one were trained with octaves
-            turns = 2.0 ** torch.linspace(-1, 7, config.level_width // 2)
+            turns = 2.0 ** torch.linspace(-1, 7, width // 2)
         self.register_buffer("frequencies", turns * math.pi, persistent=False)
         self.level = nn.Sequential(
-            nn.Linear(config.level_width // 2 * 2, config.level_width),
-            nn.SiLU(),
-            nn.Linear(config.level_width, config.level_width),
-            nn.SiLU(),
+            nn.Linear(width // 2 * 2, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
         )
         self.input = nn.Linear((8 if config.source else 5) * config.bins, c)
         self.mel = nn.Linear(3 * config.n_mels, c + 2 * c * config.layers)
-        self.blocks = nn.ModuleList(
-            Block(c, config.level_width, config.dilations[i % len(config.dilations)])
-            for i in range(config.layers)
-        )
-        self.modulate = nn.Linear(config.level_width, 2 * c)
+        std = 0.02 / math.sqrt(c / 256)
+        self.blocks = Blocks(c, config.layers, config.dilations, std, width)
+        self.modulate = nn.Linear(width, 2 * c)
         self.filter = nn.Linear(c, 2 * config.taps * config.bins)
         nn.init.zeros_(self.filter.weight)
         nn.init.zeros_(self.filter.bias)
-
-    @property
-    def receptive_field(self) -> int:
-        """Frames on each side of a frame that its prediction depends on, state and mel alike."""
-        dilations = self.config.dilations
-        blocks = sum(dilations[i % len(dilations)] for i in range(self.config.layers))
-        return max(self.config.time_reach, self.config.source_time_reach, blocks + 1)
+        reaches = config.time_reach, config.source_time_reach, self.blocks.reach + 1
+        self.receptive_field = max(reaches)  # of state and mel alike
 
     def condition(self, mel: Tensor | None, prior: Prior | None = None) -> Tensor:
         """Projections of the normalised mel [B, n_mels, T], [B, T, channels * (2 layers + 1)]."""
-        if mel is None:
-            raise InputError("The spectral network needs a mel-spectrogram or its projections.")
-        return self.mel(frame_triples(mel))
+        assert mel is not None
+        return self.mel(frame_triples(mel))  # type: ignore[no-any-return]
 
     def forward(
         self,
@@ -131,105 +117,62 @@ class SpectralNet(Network):
         prior: Prior | None = None,
         cond: Tensor | None = None,
     ) -> Tensor:
-        """Prediction for the noisy state.
+        """v = cos(pi t / 2) eps - sin(pi t / 2) x_0 for a noisy whitened state [B, T, 2, bins].
 
-        Args:
-            x_t: noisy whitened state [B, T, 2, bins].
-            t: noise level as an angle in units of a quarter turn, [B]: x_t = cos(pi t / 2) x_0 +
-                sin(pi t / 2) eps.
-            mel: normalised log-mel [B, n_mels, T]; or
-            cond: what :meth:`condition` made of it.
-            prior: of a network with a source: its mean is that source.
-
-        Returns:
-            v = cos(pi t / 2) eps - sin(pi t / 2) x_0, [B, T, 2, bins].
+        The noise level t [B] is an angle in quarter turns: x_t = cos(pi t / 2) x_0 + sin(pi t / 2)
+        eps. A network with a source needs the prior, whose mean is that source.
         """
-        if cond is None:
-            cond = self.condition(mel)
-        if not self.config.source:
-            return self._filtered(t, cond, phase_invariant_features(x_t), [(x_t, self._reach)])
-        if prior is None:
-            raise InputError("This spectral network needs a prior with a source.")
+        config = self.config
+        cond = self.condition(mel) if cond is None else cond
+        if not config.source:
+            near = neighbours(x_t, config.time_reach, config.bin_reach)
+            return apply_filter(self._taps(phase_invariant_features(x_t), t, cond), near)
+        assert prior is not None
         # The signal and its source in one unit, that of the envelope, in which pulses stay pulses.
         source, noise = prior.mean / prior.envelope, prior.deviation / prior.envelope
         x = source + noise * x_t
         features = torch.cat((phase_invariant_features(x), source_features(x, source)), dim=-1)
-        filtered = self._filtered(
-            t, cond, features, [(x, self._reach), (source, self._source_reach)]
-        )
-        return filtered / noise
+        near = neighbours(x, config.time_reach, config.bin_reach)
+        near += neighbours(source, config.source_time_reach, config.source_bin_reach)
+        return apply_filter(self._taps(features, t, cond), near) / noise
 
-    @property
-    def _reach(self) -> tuple[int, int]:
-        return self.config.time_reach, self.config.bin_reach
-
-    @property
-    def _source_reach(self) -> tuple[int, int]:
-        return self.config.source_time_reach, self.config.source_bin_reach
-
-    def _filtered(
-        self,
-        t: Tensor,
-        cond: Tensor,
-        features: Tensor,
-        inputs: list[tuple[Tensor, tuple[int, int]]],
-    ) -> Tensor:
-        """Run the trunk on features [B, T, ..], and its filters over (input, reaches)."""
+    def _taps(self, features: Tensor, t: Tensor, cond: Tensor) -> Tensor:
+        """The trunk: features [B, T, ..] to filter taps [B, T, taps * 2 * bins]."""
         angles = t[:, None] * self.frequencies
         level = self.level(torch.cat((angles.sin(), angles.cos()), dim=-1))[:, None]
         c = self.config.channels
-        h = self.input(features) + cond[..., :c]
-        for i, block in enumerate(self.blocks):
-            h = block(h, cond[..., (2 * i + 1) * c : (2 * i + 3) * c], level)
+        first, *inside = cond.split([c, *[2 * c] * len(self.blocks)], dim=-1)
+        h = self.input(features) + first
+        for block, mel in zip(self.blocks, inside, strict=True):
+            h = block(h, mel, level)
         scale, shift = self.modulate(level).chunk(2, dim=-1)
-        h = torch.addcmul(shift, F.layer_norm(h, (c,)), 1 + scale)
-        return self.apply_filter(self.filter(h), inputs)
-
-    def apply_filter(self, taps: Tensor, inputs: list[tuple[Tensor, tuple[int, int]]]) -> Tensor:
-        """Sum of complex taps times the neighbours of every bin.
-
-        Args:
-            taps: [B, T, taps * 2 * bins], in the order of the neighbours.
-            inputs: [B, T, 2, bins] each, with its reach in frames and in bins.
-        """
-        x = inputs[0][0]
-        batch, frames, _, bins = x.shape
-        taps = taps.view(batch, frames, self.config.taps, 2, bins).float()
-        neighbours: list[Tensor] = []
-        for y, (reach_t, reach_k) in inputs:
-            in_time = F.pad(y, (0, 0, 0, 0, reach_t, reach_t))
-            in_bins = F.pad(y, (reach_k, reach_k))
-            neighbours += [in_time[:, i : i + frames] for i in range(2 * reach_t + 1)]
-            neighbours += [
-                in_bins[..., i : i + bins] for i in range(2 * reach_k + 1) if i != reach_k
-            ]
-        real = torch.zeros_like(x[:, :, 0])
-        imag = torch.zeros_like(real)
-        for i, y in enumerate(neighbours):
-            a, b = taps[:, :, i, 0], taps[:, :, i, 1]
-            real = torch.addcmul(torch.addcmul(real, a, y[:, :, 0]), b, y[:, :, 1], value=-1)
-            imag = torch.addcmul(torch.addcmul(imag, a, y[:, :, 1]), b, y[:, :, 0])
-        return torch.stack((real, imag), dim=2)
+        return self.filter(torch.addcmul(shift, F.layer_norm(h, (c,)), 1 + scale))
 
 
-class Block(nn.Module):
-    """Pre-norm residual block: three dilated taps to twice the width, GELU, back."""
+def neighbours(x: Tensor, time_reach: int, bin_reach: int) -> list[Tensor]:
+    """Bins [B, T, 2, K] of the frames t - time_reach .. t + time_reach, then the other bins near.
 
-    def __init__(self, channels: int, level_width: int, dilation: int) -> None:
-        super().__init__()
-        self.dilation = dilation
-        self.modulate = nn.Linear(level_width, 3 * channels)
-        self.taps = nn.Linear(3 * channels, 2 * channels)
-        self.out = nn.Linear(2 * channels, channels)
-        nn.init.zeros_(self.out.bias)
-        nn.init.normal_(self.out.weight, std=0.02 / math.sqrt(channels / 256))
+    Beyond the ends there are zeros.
+    """
+    frames, bins = x.shape[1], x.shape[3]
+    in_time = F.pad(x, (0, 0, 0, 0, time_reach, time_reach))
+    in_bins = F.pad(x, (bin_reach, bin_reach))
+    return [in_time[:, i : i + frames] for i in range(2 * time_reach + 1)] + [
+        in_bins[..., i : i + bins] for i in range(2 * bin_reach + 1) if i != bin_reach
+    ]
 
-    def forward(self, x: Tensor, mel: Tensor, level: Tensor) -> Tensor:
-        """x [B, T, C], mel [B, T, 2C], level [B, 1, level_width] -> [B, T, C]."""
-        scale, shift, gate = self.modulate(level).chunk(3, dim=-1)
-        h = torch.addcmul(shift, F.layer_norm(x, x.shape[-1:]), 1 + scale)
-        h = self.taps(three_taps(h, self.dilation))
-        return torch.addcmul(x, 1 + gate, self.out(F.gelu(h + mel)))
+
+def apply_filter(taps: Tensor, near: list[Tensor]) -> Tensor:
+    """Sum of complex taps [B, T, taps * 2 * K] times the neighbours [B, T, 2, K] of every bin."""
+    batch, frames, _, bins = near[0].shape
+    taps = taps.view(batch, frames, len(near), 2, bins).float()
+    real = imag = torch.zeros_like(near[0][:, :, 0])
+    for (a, b), (re, im) in zip(
+        (tap.unbind(2) for tap in taps.unbind(2)), (x.unbind(2) for x in near), strict=True
+    ):
+        real = torch.addcmul(torch.addcmul(real, a, re), b, im, value=-1)
+        imag = torch.addcmul(torch.addcmul(imag, a, im), b, re)
+    return torch.stack((real, imag), dim=2)
 
 
 def phase_invariant_features(x: Tensor) -> Tensor:
@@ -239,19 +182,10 @@ def phase_invariant_features(x: Tensor) -> Tensor:
     instantaneous frequency) and with the lower neighbour's (where in the frame the energy lies: the
     group delay), both divided by their magnitudes.
     """
-    re, im, power = _direction(x, 1e-4)
-    before_re, before_im = F.pad(re, (0, 0, 1, 0))[:, :-1], F.pad(im, (0, 0, 1, 0))[:, :-1]
-    below_re, below_im = F.pad(re, (1, 0))[..., :-1], F.pad(im, (1, 0))[..., :-1]
-    return torch.cat(
-        (
-            0.5 * power.log(),
-            re * before_re + im * before_im,
-            im * before_re - re * before_im,
-            re * below_re + im * below_im,
-            im * below_re - re * below_im,
-        ),
-        dim=-1,
-    )
+    unit, log_power = _direction(x, 1e-4)
+    previous = F.pad(unit, (0, 0, 0, 0, 1, 0))[:, :-1]
+    below = F.pad(unit, (1, 0))[..., :-1]
+    return torch.cat((log_power, *_turn(unit, previous), *_turn(unit, below)), dim=-1)
 
 
 def source_features(x: Tensor, source: Tensor) -> Tensor:
@@ -259,17 +193,18 @@ def source_features(x: Tensor, source: Tensor) -> Tensor:
 
     The source's log-power, and the state's phase relative to the source's, as cosine and sine.
     """
-    re, im = _direction(x, 1e-4)[:2]
-    source_re, source_im, power = _direction(source, 1e-2)
-    return torch.cat(
-        (0.5 * power.log(), re * source_re + im * source_im, im * source_re - re * source_im),
-        dim=-1,
-    )
+    unit, _ = _direction(x, 1e-4)
+    source_unit, log_power = _direction(source, 1e-2)
+    return torch.cat((log_power, *_turn(unit, source_unit)), dim=-1)
 
 
-def _direction(x: Tensor, floor: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Real and imaginary part over the magnitude, and the power, floor added, of [B, T, 2, K]."""
-    re, im = x[:, :, 0], x[:, :, 1]
-    power = re.square() + im.square() + floor
-    magnitude = power.sqrt()
-    return re / magnitude, im / magnitude, power
+def _direction(x: Tensor, floor: float) -> tuple[Tensor, Tensor]:
+    """Bins [B, T, 2, K] over their magnitudes, and the log of these; the floor is of the power."""
+    power = x.square().sum(2) + floor
+    return x / power.sqrt()[:, :, None], 0.5 * power.log()
+
+
+def _turn(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Real and imaginary part of x times the conjugate of y, both [B, T, 2, K]."""
+    (re, im), (re_y, im_y) = x.unbind(2), y.unbind(2)
+    return re * re_y + im * im_y, im * re_y - re * im_y

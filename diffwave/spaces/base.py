@@ -46,16 +46,8 @@ class SpaceConfig(ABC):
 
     kind: ClassVar[str]
     hop_length: int
-
-    @property
-    def pad_left(self) -> int:
-        """Samples of frame 0 that lie before the first sample of the signal."""
-        return 0
-
-    @classmethod
-    @abstractmethod
-    def of(cls, mel: MelConfig) -> SpaceConfig:
-        """The space whose frames are those of a mel convention."""
+    pad_left: int = 0
+    """Samples of frame 0 that lie before the first sample of the signal."""
 
     @abstractmethod
     def context(self, frames: int) -> int:
@@ -93,11 +85,11 @@ class Space(nn.Module, ABC):
 
     @abstractmethod
     def prior(self, mel: Tensor, excitation: Excitation | None = None) -> Prior:
-        """Where the chain ends for a mel [B, n_mels, T].
+        """Where the chain ends for a mel [B, n_mels, T], and its source, of spaces that take one.
 
-        Args:
-            mel: of the model's convention.
-            excitation: its source; of spaces that take one.
+        Raises:
+            InputError: for an excitation that the space does not take, or without one that it
+                needs.
         """
 
     def encode(self, wave: Tensor, mel: Tensor, prior: Prior | None = None) -> Tensor:
@@ -108,14 +100,7 @@ class Space(nn.Module, ABC):
     def decode(
         self, state: Tensor, mel: Tensor, n_iter: int = 0, prior: Prior | None = None
     ) -> Tensor:
-        """Samples [B, T * hop_length] of a state.
-
-        Args:
-            state: as :meth:`encode` gives it.
-            mel: [B, n_mels, T].
-            n_iter: mel-consistency iterations, of spaces that have them.
-            prior: of the mel, if it is known already.
-        """
+        """Samples [B, T * hop_length] of a state and its mel, after mel-consistency iterations."""
         prior = self.prior(mel) if prior is None else prior
         return self.synthesise(state * prior.deviation + prior.mean, mel, n_iter)
 
@@ -146,7 +131,11 @@ class Space(nn.Module, ABC):
         """Mean [B] of squared errors of a state, weighted, without the frames at either end."""
 
     def fit(self, examples: Iterable[tuple[Tensor, Tensor]]) -> None:
-        """Learn from pairs of samples [B, context(T)] and their mel; of spaces that need it."""
+        """Learn from pairs of samples [B, context(T)] and their mel; of spaces that need it.
+
+        Raises:
+            InputError: when there is no example, or nothing to learn.
+        """
         raise InputError("This space has nothing to learn from a corpus.")
 
 

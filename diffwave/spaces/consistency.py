@@ -11,16 +11,12 @@ Balazs, Sondergaard 2013).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from diffwave.mel import MelSpectrogram
-
-if TYPE_CHECKING:
-    from diffwave.spaces.spectral import SpectralSpace
+from diffwave.spaces.stft import STFT
 
 MOMENTUM = 0.9
 """How far an iteration is extrapolated beyond the projection, in units of the last change."""
@@ -30,24 +26,16 @@ one that a network predicted, is approached without bursts."""
 
 
 def match_mel(
-    spectrum: Tensor, mel: Tensor, frontend: MelSpectrogram, space: SpectralSpace, n_iter: int
+    spectrum: Tensor, mel: Tensor, frontend: MelSpectrogram, stft: STFT, n_iter: int
 ) -> Tensor:
-    """`n_iter` iterations of both constraints; differentiable.
+    """`n_iter` iterations of both constraints on a spectrum [B, T, K + 1]; differentiable.
 
-    Args:
-        spectrum: of `space`, complex [B, T, K + 1].
-        mel: what it was generated from, [B, n_mels, T].
-        frontend: that made the mel; its frames and window are those of `space`.
-        space: owns the STFT.
-        n_iter: 0 returns the spectrum as it is.
-
-    Returns:
-        complex [B, T, K + 1]. A frame depends on ceil(n_fft / hop_length) frames on both sides
-        for every iteration.
+    The mel [B, n_mels, T] was made by a frontend with the frames and the window of the STFT. For
+    every iteration a frame depends on ceil(n_fft / hop_length) more frames on both sides.
     """
     if n_iter == 0:
         return spectrum
-    norm = space.overlap_norm(spectrum.shape[1])
+    norm = stft.norm(spectrum.shape[1])
     # What lies beyond the ends of the convention all has the same value: it asks for no change.
     ends = frontend.config.amplitude_range
     wanted = frontend.amplitude(mel).clamp(*ends).log().transpose(1, 2)
@@ -59,9 +47,9 @@ def match_mel(
     mix = (filters / filters.sum(0).clamp_min(1e-8)).t().contiguous()
     last: Tensor | None = None
     for _ in range(n_iter):
-        signal = space.signal(spectrum, norm)
+        signal = stft.inverse(spectrum, norm)
         # The STFT is linear: extrapolating signals, not spectra, is a quarter of the work.
-        ahead = space.spectrum(signal if last is None else last.lerp(signal, 1 + MOMENTUM))
+        ahead = stft(signal if last is None else last.lerp(signal, 1 + MOMENTUM))
         last = signal
         below, above = ahead.tensor_split((covered,), dim=-1)
         power = below.real.square() + below.imag.square()

@@ -43,14 +43,10 @@ class Source(NamedTuple):
 
 
 def with_f0(source: Source, f0: Tensor) -> Source:
-    """A source with another F0 and voicing.
+    """A predicted source with another F0 [B, T] in Hz, 0 where there is no voice.
 
-    Where the new voicing is not the predicted one, a newly voiced frame has the mean share of the
-    voiced frames, so that a whisper can be given a voice.
-
-    Args:
-        source: predicted, [B, T].
-        f0: Hz, 0 where there is no voice, [B, T].
+    A newly voiced frame has the mean share of the voiced frames, so that a whisper can be given a
+    voice.
 
     Raises:
         InputError: for another number of frames, or a frequency that no voice has.
@@ -73,12 +69,7 @@ def with_f0(source: Source, f0: Tensor) -> Source:
 
 
 def transposed(source: Source, semitones: float) -> Source:
-    """A source with another pitch, within what voices have; its voicing and shares stay.
-
-    Args:
-        source: predicted or given, [B, T].
-        semitones: up, or down where negative.
-    """
+    """A source with another pitch, within what voices have; its voicing and shares stay."""
     f0 = (source.f0 * 2 ** (semitones / 12)).clamp(LOWEST_F0, HIGHEST_F0)
     return source._replace(f0=f0)
 

@@ -11,7 +11,6 @@ from typing import Annotated, ClassVar
 import numpy as np
 import torch
 from msgspec import Meta
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -21,10 +20,14 @@ from diffwave.mel.normalise import frame_triples
 from diffwave.schema import check_fields
 from diffwave.spaces.base import Prior, Space, SpaceConfig, curve_at
 from diffwave.spaces.consistency import match_mel
-from diffwave.spaces.envelope import fit_envelope
 from diffwave.spaces.source import Excitation, band_weights, minimum_phase
+from diffwave.spaces.stft import STFT
 
 Samples = Annotated[int, Meta(ge=1, le=1 << 16)]
+RIDGE = 0.3
+"""Ridge penalty on the weights of the envelope (measured choice; its bias is not penalised)."""
+POWER_FLOOR = 1e-9
+"""Added to |X|^2 before the logarithm, so that digital silence has one."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +68,13 @@ class SpectralConfig(SpaceConfig):
 
     @classmethod
     def of(cls, mel: MelConfig) -> SpectralConfig:
-        """The STFT of a mel's own frames."""
+        """That of a mel's own frames."""
         return cls(mel.n_fft, mel.hop_length, mel.pad_left, mel.n_mels)
 
     def context(self, frames: int) -> int:
-        """Number of samples that `frames` frames span."""
         return (frames - 1) * self.hop_length + self.n_fft
 
     def check(self, mel: MelConfig, n_iter: int) -> None:
-        """Raise InputError for frames that are not the mel's, or iterations on another window."""
         frame = (mel.n_mels, mel.hop_length, mel.pad_left)
         if (self.n_mels, self.hop_length, self.pad_left) != frame:
             raise InputError("The frames of the spectral space are not the mel frontend's.")
@@ -94,101 +95,49 @@ class SpectralSpace(Space):
     """Coordinates = STFT scaled so that unit white noise has E|X|^2 = 1, [B, T, 2, K] (re, im).
 
     The prior's deviation is an envelope: the exponential of half a log-variance, a linear map of
-    the log-mel frames t-1, t, t+1 fitted to a corpus (:mod:`diffwave.spaces.envelope`) such that
-    the state Y = X / sigma has E|Y|^2 = 1 in every bin. The chain then ends in noise of the right
-    spectrum: the data-dependent prior of PriorGrad (arXiv 2106.06406) and SpecGrad
-    (arXiv 2203.16749), made diagonal. Noise is as correlated from frame to frame as a signal is.
-    With a source (:mod:`diffwave.spaces.source`) it ends in pulses and noise of that spectrum.
+    the log-mel frames t-1, t, t+1 fitted to a corpus such that the state Y = X / sigma has
+    E|Y|^2 = 1 in every bin. The chain then ends in noise of the right spectrum: the data-dependent
+    prior of PriorGrad (arXiv 2106.06406) and SpecGrad (arXiv 2203.16749), made diagonal. Noise is
+    as correlated from frame to frame as a signal is. With a source (:mod:`diffwave.spaces.source`)
+    the chain ends in pulses and noise of that spectrum.
     """
 
     needs_fit = True
     config: SpectralConfig
-    window: Tensor
-    synthesis_window: Tensor
     envelope_weight: Tensor
     envelope_bias: Tensor
     share_weights: Tensor
 
     def __init__(self, config: SpectralConfig, frontend: MelSpectrogram) -> None:
         super().__init__(config, frontend)
-        hann = torch.hann_window(config.n_fft, periodic=True, dtype=torch.float64)
-        scale = hann.square().sum().sqrt()
-        self.register_buffer("window", (hann / scale).float(), persistent=False)
-        self.register_buffer("synthesis_window", (hann * scale).float(), persistent=False)
+        self.stft = STFT(config.n_fft, config.hop_length)
+        self.hz = np.arange(config.bins) * frontend.config.sample_rate / config.n_fft
         self.register_buffer("envelope_weight", torch.zeros(config.bins, 3 * config.n_mels))
         self.register_buffer("envelope_bias", torch.zeros(config.bins))
         if config.source_bands:
-            weights = band_weights(config.source_bands, self._bins_hz())
+            weights = band_weights(config.source_bands, self.hz)
             self.register_buffer("share_weights", weights, persistent=False)
 
     def analyse(self, wave: Tensor) -> Tensor:
-        """Scaled STFT of [B, context(T)] samples -> [B, T, 2, K], each frame from its own start."""
-        spectrum = self.spectrum(wave)[..., : self.config.bins]
+        spectrum = self.stft(wave)[..., :-1]
         return torch.stack((spectrum.real, spectrum.imag), dim=-2)
 
     def synthesise(self, coordinates: Tensor, mel: Tensor, n_iter: int) -> Tensor:
-        """[B, T, 2, K] -> [B, T * hop_length] samples by weighted overlap-add (least squares)."""
-        spectrum = self.as_spectrum(coordinates)
-        return self.trimmed(self.signal(match_mel(spectrum, mel, self.frontend, self, n_iter)))
-
-    def spectrum(self, wave: Tensor) -> Tensor:
-        """The same as complex numbers with the Nyquist bin, [B, T, K + 1]."""
-        frames = wave.unfold(-1, self.config.n_fft, self.hop_length)
-        return torch.fft.rfft(frames * self.window)
-
-    def as_spectrum(self, state: Tensor) -> Tensor:
-        """[B, T, 2, K] -> complex [B, T, K + 1]; the Nyquist bin is 0."""
-        return torch.complex(*(F.pad(part, (0, 1)) for part in state.unbind(2)))
-
-    def signal(self, spectrum: Tensor, norm: Tensor | None = None) -> Tensor:
-        """Samples [B, context(T)] whose STFT is nearest to [B, T, K + 1] (least squares).
-
-        norm is what :meth:`overlap_norm` gives for T, for those who ask often.
-        """
-        frames = torch.fft.irfft(spectrum, n=self.config.n_fft).mul_(self.synthesis_window)
-        norm = self.overlap_norm(frames.shape[1]) if norm is None else norm
-        return self._overlap_add(frames).mul_(norm)
-
-    def overlap_norm(self, frames: int) -> Tensor:
-        """One over the sum of the squared windows that overlap in every sample, [context(T)]."""
-        weight = (self.window * self.synthesis_window).expand(1, frames, -1)
-        return 1 / self._overlap_add(weight)[0].clamp_min(1e-3)
-
-    def trimmed(self, signal: Tensor) -> Tensor:
-        """The samples [B, T * hop_length] that belong to the frames, of [B, context(T)]."""
-        frames = (signal.shape[-1] - self.config.n_fft) // self.hop_length + 1
-        last = self.pad_left + frames * self.hop_length
+        spectrum = torch.complex(*(F.pad(part, (0, 1)) for part in coordinates.unbind(2)))
+        signal = self.stft.inverse(match_mel(spectrum, mel, self.frontend, self.stft, n_iter))
+        last = self.pad_left + spectrum.shape[1] * self.hop_length
         return F.pad(signal, (0, max(0, last - signal.shape[-1])))[:, self.pad_left : last]
-
-    def _overlap_add(self, frames: Tensor) -> Tensor:
-        """[B, T, n_fft] -> [B, context(T)]. A frame is a few blocks of a hop; they are added."""
-        batch, count, n_fft = frames.shape
-        hop = self.hop_length
-        blocks = -(-n_fft // hop)
-        missing = blocks * hop - n_fft
-        pieces = F.pad(frames, (0, missing)) if missing else frames  # padding copies
-        pieces = pieces.view(batch, count, blocks, hop)
-        total = frames.new_zeros(batch, count + blocks - 1, hop)
-        for i in range(blocks):
-            total[:, i : i + count] += pieces[:, :, i]
-        return total.view(batch, -1)[:, : self.context(count)]
 
     def log_variance(self, mel: Tensor) -> Tensor:
         """Log of E|X|^2 that the mel [B, n_mels, T] predicts, [B, T, K], not below the floor."""
-        features = frame_triples(mel)
-        return F.linear(features, self.envelope_weight, self.envelope_bias).clamp_min(
-            2 * math.log(self.config.floor)
-        )
+        log_variance = F.linear(frame_triples(mel), self.envelope_weight, self.envelope_bias)
+        return log_variance.clamp_min(2 * math.log(self.config.floor))
 
     def prior(self, mel: Tensor, excitation: Excitation | None = None) -> Prior:
         """The envelope as deviation [B, T, 1, K], and a mean of 0 without a source.
 
         With one the mean [B, T, 2, K] is its pulses in the envelope, with the envelope's minimum
         phase, by their share of the power; the deviation is what is left for noise.
-
-        Raises:
-            InputError: for an excitation that the space does not take, or without one that it
-                needs.
         """
         if (excitation is None) != (not self.config.source_bands):
             raise InputError(
@@ -200,8 +149,8 @@ class SpectralSpace(Space):
             return Prior(envelope.new_zeros(()), envelope[:, :, None], envelope[:, :, None])
         share = (excitation.share @ self.share_weights).clamp(0, 1)
         phase = minimum_phase(torch.cat((half, half[..., -1:]), dim=-1))[..., :-1]
-        filtered = torch.polar(envelope * share.sqrt(), phase)
-        mean = self.spectrum(excitation.pulses)[..., : self.config.bins] * filtered
+        mean = self.stft(excitation.pulses)[..., :-1]
+        mean = mean * torch.polar(envelope * share.sqrt(), phase)
         noise = envelope * (1 - share).clamp_min(self.config.least_noise).sqrt()
         return Prior(
             torch.stack((mean.real, mean.imag), dim=2), noise[:, :, None], envelope[:, :, None]
@@ -212,7 +161,6 @@ class SpectralSpace(Space):
         return super().encode(wave, mel, prior).clamp(-self.config.clamp, self.config.clamp)
 
     def mel_of_crop(self, wave: Tensor) -> Tensor:
-        """Mel of samples that hold the whole context of its frames."""
         return self.frontend(wave, pad=False).contiguous()
 
     def reach(self, receptive_field: int, steps: int, n_iter: int) -> int:
@@ -221,19 +169,43 @@ class SpectralSpace(Space):
         return steps * receptive_field + 1 + (n_iter + 1) * overlapping
 
     def loss_weights(self, curve: Sequence[tuple[float, float]]) -> Tensor:
-        """The curve at every bin, [K]."""
-        return curve_at(self._bins_hz(), curve)
-
-    def _bins_hz(self) -> NDArray[np.floating]:
-        """Frequencies of the bins, [K]."""
-        rate = self.frontend.config.sample_rate
-        return np.arange(self.config.bins) * rate / self.config.n_fft
+        return curve_at(self.hz, curve)
 
     def mean_error(self, error: Tensor, weights: Tensor, edge_frames: int) -> Tensor:
-        """Mean [B] over inner frames and weighted bins of |error|^2 [B, T, 2, K]."""
         inner = slice(edge_frames, error.shape[1] - edge_frames)
         return (error.sum(2)[:, inner] * weights.to(error.device)).mean((1, 2))
 
+    @torch.no_grad()
     def fit(self, examples: Iterable[tuple[Tensor, Tensor]]) -> None:
-        """Fit the envelope to samples and their mels (:mod:`diffwave.spaces.envelope`)."""
-        fit_envelope(self, examples)
+        """Set the envelope by ridge regression, then calibrate its bias.
+
+        The regression maps three log-mel frames to log(|X|^2), whose conditional mean lies below
+        the log of the conditional mean of |X|^2; the second pass lifts every bin's bias until the
+        whitened state has E|Y|^2 = 1.
+        """
+        examples = list(examples)
+        if not examples:
+            raise InputError("There is no audio to fit the envelope to.")
+        n_features = 3 * self.config.n_mels + 1
+        gram = torch.zeros(n_features, n_features, dtype=torch.float64)
+        moment = torch.zeros(n_features, self.config.bins, dtype=torch.float64)
+        for wave, mel in examples:
+            features = F.pad(frame_triples(mel), (0, 1), value=1).flatten(0, -2).double()
+            log_power = (self._power(wave) + POWER_FLOOR).log().flatten(0, -2).double()
+            gram += features.T @ features
+            moment += features.T @ log_power
+        penalty = torch.full((n_features,), RIDGE, dtype=torch.float64)
+        penalty[-1] = 0
+        weights = torch.linalg.lstsq(gram + penalty.diag(), moment).solution
+        self.envelope_weight.copy_(weights[:-1].T)
+        self.envelope_bias.copy_(weights[-1])
+        total, count = torch.zeros(self.config.bins, dtype=torch.float64), 0
+        for wave, mel in examples:
+            ratio = (self._power(wave) / self.log_variance(mel).exp()).flatten(0, -2)
+            total += ratio.double().sum(0)
+            count += len(ratio)
+        self.envelope_bias += (total / count).clamp_min(1e-3).log()
+
+    def _power(self, wave: Tensor) -> Tensor:
+        """|X|^2, [B, T, K]."""
+        return self.analyse(wave).square().sum(dim=-2)

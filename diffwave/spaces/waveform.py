@@ -11,7 +11,7 @@ from msgspec import Meta
 from torch import Tensor
 
 from diffwave.errors import InputError
-from diffwave.mel import MelConfig, MelSpectrogram
+from diffwave.mel import MelConfig
 from diffwave.schema import check_fields
 from diffwave.spaces.base import Prior, Space, SpaceConfig
 from diffwave.spaces.source import Excitation
@@ -56,11 +56,9 @@ class WaveformConfig(SpaceConfig):
         return cls(mel.hop_length, prior)
 
     def context(self, frames: int) -> int:
-        """Samples of so many frames: none beside their own."""
         return frames * self.hop_length
 
     def check(self, mel: MelConfig, n_iter: int) -> None:
-        """Raise InputError for another hop_length, or mel-consistency iterations."""
         if self.hop_length != mel.hop_length:
             raise InputError("The space's hop_length is not the mel frontend's.")
         if n_iter:
@@ -77,29 +75,21 @@ class WaveformSpace(Space):
 
     config: WaveformConfig
 
-    def __init__(self, config: WaveformConfig, frontend: MelSpectrogram) -> None:
-        super().__init__(config, frontend)
-
     def analyse(self, wave: Tensor) -> Tensor:
-        """Samples are their own coordinates."""
         return wave
 
     def synthesise(self, coordinates: Tensor, mel: Tensor, n_iter: int) -> Tensor:
-        """The same."""
         return coordinates
 
     def prior(self, mel: Tensor, excitation: Excitation | None = None) -> Prior:
-        """Zero mean; a deviation [B, T * hop_length] that steps from frame to frame, or 1.
-
-        Raises:
-            InputError: for an excitation: samples have no use for one here.
-        """
+        """Zero mean; a deviation [B, T * hop_length] that steps from frame to frame, or 1."""
         if excitation is not None:
             raise InputError("A chain on samples takes no source.")
         zero, energy = torch.zeros((), device=mel.device), self.config.prior
         if energy.floor == 1:
             return Prior(zero, torch.ones_like(zero), torch.ones_like(zero))
-        level = (self.frontend.amplitude(mel) / self.frontend.white_amplitude).mean(1)
+        white = self.frontend.unit_filterbank.sum(1, keepdim=True)
+        level = (self.frontend.amplitude(mel) / white).mean(1)
         sigma = (level / energy.peak).sqrt().clamp(energy.floor, 1)
         sigma = sigma.repeat_interleave(self.hop_length, dim=-1)
         return Prior(zero, sigma, sigma)
@@ -113,9 +103,7 @@ class WaveformSpace(Space):
         return steps * -(-receptive_field // self.hop_length) + 2
 
     def loss_weights(self, curve: Sequence[tuple[float, float]]) -> Tensor:
-        """A sample has no frequency: 1."""
-        return torch.ones(())
+        return torch.ones(())  # a sample has no frequency
 
     def mean_error(self, error: Tensor, weights: Tensor, edge_frames: int) -> Tensor:
-        """Mean over all samples, [B]."""
         return error.flatten(1).mean(1)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from diffwave.chain import schedule
-from diffwave.chain.samplers import ddim
+from diffwave.chain.samplers import ddim, sample
 from diffwave.data.crops import Batch
 from diffwave.denoiser import Denoiser
 from diffwave.errors import InputError
@@ -148,7 +148,8 @@ class UnrolledLoss(Loss):
             noise = space.noise(torch.cat((white[:, 0], white[:, 1])))
         cond = denoiser.condition(twice, prior, project=False)
         estimates: list[Tensor] = []
-        ddim(
+        sample(
+            ddim,
             lambda x, alpha_bar: denoiser(x, alpha_bar, cond),
             noise,
             self.levels(batch.common),
