@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """synthesize.py mel.npy out.wav: the same as `diffwave synthesize`."""
 
-from diffwave.cli import synthesize_main
+import sys
+
+from diffwave.cli import main
 
 if __name__ == "__main__":
-    synthesize_main()
+    sys.exit(main(command="synthesize"))

@@ -12,11 +12,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from diffwave.bounds import shown
 from diffwave.errors import InputError
 from diffwave.files import atomic_folder, read_json
 from diffwave.migrate import current_state
 from diffwave.model import DiffusionModel, ModelConfig
+from diffwave.schema import shown
 
 FORMAT = 2
 """That is written; every earlier one is read (:mod:`diffwave.migrate`)."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 
-from diffwave.errors import InputError
-from diffwave.jobs import out_of_memory
-from diffwave.options import COMMANDS, RENAMED, Options
-from diffwave.parser import Parser, add_options, renamed, settings_to_overrides
+from diffwave.commands.options import COMMANDS, RENAMED, Options
+from diffwave.commands.parser import Parser, add_options, renamed, settings_to_overrides
+from diffwave.errors import InputError, out_of_memory
 from diffwave.text import notice
 
 
@@ -23,6 +24,7 @@ def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:
         command: a subcommand fixed beforehand, for scripts that are one.
     """
     _prepare_streams()
+    _unwind_on_signals()
     arguments = renamed(sys.argv[1:] if argv is None else argv, RENAMED)
     prog = "diffwave" if command is None else f"{command}.py"
     try:
@@ -88,6 +90,17 @@ def _prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def _unwind_on_signals() -> None:
+    """Make an exception of what would kill the process, so that nothing half written is left.
+
+    What somebody deals with or ignores (nohup) is left alone; only the main thread gets signals.
+    """
+    if threading.current_thread() is threading.main_thread():
+        for number in (getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")):
+            if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+                signal.signal(number, lambda number, _: sys.exit(128 + number))
+
+
 def _fail(prog: str, sentence: str) -> int:
     notice(f"{prog}: {sentence}")
     return 2
@@ -96,11 +109,6 @@ def _fail(prog: str, sentence: str) -> int:
 def _discard_output() -> None:
     """What is still buffered would fail once more, with a traceback, when Python exits."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def synthesize_main() -> None:
-    """Entry point of the root `synthesize.py`."""
-    sys.exit(main(command="synthesize"))
 
 
 def console_main() -> None:

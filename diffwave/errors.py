@@ -11,3 +11,8 @@ class InputError(ValueError):
 
     def __init__(self, message: object) -> None:
         super().__init__(printable(message))
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says so; PyTorch's own, on the CPU, is a RuntimeError."""
+    return isinstance(error, MemoryError) or "allocate" in str(error)

@@ -1,7 +1,8 @@
 """Finding files, working through them, and writing so that a reader never sees half a file.
 
 Everything is first written beside the target, under a hidden name, and renamed into place once it
-is safely on the disk. A crash, a full disk, Ctrl-C or SIGTERM leaves the earlier file as it was.
+is safely on the disk. A crash, a full disk or Ctrl-C leaves the earlier file as it was; so does
+SIGTERM, of which :mod:`diffwave.cli` makes an exception.
 """
 
 from __future__ import annotations
@@ -12,30 +13,19 @@ import os
 import re
 import secrets
 import shutil
-import signal
 import stat
-import threading
+import tempfile
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any, TypeVar
 
 from diffwave.errors import InputError
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
-REASONS = {
-    errno.EACCES: "permission denied",
-    errno.EPERM: "permission denied",
-    errno.EROFS: "the file system is read-only",
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EFBIG: "the file would be larger than is allowed here",
-    errno.ENAMETOOLONG: "the name is too long",
-}
 
 
 def find_files(folder: Path, suffixes: Collection[str], deep: bool = True) -> list[Path]:
@@ -44,12 +34,14 @@ def find_files(folder: Path, suffixes: Collection[str], deep: bool = True) -> li
     What begins with a dot is left out, folders too: other programs' notes about a file (macOS
     writes ``._a.wav`` beside ``a.wav``), and what a killed writer left.
 
-    The suffixes are in lower case, with the dot. Unless `deep` is False subfolders are searched,
-    but not links to them. Raises InputError for a folder that cannot be listed.
+    Args:
+        folder: InputError if it cannot be listed.
+        suffixes: in lower case, with the dot.
+        deep: search subfolders as well, but not links to them.
     """
 
     def refuse(error: OSError) -> None:
-        raise InputError(f"Cannot read {error.filename}: {_reason(error)}.") from error
+        raise read_error(error.filename, error) from error
 
     found: list[Path] = []
     for place, folders, names in os.walk(folder, onerror=refuse):
@@ -90,31 +82,21 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` when the block succeeds.
 
     The temporary file exists, empty, when the block starts (so a folder that cannot be written to
-    is reported before any work is done); it ends in ``.tmp``, so that nobody takes it for audio: a
-    writer must be given the format. When the block fails, for whatever reason, the temporary file
-    is removed and a file already at `path` is untouched. A symbolic link at `path` is kept and its
-    target replaced; an existing file's permissions are kept.
+    is reported before any work is done); it ends in ``.tmp``, so a writer must be given the format.
+    A symbolic link at `path` is kept and its target replaced; permissions are kept.
 
     Raises:
         InputError: no such folder, no permission, `path` is not a regular file, the disk is full.
-            Errors raised by the block that do not concern this file pass through unchanged.
+            Errors of the block that do not concern this file pass through unchanged.
     """
-    target = _resolve(path)
-    _refuse(path, target, stat.S_ISREG, "it exists and is not a regular file")
-    temporary = _hidden_sibling(target)
-    with _unwound_by_signals():
-        try:
-            with _input_errors(path, target, temporary):
-                os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
-                yield temporary
-                if target.exists():
-                    shutil.copymode(target, temporary)
-                _sync(temporary)
-                os.replace(temporary, target)
-        finally:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
-    _sync_folder(target.parent)
+    target = _resolve(path, stat.S_ISREG, "a regular file")
+    with _beside(path, target) as temporary:
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        yield temporary
+        if target.exists():
+            shutil.copymode(target, temporary)
+        _sync(temporary)
+        os.replace(temporary, target)
 
 
 @contextmanager
@@ -123,35 +105,36 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     A folder already at `path` is replaced as a whole, except that entries the new folder does not
     hold are carried over: a model card that somebody added to a checkpoint survives the next save.
-    When the block fails the new folder is removed and the old one is untouched.
-
     No portable call swaps two folders, so replacing takes two renames. Between them the old folder
     exists only as ``.<token>.old``, beside; if the second fails the first is undone.
 
     Raises:
         InputError: as for `atomic_path`; `path` is a file, or the folder we are in.
     """
-    target = _resolve(path)
-    _refuse(path, target, stat.S_ISDIR, "it exists and is not a folder")
+    target = _resolve(path, stat.S_ISDIR, "a folder")
     if Path.cwd().is_relative_to(target):  # after the swap we would be nowhere
         raise InputError(f"Cannot write {os.fspath(path)}: it is, or holds, the current folder.")
-    temporary = _hidden_sibling(target)
-    with _unwound_by_signals():
+    with _beside(path, target) as temporary:
+        temporary.mkdir()
+        yield temporary
+        for entry in temporary.rglob("*"):
+            if entry.is_file() and not entry.is_symlink():
+                _sync(entry)
+        if not target.exists():
+            os.rename(temporary, target)
+            return
+        shutil.copymode(target, temporary)
+        old = _hidden_sibling(target, ".old")
+        os.rename(target, old)
         try:
-            with _input_errors(path, target, temporary):
-                temporary.mkdir()
-                yield temporary
-                for entry in sorted(temporary.rglob("*")):
-                    if entry.is_file() and not entry.is_symlink():
-                        _sync(entry)
-                _sync_folder(temporary)
-                if target.exists():
-                    _replace_folder(temporary, target)
-                else:
-                    os.rename(temporary, target)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    _sync_folder(target.parent)
+            os.rename(temporary, target)
+        except BaseException:
+            os.rename(old, target)
+            raise
+        for entry in old.iterdir():
+            if not os.path.lexists(target / entry.name):
+                os.rename(entry, target / entry.name)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -161,45 +144,46 @@ def remove_leftovers(folder: Path) -> None:
     """
     for entry in folder.iterdir():
         if re.fullmatch(r"\.[0-9a-f]{16}\.(tmp(\..*)?|old)", entry.name):
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry, ignore_errors=True)
-            else:
-                entry.unlink(missing_ok=True)
+            _remove(entry)
+
+
+def read_error(path: str | os.PathLike[str], error: OSError) -> InputError:
+    """The sentence for a file or folder that could not be read."""
+    return InputError(f"Cannot read {os.fspath(path)}: {_reason(error)}.")
 
 
 def write_error(path: str | os.PathLike[str], error: OSError) -> InputError:
     """The sentence for a file that could not be written."""
+    reason = _reason(error)
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         reason = f"there is no folder {Path(path).parent}"
-    else:
-        reason = _reason(error)
     return InputError(f"Cannot write {os.fspath(path)}: {reason}.")
 
 
 def _reason(error: OSError) -> str:
-    return REASONS.get(error.errno or 0, error.strerror or str(error))
+    full = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
+    return full.get(error.errno or 0) or error.strerror or str(error)
 
 
-def _resolve(path: str | os.PathLike[str]) -> Path:
-    if not os.fspath(path):
+def _resolve(path: str | os.PathLike[str], is_right_kind: Callable[[int], bool], kind: str) -> Path:
+    """Where `path` leads; InputError unless nothing is there, or a writable one of its kind."""
+    name = os.fspath(path)
+    if not name:
         raise InputError("Cannot write a file whose name is empty.")
-    if "\0" in os.fspath(path):
-        raise InputError(f"Cannot write {os.fspath(path)}: a name holds no NUL.")
-    return Path(os.path.realpath(path))
-
-
-def _refuse(
-    path: str | os.PathLike[str], target: Path, is_right_kind: Callable[[int], bool], reason: str
-) -> None:
-    """Raise unless `target` is absent, or of the right kind and writable."""
+    if "\0" in name:
+        raise InputError(f"Cannot write {name}: a name holds no NUL.")
+    target = Path(os.path.realpath(path))
     try:
         mode = target.stat().st_mode
-    except OSError:
-        return  # absent, or a parent that creating the temporary file will complain about
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return target  # making the temporary file will complain about the folder, if need be
+    except OSError as error:  # of a name that is too long
+        raise write_error(path, error) from error
     if not is_right_kind(mode):
-        raise InputError(f"Cannot write {os.fspath(path)}: {reason}.")
+        raise InputError(f"Cannot write {name}: it exists and is not {kind}.")
     if not os.access(target, os.W_OK):
-        raise InputError(f"Cannot write {os.fspath(path)}: it is read-only.")
+        raise InputError(f"Cannot write {name}: it is read-only.")
+    return target
 
 
 def _hidden_sibling(target: Path, suffix: str = ".tmp") -> Path:
@@ -208,70 +192,50 @@ def _hidden_sibling(target: Path, suffix: str = ".tmp") -> Path:
 
 
 @contextmanager
-def _unwound_by_signals() -> Iterator[None]:
-    """End the block by SystemExit at a signal that would kill the process without cleaning up.
-
-    Handlers that somebody has set (training stops between two steps) are left alone, and so are
-    threads other than the main one, in which Python runs no handlers.
-    """
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    names = ("SIGTERM", "SIGHUP") if threading.current_thread() is threading.main_thread() else ()
-    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    deadly = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]
-    for number in deadly:
-        signal.signal(number, leave)
-    try:
-        yield
-    finally:
-        for number in deadly:
-            signal.signal(number, signal.SIG_DFL)
-
-
-@contextmanager
-def _input_errors(path: str | os.PathLike[str], target: Path, temporary: Path) -> Iterator[None]:
-    """Turn a failure to write this file into an InputError; let other errors pass.
+def _beside(path: str | os.PathLike[str], target: Path) -> Iterator[Path]:
+    """A name beside the target, gone at the end; a failure to write there is an InputError.
 
     A failed write carries no file name, a failed open does. Writers in other languages
     (safetensors, torch.save, libsndfile) report a full disk as errors of their own: after those the
     disk is asked.
     """
+    temporary = _hidden_sibling(target)
     try:
-        yield
-    except (InputError, ConnectionError):  # ConnectionError: somebody stopped reading our output
+        yield temporary
+    except (InputError, ConnectionError):  # ConnectionError: our output is no longer read
         raise
     except OSError as error:
-        names = [
-            Path(os.fsdecode(name))
-            for name in (error.filename, error.filename2)
-            if isinstance(name, (str, bytes))
-        ]
-        if names and not any(
-            name in (target, temporary) or temporary in name.parents for name in names
-        ):
+        names = [error.filename, error.filename2]
+        places = [Path(os.fsdecode(name)) for name in names if isinstance(name, str | bytes)]
+        if places and not any(p == target or temporary in (p, *p.parents) for p in places):
             raise
         raise write_error(path, (not error.errno and _full(target.parent)) or error) from error
     except Exception as error:
         if full := _full(target.parent):
             raise write_error(path, full) from error
         raise
+    finally:
+        _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def _full(folder: Path) -> OSError | None:
     """The error of writing one more MiB to `folder`, or None if that works."""
-    probe = _hidden_sibling(folder / "probe")
     try:
-        with open(probe, "wb") as file:
+        with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(1 << 20))
+            file.flush()
             os.fsync(file.fileno())
-        return None
     except OSError as error:
         return error
-    finally:
-        with suppress(OSError):
-            probe.unlink(missing_ok=True)
+    return None
 
 
 def _sync(path: Path) -> None:
@@ -280,37 +244,12 @@ def _sync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable, where the system can (Windows cannot open a folder)."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _replace_folder(new: Path, target: Path) -> None:
-    shutil.copymode(target, new)
-    old = _hidden_sibling(target, ".old")
-    os.rename(target, old)
-    try:
-        os.rename(new, target)
-    except BaseException:
-        os.rename(old, target)
-        raise
-    for entry in old.iterdir():
-        if not os.path.lexists(target / entry.name):
-            os.rename(entry, target / entry.name)
-    shutil.rmtree(old, ignore_errors=True)
-
-
 def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     """A JSON object from a file; InputError when there is none."""
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"Cannot read {os.fspath(path)}: {error.strerror}.") from None
+        raise read_error(path, error) from None
     except (ValueError, RecursionError):  # RecursionError: brackets in thousands of brackets
         raise InputError(f"{os.fspath(path)} is not valid JSON.") from None
     if not isinstance(data, dict):

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffwave.bounds import shown
 from diffwave.chain.sampling import Sampling, SamplingConfig
 from diffwave.denoiser import Denoiser, DiffusionConfig
 from diffwave.errors import InputError
@@ -29,7 +28,7 @@ from diffwave.networks import (
     SourcePredictor,
     SourcePredictorConfig,
 )
-from diffwave.schema import strictly
+from diffwave.schema import shown, strictly
 from diffwave.spaces import SPACES, Source, Space, SpaceConfig
 
 

@@ -1,7 +1,7 @@
-"""Values of other people's making (command lines, YAML, JSON) checked against our fields' types.
+"""Values of other people's making (command lines, YAML, JSON, arguments) checked by our types.
 
 A field's type is its only declaration: `lr: Annotated[float, Meta(gt=0)] = 1e-3` is what the
-command line, a YAML file, a checkpoint and a reader of the source go by. msgspec does the
+command line, a YAML file, a checkpoint, a caller and a reader of the source go by. msgspec does the
 checking; this file turns what it says into sentences.
 """
 
@@ -13,18 +13,17 @@ import inspect
 import re
 import typing
 from collections.abc import Mapping
+from numbers import Integral, Real
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
 
-from diffwave.bounds import shown
 from diffwave.errors import InputError
 
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 AtLeastOne = Annotated[int, Meta(ge=1, le=2**53)]
 Threads = Annotated[int, Meta(ge=0, le=1024)]
-Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Positive = Annotated[float, Meta(gt=0)]
 NotNegative = Annotated[float, Meta(ge=0, le=1e9)]
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -46,7 +45,7 @@ def convert(value: Any, kind: Any, name: str, strict: bool = False) -> Any:
     """The value as the type `kind`: "1e-4" is a float, 1e3 an int, a list a tuple.
 
     Args:
-        value: text, or what YAML and JSON hold.
+        value: text, a number of Python's or NumPy's, or what YAML and JSON hold.
         kind: a type or dataclass, with its `Annotated` limits.
         name: how a message begins, "The setting "; the path inside the value follows it.
         strict: whether text is nothing but text, as in JSON.
@@ -56,15 +55,14 @@ def convert(value: Any, kind: Any, name: str, strict: bool = False) -> Any:
             what the dataclass itself raises.
     """
     try:
-        return msgspec.convert(_clean(value, name, ""), kind, strict=strict)
+        return msgspec.convert(_plain(value, name), kind, strict=strict)
     except msgspec.ValidationError as error:
         if isinstance(error.__cause__, InputError):  # of a dataclass that checks its own fields
             raise error.__cause__ from None
         message, _, path = str(error).partition(" - at `")
-        path = path.rpartition("in `")[2].strip("`").removeprefix("$")
-        found = _lookup(value, path)
-        wanted = _wanted(message, kind, path)
-        subject = f"{name}{path.lstrip('.')}".rstrip(" ,:")
+        path = path.rpartition("in `")[2].strip("`").removeprefix("$").removeprefix(".")
+        wanted, found = _wanted(message, kind, path), _lookup(value, path)
+        subject = f"{name}{path}".rstrip(" ,:")
         raise InputError(f"{subject} must be {wanted}, not {shown(found)}.") from None
     except InputError:
         raise
@@ -78,16 +76,10 @@ def convert(value: Any, kind: Any, name: str, strict: bool = False) -> Any:
         ) from None
 
 
-@functools.cache
-def hints(kind: Any) -> dict[str, Any]:
-    """The types of a dataclass's fields, by name, with their limits."""
-    types = typing.get_type_hints(kind, include_extras=True)
-    return {field.name: types[field.name] for field in dataclasses.fields(kind)}
-
-
 def check_fields(config: Any, name: str) -> None:
     """Give a frozen dataclass its fields in their declared types; InputError names a wrong one."""
-    for key, kind in hints(type(config)).items():  # type: ignore[arg-type]
+    cls: Any = type(config)
+    for key, kind in hints(cls).items():
         object.__setattr__(config, key, convert(getattr(config, key), kind, name + key, True))
 
 
@@ -96,42 +88,55 @@ def strictly(kind: type[_T], values: Any, name: str) -> _T:
 
     Values that are dataclasses already are taken as they are.
     """
+    _check_keys(kind, values, name)
+    found: _T = convert(values, kind, f"In the settings of {name}, ", strict=True)
+    return found
+
+
+def _check_keys(kind: Any, values: Any, name: str) -> None:
     if not isinstance(values, Mapping):
-        raise InputError(f"The settings of {name} must be a mapping, not {values!r:.60}.")
-    known = hints(kind)  # type: ignore[arg-type]
-    for key in values:
+        raise InputError(f"The settings of {name} must be a mapping, not {shown(values)}.")
+    known = hints(kind)
+    for key, value in values.items():
         if key not in known:
             raise InputError(
-                f"Unknown setting {key!r:.60} of {name}; known are {', '.join(known)}."
+                f"Unknown setting {shown(key)} of {name}; known are {', '.join(known)}."
             )
-    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+        for inner in filter(dataclasses.is_dataclass, (known[key], *typing.get_args(known[key]))):
+            for each in value if isinstance(value, list) else [value]:
+                if isinstance(each, Mapping):
+                    _check_keys(inner, each, key)
+    for field in dataclasses.fields(kind):
         if field.name not in values and field.default is field.default_factory:  # neither is there
             raise InputError(f"The setting {field.name!r} of {name} is missing.")
-    return kind(**{key: _strict(value, known[key], name, key) for key, value in values.items()})
 
 
-def _strict(value: Any, kind: Any, name: str, key: str) -> Any:
-    """The value of a field, which may be a dataclass, or a list of those."""
-    inner: Any = next(
-        (k for k in (kind, *typing.get_args(kind)) if dataclasses.is_dataclass(k)), None
-    )
-    if dataclasses.is_dataclass(value):
-        return value
-    if inner is not None and isinstance(value, list) and typing.get_origin(kind) is tuple:
-        return tuple(strictly(inner, each, key) for each in value)
-    if inner is not None and value is not None:
-        return strictly(inner, value, key)
-    return convert(value, kind, f"In the settings of {name}, {key}", True)
+@functools.cache
+def hints(kind: Any) -> dict[str, Any]:
+    """The types of a dataclass's fields, by name, with their limits."""
+    types = typing.get_type_hints(kind, include_extras=True)
+    return {field.name: types[field.name] for field in dataclasses.fields(kind)}
 
 
-def _clean(value: Any, name: str, path: str) -> Any:
-    """Keys of mappings are text here, whatever YAML takes them for; no text holds a zero byte."""
+def shown(value: Any) -> str:
+    """A value as a message repeats it: on one line, and not endless."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of more digits than Python prints
+        text = f"a {type(value).__name__} too large to print"
+    return text if len(text) <= 40 else f"{text[:40]}..."
+
+
+def _plain(value: Any, name: str) -> Any:
+    """Keys of mappings are text, whatever YAML takes them for; NumPy's numbers are Python's."""
     if isinstance(value, dict):
-        return {str(key): _clean(item, name, f"{path}.{key}") for key, item in value.items()}
-    if isinstance(value, list):
-        return [_clean(item, name, path) for item in value]
+        return {str(key): _plain(item, f"{name}{key}.") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, name) for item in value]
     if isinstance(value, str) and "\0" in value:
-        raise InputError(f"{name}{path.lstrip('.')} must not hold a zero byte.")
+        raise InputError(f"{name.rstrip('.')} must not hold a zero byte.")
+    if isinstance(value, Real) and type(value) not in (int, float, bool):
+        return int(value) if isinstance(value, Integral) else float(value)
     return value
 
 
@@ -139,7 +144,7 @@ def _wanted(message: str, kind: Any, path: str) -> str:
     """msgspec's "Expected `int` >= 1, got `str`" or "Invalid enum value 'x'" in plain words."""
     if message.startswith("Invalid enum value"):
         for part in re.findall(r"\w+", path):
-            kind = typing.get_type_hints(kind)[part]
+            kind = hints(kind)[part]
         choices = typing.get_args(kind)
         if typing.get_origin(kind) is not Literal:  # Literal[...] | None
             choices = (*typing.get_args(choices[0]), None)
@@ -149,7 +154,8 @@ def _wanted(message: str, kind: Any, path: str) -> str:
     if not message.startswith("Expected"):
         return "a smaller number" if "range" in message else f"valid ({message})"
     wanted = message.removeprefix("Expected ").partition(", got ")[0]
-    for limit, words in ((">= ", "of at least "), ("<= ", "of at most "),
+    for limit, words in (("length >= ", "length at least "), ("length <= ", "length at most "),
+                         (">= ", "of at least "), ("<= ", "of at most "),
                          ("> ", "above "), ("< ", "below ")):  # fmt: skip
         wanted = wanted.replace(limit, words)
     wanted = re.sub(r"(\d)\.0$", r"\1", wanted)
@@ -159,11 +165,11 @@ def _wanted(message: str, kind: Any, path: str) -> str:
 
 
 def _lookup(value: Any, path: str) -> Any:
-    """What stands at `.optim.betas[1]` in nested mappings and lists; the nearest that exists."""
-    for name, index in re.findall(r"\.([^.\[\]]+)|\[(\d+)\]", path):
+    """What stands at `optim.betas[1]` in nested mappings and lists; the nearest that exists."""
+    for part in re.findall(r"[^.\[\]]+", path):
         try:
-            value = value[int(index)] if index else value[name]
-        except (KeyError, IndexError, TypeError):
+            value = value[part if isinstance(value, Mapping) else int(part)]
+        except (KeyError, IndexError, TypeError, ValueError):
             return value
     return value
 
@@ -192,5 +198,4 @@ def documented(cls: type) -> list[tuple[dataclasses.Field[Any], Any, str]]:
         if dataclasses.is_dataclass(base):
             for param in docstring_parser.parse_from_object(base).params:
                 texts[param.arg_name] = " ".join((param.description or "").split())
-    hints = typing.get_type_hints(cls, include_extras=True)
-    return [(f, hints[f.name], texts.get(f.name, "")) for f in dataclasses.fields(cls)]
+    return [(f, hints(cls)[f.name], texts.get(f.name, "")) for f in dataclasses.fields(cls)]

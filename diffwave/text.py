@@ -29,10 +29,15 @@ def markdown_cell(text: object) -> str:
 
 def markdown_table(header: Sequence[object], rows: Iterable[Sequence[object]]) -> list[str]:
     """The lines of a Markdown table, whose columns also line up in a terminal."""
-    cells = [[markdown_cell(cell) for cell in row] for row in [header, *rows]]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    cells.insert(1, ["-" * width for width in widths])
-    return ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in cells]
+    cells = aligned([[markdown_cell(cell) for cell in row] for row in [header, *rows]])
+    cells.insert(1, ["-" * len(cell) for cell in cells[0]])
+    return [f"| {' | '.join(row)} |" for row in cells]
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Cells filled up with blanks to the width of their columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [[*map(str.ljust, row, widths)] for row in rows]
 
 
 def number(value: float | None) -> str:

@@ -8,27 +8,25 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from msgspec import Meta
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from diffwave.bounds import integer, real
 from diffwave.chain.samplers import Callback
 from diffwave.checkpoint import CONFIG_FILE, load_checkpoint, save_checkpoint
 from diffwave.device import choose_device
 from diffwave.errors import InputError
 from diffwave.mel.check import as_tensor, check_mel
 from diffwave.model import DiffusionModel, ModelConfig
+from diffwave.schema import AtLeastOne, convert
 from diffwave.synthesis import CHUNK_FRAMES, generate
 
 DEFAULT = "ljspeech-22k"
 """The bundled checkpoint that is used unless another is named."""
-MOST_SEED = 1 << 256
-"""Largest seed; the noise depends on its last 64 bits."""
-MOST_SEMITONES = 24
-"""Farthest transposition, up or down."""
+Semitones = Annotated[float, Meta(ge=-24, le=24)]
 
 
 class Vocoder:
@@ -194,11 +192,11 @@ class Vocoder:
             self.model,
             check_mel(mel, self.config.mel),
             self.model.sampling(steps, sampler, n_iter),
-            seed=integer("The seed", seed, -MOST_SEED, MOST_SEED),
+            seed=convert(seed, int, "The seed", strict=True),
             enhance=bool(enhance),
             f0=pitch if pitch is None or mel.ndim == 3 else pitch[None],
-            transpose=real("The transposition", transpose, -MOST_SEMITONES, MOST_SEMITONES),
-            chunk_frames=integer("The number of frames in a chunk", chunk_frames, 1, 1 << 40),
+            transpose=convert(transpose, Semitones, "The transposition", strict=True),
+            chunk_frames=convert(chunk_frames, AtLeastOne, "chunk_frames", strict=True),
             callback=callback,
             progress=progress,
         )

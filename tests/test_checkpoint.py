@@ -123,7 +123,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(checkpoint: Path) -> None:
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
     try:
-        with pytest.raises(InputError, match="Cannot write .*larger than is allowed"):
+        with pytest.raises(InputError, match="Cannot write .*File too large"):
             save_checkpoint(model, checkpoint)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

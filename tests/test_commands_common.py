@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from diffwave.commands.common import described, each, table, vocoder_of
+from diffwave.commands.options import Generation
 from diffwave.errors import InputError
-from diffwave.options import Generation
 from diffwave.vocoder import Vocoder
 
 

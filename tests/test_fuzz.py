@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from fuzz import run
 from fuzz.inputs import KINDS
 from fuzz.run import Outcome, digests, faults, fuzz
 
@@ -39,3 +40,19 @@ def test_faults_are_seen(tmp_path: Path) -> None:
         "a.npy: not whole",
     ]
     assert "no sentence" in faults(Outcome(2, "", "Traceback"), tmp_path, before)
+
+
+def test_a_child_tells_how_it_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def command(arguments: list[str]) -> int:
+        print(Path.cwd().name, "é" if arguments == ["print"] else "")
+        if arguments == ["turn"]:
+            while True:
+                pass
+        return len(arguments)
+
+    monkeypatch.setattr(run.cli, "main", command)
+    monkeypatch.setattr(run, "PATIENCE", 0.2)
+    assert run.run_here(tmp_path, ["a", "b"]) == Outcome(2, f"{tmp_path.name} \n", "")
+    assert run.run_here(tmp_path, ["turn"]).status == "hang"
+    raised = run.run_here(tmp_path, ["print"])
+    assert raised.status == 1 and "UnicodeEncodeError" in raised.errors

@@ -168,7 +168,7 @@ def test_weights_of_the_first_format_are_taken() -> None:
         (("diffusion", "schedule"), "quadratic", "quadratic"),
         (("diffusion", "zero_terminal_snr"), 1, "zero_terminal_snr"),
         (("diffusion", "zero_terminal_snr"), True, "pure noise"),
-        (("sampling", "default"), 0, "steps"),
+        (("sampling", "default"), 0, "default"),
         (("sampling", "n_iter"), 10**9, "at most"),
         (("sampling", "solver"), "euler", "euler"),
         (("sampling", "presets"), [{"steps": 2, "levels": [1.0]}], "levels of 2 steps"),

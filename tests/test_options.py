@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 # ruff: noqa: RUF009
-import dataclasses
 import importlib
 import pkgutil
 import subprocess
@@ -15,14 +14,15 @@ from typing import Annotated, Literal
 
 import pytest
 from msgspec import Meta
+from told import one_line
 
 from diffwave import cli, commands
 from diffwave.chain.samplers import SAMPLERS
-from diffwave.options import COMMANDS, RENAMED, Generation, argument
-from diffwave.parser import Parser, add_options, renamed, settings_to_overrides
+from diffwave.commands.options import COMMANDS, RENAMED, Generation, argument
+from diffwave.commands.parser import Parser, add_options, renamed, settings_to_overrides
 from diffwave.schema import documented
 
-SHARED = {"common", "jobs"}
+SHARED = {"common", "jobs", "options", "parser"}
 
 
 @dataclass(kw_only=True)
@@ -56,17 +56,14 @@ def test_every_command_has_a_module_that_runs_it_and_explained_options() -> None
         assert callable(importlib.import_module(f"diffwave.commands.{name}").run)
         assert options.__doc__ and options.__doc__.endswith(".")
         assert all(text for _, _, text in documented(options))
-
-
-def test_samplers_are_those_there_are() -> None:
     (kind,) = (kind for field, kind, _ in documented(Generation) if field.name == "sampler")
     assert set(typing.get_args(typing.get_args(kind)[0])) == set(SAMPLERS)
 
 
 def test_values_are_of_the_declared_types() -> None:
     assert parse("x") == Sample(place="x")
-    given = parse("x", "y", "z", "--count", "3", "--kind", "b", "--no-loud", "--name", "p",
-                  "--names", "q")  # fmt: skip
+    words = ["--count", "3", "--kind", "b", "--no-loud", "--name", "p", "--names", "q"]
+    given = parse("x", "y", "z", *words)
     assert given == Sample(
         place="x", more=["y", "z"], count=3, kind="b", loud=False, names=["p", "q"]
     )
@@ -76,13 +73,11 @@ def test_values_are_of_the_declared_types() -> None:
     ("arguments", "words"),
     [
         (["x", "--count", "0"], "--count: must be an integer of at least 1, not '0'"),
-        (["x", "--count", "10"], "of at most 9"),
         (["x", "--count", "9" * 400], "of at most 9"),
         (["x", "--count", "1e30"], "must be an integer, not '1e30'"),
         (["x", "--count", "1.5"], "must be an integer, not '1.5'"),
         (["x", "--count", ""], "must not be empty"),
         (["x", "--kind", "c"], "'c'"),
-        ([""], "place: must not be empty"),
         (["a\0b"], "zero byte"),
         (["x", "--colour", "\x1b[31m"], r"\x1b[31m"),
         ([], "place"),
@@ -91,26 +86,23 @@ def test_values_are_of_the_declared_types() -> None:
 def test_a_wrong_value_is_one_line(
     arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(SystemExit, match="2"):
         parse(*arguments)
-    assert stop.value.code == 2
-    error = capsys.readouterr().err
-    assert words in error and error.count("\n") == 1
+    one_line(capsys, words)
 
 
-def test_help_says_a_default_once(capsys: pytest.CaptureFixture[str]) -> None:
-    for name in COMMANDS:
-        with pytest.raises(SystemExit):
-            cli.main([name, "--help"])
-        text = " ".join(capsys.readouterr().out.split())
-        assert f"usage: diffwave {name}" in text
-        assert "(default: None)" not in text and ") (default" not in text
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_says_a_default_once(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        cli.main([name, "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert f"usage: diffwave {name}" in text
+    assert "(default: None)" not in text and ") (default" not in text
 
 
 def test_earlier_names_are_taken_with_a_notice(capsys: pytest.CaptureFixture[str]) -> None:
-    assert renamed(["--rounds=3", "--no-restore", "x"], RENAMED) == [
-        "--n-iter=3", "--no-enhance", "x"
-    ]  # fmt: skip
+    found = renamed(["--rounds=3", "--no-restore", "x"], RENAMED)
+    assert found == ["--n-iter=3", "--no-enhance", "x"]
     assert capsys.readouterr().err.splitlines() == [
         "--rounds is called --n-iter now.",
         "--no-restore is called --no-enhance now.",
@@ -119,9 +111,8 @@ def test_earlier_names_are_taken_with_a_notice(capsys: pytest.CaptureFixture[str
 
 def test_settings_may_be_options() -> None:
     rest = ["--optim.lr", "1e-4", "--run.folder=a=b", "--data.gain_db", "[-3, 3]"]
-    assert settings_to_overrides(rest, Parser(prog="x")) == [
-        "optim.lr=1e-4", "run.folder=a=b", "data.gain_db=[-3, 3]"
-    ]  # fmt: skip
+    found = settings_to_overrides(rest, Parser(prog="x"))
+    assert found == ["optim.lr=1e-4", "run.folder=a=b", "data.gain_db=[-3, 3]"]
     for wrong in (["--nonsense", "1"], ["word"], ["--optim.lr"]):
         with pytest.raises(SystemExit):
             settings_to_overrides(wrong, Parser(prog="x"))
@@ -131,21 +122,12 @@ def test_options_are_quick_to_load() -> None:
     """Neither --help nor a wrong argument or name waits for PyTorch, or even NumPy."""
     code = (
         "import sys, diffwave.cli as cli\n"
-        "assert cli.main(['synthesize', 'missing.npy', 'a.wav']) == 2\n"
-        "assert cli.main(['mel', 'missing.wav', 'a.npy']) == 2\n"
-        "assert cli.main(['synthesize', 'egs/mel.npy', 'a.aac']) == 2\n"
-        "assert cli.main(['mel', 'egs/mel.npy', 'a.wav']) == 2\n"
-        "assert cli.main(['evaluate', 'tests', '--save', 'a.pdf']) == 2\n"
-        "assert cli.main(['evaluate', 'missing']) == 2\n"
-        "assert cli.main(['train', 'missing.yaml']) == 2\n"
-        "assert cli.main(['train', '--set', 'run.steps']) == 2\n"
-        "assert cli.main(['prepare', 'audio']) == 2\n"
+        "for line in ('synthesize missing.npy a.wav', 'mel missing.wav a.npy', 'prepare audio',\n"
+        "             'evaluate tests --save a.pdf', 'evaluate missing', 'train missing.yaml',\n"
+        "             'train --set run.steps', 'synthesize egs/mel.npy a.aac',\n"
+        "             'mel egs/mel.npy a.wav'):\n"
+        "    assert cli.main(line.split()) == 2\n"
         "sys.exit(bool({'torch', 'numpy', 'soundfile'} & set(sys.modules)))"
     )
     root = Path(__file__).parent.parent
     assert subprocess.run([sys.executable, "-c", code], cwd=root, timeout=300).returncode == 0
-
-
-def test_options_are_plain_records() -> None:
-    for options in COMMANDS.values():
-        assert dataclasses.is_dataclass(options)

@@ -19,8 +19,14 @@ from diffwave.text import csv_cell, markdown_cell, printable
 )
 def test_control_characters_are_shown_not_obeyed(text: str, shown: str) -> None:
     assert printable(text) == shown
-    assert str(InputError(text)) == shown
+    assert str(InputError(text)) == str(ValueError(shown))
     shown.encode("utf-8")
+
+
+def test_a_bad_input_is_a_bad_value() -> None:
+    """A caller that knows nothing of the exception still catches it."""
+    with pytest.raises(ValueError, match="^A mel needs 80 bands\\.$"):
+        raise InputError("A mel needs 80 bands.")
 
 
 def test_cells_stay_cells() -> None:

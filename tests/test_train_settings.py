@@ -153,7 +153,8 @@ def numbers(cls: type, prefix: str = "") -> Iterator[tuple[str, str]]:
         if dataclasses.is_dataclass(kind):
             yield from numbers(kind, f"{prefix}{field.name}.")  # type: ignore[arg-type]
         for meta in getattr(kind, "__metadata__", ()):
-            beyond = meta.gt if meta.gt is not None else meta.ge - 1
+            if (beyond := meta.gt if meta.ge is None else meta.ge - 1) is None:
+                continue  # a list's length
             yield f"{prefix}{field.name}", str(beyond)
             yield f"{prefix}{field.name}", ".nan"
 

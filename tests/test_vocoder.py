@@ -129,14 +129,13 @@ def test_a_mel_that_is_none_is_told_before_any_work(vocoder: Vocoder, mel: Any, 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"steps": 0}, "steps must be at least 1, not 0"),
-        ({"steps": 10**9}, "steps must be at most"),
+        ({"steps": 0}, "steps must be an integer of at least 1, not 0"),
+        ({"steps": 10**9}, "of at most 10000"),
         ({"steps": "2"}, "steps must be an integer, not '2'"),
         ({"sampler": "euler"}, "'euler'; there are ancestral, ddim, dpm-solver++"),
         ({"chunk_frames": 0}, "at least 1, not 0"),
         ({"n_iter": -1}, "at least 0, not -1"),
         ({"seed": None}, "seed must be an integer, not None"),
-        ({"seed": 10**400}, "seed must be at most"),
     ],
 )
 def test_options_that_make_no_sense(vocoder: Vocoder, options: Any, words: str) -> None:

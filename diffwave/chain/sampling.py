@@ -5,67 +5,62 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Annotated
 
-from diffwave.bounds import integer, shown
+from msgspec import Meta
+
 from diffwave.chain.samplers import SAMPLERS
 from diffwave.errors import InputError
+from diffwave.schema import check_fields, shown
 
-MOST_STEPS = 10_000
-"""Network calls; ten times the longest published chain."""
-MOST_ITERATIONS = 10_000
-"""Mel-consistency iterations."""
+Steps = Annotated[int, Meta(ge=1, le=10_000)]  # ten times the longest published chain
+Iterations = Annotated[int, Meta(ge=0, le=10_000)]
 
 
 @dataclass(frozen=True)
 class Sampling:
     """One way to sample a model. Raises InputError for values that make no sense."""
 
-    steps: int
+    steps: Steps
     """Network calls."""
     solver: str = "ddim"
     """A name in `diffwave.chain.samplers.SAMPLERS`."""
     levels: tuple[float, ...] = ()
     """Noise level of every step as an angle u (alpha_bar = cos(pi u / 2)^2), noisiest first; none:
     equal steps over what the network was trained on."""
-    n_iter: int = 0
+    n_iter: Iterations = 0
     """Mel-consistency iterations after the last step (:mod:`diffwave.spaces.consistency`)."""
 
     def __post_init__(self) -> None:
-        steps = integer("The number of steps", self.steps, 1, MOST_STEPS)
-        n_iter = integer(
-            "The number of mel-consistency iterations", self.n_iter, 0, MOST_ITERATIONS
-        )
-        object.__setattr__(self, "steps", steps)
-        object.__setattr__(self, "n_iter", n_iter)
+        check_fields(self, "The sampling's ")
         if self.solver not in SAMPLERS:
             raise InputError(
                 f"There is no sampler named {self.solver!r}; there are {', '.join(SAMPLERS)}."
             )
-        levels = tuple(self.levels)
+        levels = self.levels
         falling = all(high > low for high, low in pairwise([*levels, 0]))
-        if levels and (len(levels) != steps or not falling or max(levels) > 1):
+        if levels and (len(levels) != self.steps or not falling or max(levels) > 1):
             raise InputError(
-                f"The levels of {steps} steps must be as many falling numbers above 0 and not "
+                f"The levels of {self.steps} steps must be as many falling numbers above 0 and not "
                 f"above 1, not {shown(list(levels))}."
             )
-        object.__setattr__(self, "levels", levels)
 
 
 @dataclass(frozen=True)
 class SamplingConfig:
     """How a model is best sampled: a preset for every number of steps that has been tried."""
 
-    default: int = 4
+    default: Steps = 4
     """Network calls per utterance unless the caller says otherwise."""
     solver: str = "ddim"
     """Of a number of steps that has no preset."""
-    n_iter: int = 0
+    n_iter: Iterations = 0
     """Mel-consistency iterations of a number of steps that has no preset."""
     presets: tuple[Sampling, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "presets", tuple(self.presets))
-        Sampling(self.default, self.solver, n_iter=self.n_iter)
+        check_fields(self, "The sampling's ")
+        Sampling(self.default, self.solver)
         counts = [preset.steps for preset in self.presets]
         if len(set(counts)) < len(counts):
             raise InputError(f"Sampling presets are one for each number of steps, not {counts}.")

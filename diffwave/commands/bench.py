@@ -14,8 +14,8 @@ from diffwave.bench.result import (
     to_markdown,
 )
 from diffwave.bench.systems import SYSTEMS, build_systems
+from diffwave.commands.options import Bench
 from diffwave.errors import InputError
-from diffwave.options import Bench
 from diffwave.text import notice
 from diffwave.vocoder import DEFAULT
 

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from diffwave.errors import InputError
-from diffwave.jobs import Job, out_of_memory
+from diffwave.commands.jobs import Job
+from diffwave.commands.options import Generation
+from diffwave.errors import InputError, out_of_memory
 from diffwave.model import DiffusionModel, ModelConfig
-from diffwave.options import Generation
-from diffwave.text import notice, printable
+from diffwave.text import aligned, notice, printable
 from diffwave.vocoder import DEFAULT, Vocoder
 
 
@@ -69,6 +69,12 @@ def each(jobs: list[Job], work: Callable[[Job], object]) -> int:
     return done
 
 
+def check_all_done(done: int, jobs: list[Job]) -> None:
+    """Raise InputError unless every file could be used."""
+    if done < len(jobs):
+        raise InputError(f"{len(jobs) - done} of {len(jobs)} files could not be used.")
+
+
 def _sentence(error: Exception) -> str:
     if out_of_memory(error):
         return "there is not enough memory for it."
@@ -79,10 +85,5 @@ def _sentence(error: Exception) -> str:
 
 def table(rows: Sequence[Sequence[object]]) -> str:
     """Rows as columns of text, each as wide as its widest cell."""
-    cells = [[printable(f"{cell:g}" if isinstance(cell, float) else cell) for cell in row]
-             for row in rows]  # fmt: skip
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in cells
-    )
+    cells = [[f"{c:g}" if isinstance(c, float) else printable(c) for c in row] for row in rows]
+    return "\n".join("  ".join(row).rstrip() for row in aligned(cells))

@@ -7,7 +7,7 @@ import json
 from torch import nn
 
 from diffwave.commands.common import table
-from diffwave.options import Info
+from diffwave.commands.options import Info
 from diffwave.vocoder import Vocoder, bundled, find_checkpoint
 
 

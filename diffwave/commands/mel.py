@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from diffwave.audio import AUDIO_SUFFIXES, read_audio
-from diffwave.commands.common import each, table
-from diffwave.errors import InputError
+from diffwave.commands.common import check_all_done, each, table
+from diffwave.commands.jobs import Job, file_jobs
+from diffwave.commands.options import Mel
 from diffwave.files import make_folder
-from diffwave.jobs import Job, file_jobs
 from diffwave.mel import PRESETS, MelSpectrogram, preset
 from diffwave.mel.files import write_mel
-from diffwave.options import Mel
 from diffwave.text import printable
 
 
@@ -40,8 +39,7 @@ def run(options: Mel) -> int:
         return 0
     done = each(jobs, analyse)
     print(printable(f"{done} files in {target}, {config.name} convention"))
-    if done < len(jobs):
-        raise InputError(f"{len(jobs) - done} of {len(jobs)} files could not be used.")
+    check_all_done(done, jobs)
     return 0
 
 

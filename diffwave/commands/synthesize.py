@@ -11,14 +11,14 @@ from pathlib import Path
 from torch import Tensor
 from tqdm import tqdm
 
-from diffwave.audio import AUDIO_SUFFIXES, SUBTYPES, read_audio, subtype_of, write_audio
-from diffwave.commands.common import each, generation, vocoder_of
+from diffwave.audio import AUDIO_SUFFIXES, read_audio, write_audio
+from diffwave.commands.common import check_all_done, each, generation, vocoder_of
+from diffwave.commands.jobs import Job, file_jobs
+from diffwave.commands.options import Synthesize
 from diffwave.errors import InputError
 from diffwave.files import make_folder
-from diffwave.jobs import Job, file_jobs
 from diffwave.mel import check_mel
 from diffwave.mel.files import F0_SUFFIXES, MEL_SUFFIXES, read_f0, read_mel
-from diffwave.options import Synthesize
 from diffwave.text import notice, printable
 from diffwave.vocoder import Vocoder
 
@@ -56,61 +56,47 @@ def _standard_input(folder: Path) -> Path:
 
 def _synthesize(source: Path, target: Path, options: Synthesize) -> None:
     known = (*MEL_SUFFIXES, *AUDIO_SUFFIXES)
-    jobs = file_jobs(source, target, known, tuple(SUBTYPES), "mel or recording")
+    jobs = file_jobs(source, target, known, AUDIO_SUFFIXES, "mel or recording")
     vocoder = vocoder_of(options)
     if options.f0 is not None or options.transpose:
         vocoder.model.source_predictor()  # known before anything is made
-    spoken = spent = 0.0
+    made, spent, done = 0.0, 0.0, 0
 
-    def generate(job: Job, bar: tqdm | None = None) -> None:
-        nonlocal spoken, spent
-        mel = _mel_of(vocoder, job[0])
-        f0 = None if options.f0 is None else read_f0(_f0_file(Path(options.f0), source, job[0]))
-        make_folder(job[1].parent)
-        if bar is not None:
-            bar.reset(mel.shape[-1])
+    def generate(job: Job) -> None:
+        nonlocal made, spent
+        file, out = job
+        mel = _mel_of(vocoder, file)
+        f0 = None if options.f0 is None else read_f0(_f0_file(Path(options.f0), source, file))
+        make_folder(out.parent)
+        bar.reset(mel.shape[-1])
         start = time.perf_counter()
-        _generate_to(vocoder, mel, f0, job[1], options, bar)
+        wave = vocoder.stream(
+            mel,
+            **generation(options),
+            f0=f0,
+            transpose=options.transpose,
+            chunk_frames=options.chunk,
+            progress=bar.update,
+        )
+        clipped = write_audio(out, wave, vocoder.sample_rate, options.bits)
         spent += time.perf_counter() - start
-        spoken += mel.shape[-1] * vocoder.hop_length / vocoder.sample_rate
+        made += mel.shape[-1] * vocoder.hop_length / vocoder.sample_rate
+        if clipped:
+            with tqdm.external_write_mode(sys.stderr):
+                notice(f"{out}: {clipped} samples were clipped at full scale.")
 
-    def report(what: str) -> None:
-        factor = f", real-time factor {spent / spoken:.3f}" if spoken else ""
-        line = f"{what}: {spoken:.2f} s of speech in {spent:.2f} s{factor}"
-        print(printable(line), file=sys.stderr if options.output == "-" else sys.stdout)
-
-    if source.is_dir():
-        done = each(jobs, generate)
-        report(f"{done} files in {target}")
-        if done < len(jobs):
-            raise InputError(f"{len(jobs) - done} of {len(jobs)} files could not be used.")
-        return
-    with tqdm(total=0, unit="frame", disable=None, leave=False) as bar:
-        generate(jobs[0], bar)
-    report(options.output)
-
-
-def _generate_to(
-    vocoder: Vocoder,
-    mel: Tensor,
-    f0: Tensor | None,
-    target: Path,
-    options: Synthesize,
-    bar: tqdm | None,
-) -> None:
-    wave = vocoder.stream(
-        mel,
-        **generation(options),
-        f0=f0,
-        transpose=options.transpose,
-        chunk_frames=options.chunk,
-        progress=bar.update if bar is not None else None,
-    )
-    subtype = subtype_of(target, options.bits)
-    clipped = write_audio(target, wave, vocoder.sample_rate, subtype)
-    if clipped:
-        with tqdm.external_write_mode(sys.stderr):
-            notice(f"{target}: {clipped} samples were clipped at full scale.")
+    folder = source.is_dir()
+    with tqdm(total=0, unit="frame", disable=folder or None, leave=False) as bar:
+        if folder:
+            done = each(jobs, generate)
+        else:
+            generate(jobs[0])
+    what = f"{done} files in {target}" if folder else options.output
+    factor = f", real-time factor {spent / made:.3f}" if made else ""
+    line = f"{what}: {made:.2f} s of speech in {spent:.2f} s{factor}"
+    print(printable(line), file=sys.stderr if options.output == "-" else sys.stdout)
+    if folder:
+        check_all_done(done, jobs)
 
 
 def _f0_file(place: Path, source: Path, mel: Path) -> Path:

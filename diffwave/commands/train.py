@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 
-from diffwave.options import Train
+from diffwave.commands.options import Train
 from diffwave.train.settings import described_settings, missing_package, read_config
 
 

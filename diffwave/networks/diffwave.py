@@ -21,16 +21,17 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
+from msgspec import Meta
 from torch import Tensor, nn
 
-from diffwave.bounds import integer
 from diffwave.errors import InputError
 from diffwave.networks.base import Network, NetworkConfig
-from diffwave.networks.layers import MOST_CHANNELS, MOST_LAYERS, check_weights
+from diffwave.networks.layers import Layers, Width, check_weights
+from diffwave.schema import check_fields
 from diffwave.spaces import Prior, SpaceConfig
 
 STEP_WIDTH = 512  # of the step embedding that all residual layers share
@@ -43,18 +44,14 @@ class WaveformNetConfig(NetworkConfig):
     kind: ClassVar[str] = "waveform"
     space: ClassVar[str] = "waveform"
 
-    channels: int = 64  # C, width of the residual stream
-    layers: int = 30  # residual layers
-    dilation_cycle: int = 10  # layer i has dilation 2 ** (i % dilation_cycle)
-    n_mels: int = 80  # mel bands; 0 makes the network unconditional
-    hop_length: int = 256  # samples per mel frame (unused when unconditional)
+    channels: Width = 64  # C, width of the residual stream
+    layers: Layers = 30  # residual layers
+    dilation_cycle: Annotated[int, Meta(ge=1, le=20)] = 10  # layer i dilates by 2 ** (i % cycle)
+    n_mels: Annotated[int, Meta(ge=0, le=1 << 16)] = 80  # mel bands; 0: unconditional
+    hop_length: Annotated[int, Meta(ge=1, le=1 << 20)] = 256  # samples per mel frame
 
     def __post_init__(self) -> None:
-        integer("channels", self.channels, 1, MOST_CHANNELS)
-        integer("layers", self.layers, 1, MOST_LAYERS)
-        integer("dilation_cycle", self.dilation_cycle, 1, 20)
-        integer("n_mels", self.n_mels, 0, MOST_CHANNELS)
-        integer("hop_length", self.hop_length, 1, 1 << 20)
+        check_fields(self, "The waveform network's ")
         layer = STEP_WIDTH + 8 * self.channels + 2 * self.n_mels
         check_weights("waveform network", self.channels * self.layers * layer)
 

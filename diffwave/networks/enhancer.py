@@ -14,37 +14,28 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from diffwave.bounds import integer
 from diffwave.mel.normalise import NormaliseConfig
-from diffwave.networks.layers import (
-    MOST_CHANNELS,
-    MOST_LAYERS,
-    MelNet,
-    check_dilations,
-    check_weights,
-)
+from diffwave.networks.layers import Dilations, LayersOrNone, MelNet, Width, check_weights
+from diffwave.schema import check_fields
 
 
 @dataclass(frozen=True)
 class MelEnhancerConfig:
     """Sizes of :class:`MelEnhancer`."""
 
-    n_mels: int = 80
+    n_mels: Width = 80
     """Mel bands."""
-    channels: int = 144
+    channels: Width = 144
     """Width; blocks are twice as wide inside."""
-    layers: int = 4
+    layers: LayersOrNone = 4
     """Residual blocks; a training configuration with 0 means no enhancer."""
-    dilations: tuple[int, ...] = (1, 2, 4)
+    dilations: Dilations = (1, 2, 4)
     """Dilations in frames, repeated over the blocks."""
     normalise: NormaliseConfig | None = None
     """Of its mel, where that is not the network's, as in some early checkpoints."""
 
     def __post_init__(self) -> None:
-        integer("The mel enhancer's n_mels", self.n_mels, 1, MOST_CHANNELS)
-        integer("The mel enhancer's channels", self.channels, 1, MOST_CHANNELS)
-        integer("The mel enhancer's layers", self.layers, 0, MOST_LAYERS)
-        check_dilations("mel enhancer", self.dilations)
+        check_fields(self, "The mel enhancer's ")
         inner = 4 * self.n_mels + 8 * self.channels * self.layers
         check_weights("mel enhancer", self.channels * inner)
 

@@ -7,32 +7,31 @@ copies side by side, which is what processors do fastest.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
+from msgspec import Meta
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diffwave.bounds import integer
 from diffwave.errors import InputError
 from diffwave.mel.normalise import frame_triples
 
-MOST_CHANNELS, MOST_LAYERS, MOST_FRAMES = 1 << 16, 256, 1 << 12
+Width = Annotated[int, Meta(ge=1, le=1 << 16)]
+Layers = Annotated[int, Meta(ge=1, le=256)]
+LayersOrNone = Annotated[int, Meta(ge=0, le=256)]
+Reach = Annotated[int, Meta(ge=0, le=1 << 12)]
+Dilation = Annotated[int, Meta(ge=1, le=1 << 12)]
+Dilations = Annotated[tuple[Dilation, ...], Meta(min_length=1, max_length=256)]
 MOST_WEIGHTS = 1_000_000_000
-"""Largest width, number of layers, distance in frames and number of weights of any network here:
-a damaged configuration shall not build for ever. No vocoder has a tenth of so many weights."""
+"""What sizes and how many weights a network may have: a damaged configuration shall not build for
+ever. No vocoder has a tenth of so many weights."""
 
 
 def check_weights(name: str, count: int) -> None:
     """Raise InputError if matrices of so many numbers cannot be those of the network."""
     if count > MOST_WEIGHTS:
         raise InputError(f"A {name} of these sizes would have {count:,} weights.")
-
-
-def check_dilations(name: str, dilations: Sequence[int]) -> None:
-    """Raise InputError unless these are some dilations of a network of that name."""
-    integer(f"The number of dilations of the {name}", len(dilations), 1, MOST_LAYERS)
-    for dilation in dilations:
-        integer(f"A dilation of the {name}", dilation, 1, MOST_FRAMES)
 
 
 def three_taps(x: Tensor, dilation: int) -> Tensor:

@@ -7,14 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diffwave.bounds import integer
-from diffwave.networks.layers import (
-    MOST_CHANNELS,
-    MOST_LAYERS,
-    MelNet,
-    check_dilations,
-    check_weights,
-)
+from diffwave.networks.layers import Dilations, LayersOrNone, MelNet, Width, check_weights
+from diffwave.schema import check_fields
 from diffwave.spaces.source import HIGHEST_F0, LOWEST_F0, Source
 
 CENTS = 20
@@ -29,22 +23,19 @@ NEAR = 3
 class SourcePredictorConfig:
     """Sizes of :class:`SourcePredictor`."""
 
-    n_mels: int = 80
+    n_mels: Width = 80
     """Mel bands."""
-    bands: int = 9
+    bands: Width = 9
     """Bands of the voiced share; their limits are the space's."""
-    channels: int = 128
+    channels: Width = 128
     """Width; blocks are twice as wide inside."""
-    layers: int = 5
+    layers: LayersOrNone = 5
     """Residual blocks; a training configuration with 0 means no source."""
-    dilations: tuple[int, ...] = (1, 2, 4)
+    dilations: Dilations = (1, 2, 4)
     """Dilations in frames, repeated over the blocks."""
 
     def __post_init__(self) -> None:
-        for name in ("n_mels", "bands", "channels"):
-            integer(f"The source predictor's {name}", getattr(self, name), 1, MOST_CHANNELS)
-        integer("The source predictor's layers", self.layers, 0, MOST_LAYERS)
-        check_dilations("source predictor", self.dilations)
+        check_fields(self, "The source predictor's ")
         inner = 3 * self.n_mels + CLASSES + self.bands + 8 * self.channels * self.layers
         check_weights("source predictor", self.channels * inner)
 

@@ -17,18 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diffwave.bounds import integer
 from diffwave.errors import InputError
 from diffwave.mel.normalise import frame_triples
 from diffwave.networks.base import Network, NetworkConfig
-from diffwave.networks.layers import (
-    MOST_CHANNELS,
-    MOST_FRAMES,
-    MOST_LAYERS,
-    Blocks,
-    check_dilations,
-    check_weights,
-)
+from diffwave.networks.layers import Blocks, Dilations, Layers, Reach, Width, check_weights
+from diffwave.schema import check_fields
 from diffwave.spaces import Prior, SpaceConfig
 
 
@@ -39,36 +32,31 @@ class SpectralNetConfig(NetworkConfig):
     kind: ClassVar[str] = "spectral"
     space: ClassVar[str] = "spectral"
 
-    n_mels: int = 80
+    n_mels: Width = 80
     """Mel bands of the condition."""
-    bins: int = 512
+    bins: Width = 512
     """Complex bins of the state."""
-    channels: int = 192
+    channels: Width = 192
     """Width of the trunk; blocks are twice as wide inside."""
-    layers: int = 8
+    layers: Layers = 8
     """Residual blocks."""
-    dilations: tuple[int, ...] = (1, 2, 4)
+    dilations: Dilations = (1, 2, 4)
     """Dilations in frames, repeated over the blocks."""
-    time_reach: int = 2
+    time_reach: Reach = 2
     """The filter covers the frames t - time_reach .. t + time_reach of its own bin."""
-    bin_reach: int = 1
+    bin_reach: Reach = 1
     """The filter covers the bins k - bin_reach .. k + bin_reach of its own frame."""
-    level_width: int = 64
+    level_width: Width = 64
     """Width of the embedding of the noise level."""
     source: bool = False
     """Whether the prior's mean, a pulse source, is an input, and is filtered as well."""
-    source_time_reach: int = 1
+    source_time_reach: Reach = 1
     """As time_reach, of the filter on the source."""
-    source_bin_reach: int = 1
+    source_bin_reach: Reach = 1
     """As bin_reach, of the filter on the source."""
 
     def __post_init__(self) -> None:
-        for name in ("n_mels", "bins", "channels", "level_width"):
-            integer(f"The spectral network's {name}", getattr(self, name), 1, MOST_CHANNELS)
-        integer("The spectral network's layers", self.layers, 1, MOST_LAYERS)
-        for name in ("time_reach", "bin_reach", "source_time_reach", "source_bin_reach"):
-            integer(f"The spectral network's {name}", getattr(self, name), 0, MOST_FRAMES)
-        check_dilations("spectral network", self.dilations)
+        check_fields(self, "The spectral network's ")
         ends = (8 if self.source else 5) * self.bins + 3 * self.n_mels + 2 * self.taps * self.bins
         block = 8 * self.channels + 6 * self.n_mels + 3 * self.level_width
         check_weights("spectral network", self.channels * (ends + self.layers * block))

@@ -6,24 +6,24 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
+from msgspec import Meta
 from torch import Tensor
 from torch.nn import functional as F
 
-from diffwave.bounds import integer, real
 from diffwave.errors import InputError
 from diffwave.mel import MelConfig, MelSpectrogram
 from diffwave.mel.normalise import frame_triples
+from diffwave.schema import check_fields
 from diffwave.spaces.base import Prior, Space, SpaceConfig, curve_at
 from diffwave.spaces.consistency import match_mel
 from diffwave.spaces.source import Excitation, band_weights, minimum_phase
 from diffwave.spaces.stft import STFT
 
-MOST_FFT = 1 << 16
-"""Samples of the longest transform."""
+Samples = Annotated[int, Meta(ge=1, le=1 << 16)]
 RIDGE = 0.3
 """Ridge penalty on the weights of the envelope (measured choice; its bias is not penalised)."""
 POWER_FLOOR = 1e-9
@@ -36,32 +36,26 @@ class SpectralConfig(SpaceConfig):
 
     kind: ClassVar[str] = "spectral"
 
-    n_fft: int = 1024
+    n_fft: Samples = 1024
     """Transform and window length in samples; the window is a periodic Hann."""
-    hop_length: int = 256
+    hop_length: Samples = 256
     """Samples from frame to frame."""
     pad_left: int = 384
     """Samples of frame 0 that lie before the first sample of the signal (the mel's own framing)."""
-    n_mels: int = 80
+    n_mels: Samples = 80
     """Mel bands that the envelope is computed from."""
-    floor: float = 1e-4
+    floor: Annotated[float, Meta(ge=1e-12, le=1)] = 1e-4
     """Smallest envelope amplitude, in units where white noise of variance 1 has E|X|^2 = 1."""
-    clamp: float = 8.0
+    clamp: Annotated[float, Meta(ge=1e-3, le=1e6)] = 8.0
     """Largest magnitude of a component of the encoded state; rarer values are clipped."""
-    source_bands: tuple[float, ...] = ()
+    source_bands: tuple[Annotated[float, Meta(ge=0, le=1e6)], ...] = ()
     """Hz, limits of the bands of a source's voiced share; none: the prior has no source."""
-    least_noise: float = 0.1
+    least_noise: Annotated[float, Meta(ge=1e-6, le=1)] = 0.1
     """Smallest share of the power of a bin that is noise, where there is a source."""
 
     def __post_init__(self) -> None:
-        integer("The space's n_fft", self.n_fft, 2, MOST_FFT)
-        integer("The space's hop_length", self.hop_length, 1, MOST_FFT)
-        integer("The space's n_mels", self.n_mels, 1, MOST_FFT)
-        real("The space's floor", self.floor, 1e-12, 1)
-        real("The space's clamp", self.clamp, 1e-3, 1e6)
-        real("The space's least_noise", self.least_noise, 1e-6, 1)
-        bands = tuple(real("A limit of a source band", hz, 0, 1e6) for hz in self.source_bands)
-        object.__setattr__(self, "source_bands", bands)
+        check_fields(self, "The space's ")
+        bands = self.source_bands
         if len(bands) == 1 or any(low >= high for low, high in pairwise(bands)):
             raise InputError(f"The limits of source bands are rising frequencies, not {bands}.")
         if self.n_fft < 2 * self.hop_length or self.n_fft % 2:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from msgspec import Meta
 from torch import Tensor
 
-from diffwave.bounds import integer, real
 from diffwave.errors import InputError
 from diffwave.mel import MelConfig
+from diffwave.schema import check_fields
 from diffwave.spaces.base import Prior, Space, SpaceConfig
 from diffwave.spaces.source import Excitation
 
@@ -26,15 +27,14 @@ class EnergyPrior:
     on the mel convention.
     """
 
-    floor: float = 1.0
+    floor: Annotated[float, Meta(ge=1e-6, le=1)] = 1.0
     """Smallest standard deviation; 1 is unit noise everywhere, DiffWave's own prior."""
-    peak: float = 0.22
+    peak: Annotated[float, Meta(ge=1e-6, le=1e6)] = 0.22
     """Level from which on the deviation is 1: the energy of 4 that the paper's authors divide by,
     for the `hifigan` convention."""
 
     def __post_init__(self) -> None:
-        real("An energy prior's floor", self.floor, 1e-6, 1)
-        real("An energy prior's peak", self.peak, 1e-6, 1e6)
+        check_fields(self, "An energy prior's ")
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ class WaveformConfig(SpaceConfig):
 
     kind: ClassVar[str] = "waveform"
 
-    hop_length: int = 256
+    hop_length: Annotated[int, Meta(ge=1, le=1 << 20)] = 256
     """Samples from frame to frame of the mel."""
     prior: EnergyPrior = EnergyPrior()
 
     def __post_init__(self) -> None:
-        integer("The space's hop_length", self.hop_length, 1, 1 << 20)
+        check_fields(self, "The space's ")
 
     @classmethod
     def of(cls, mel: MelConfig, prior: EnergyPrior = EnergyPrior()) -> WaveformConfig:

@@ -22,8 +22,8 @@ from tiny import random_model, spectral_config, speech_mel, waveform_config
 
 from diffwave.audio import AUDIO_SUFFIXES
 from diffwave.checkpoint import save_checkpoint
-from diffwave.options import COMMANDS
-from diffwave.parser import add_options
+from diffwave.commands.options import COMMANDS
+from diffwave.commands.parser import add_options
 
 from . import ROOT
 from .mutate import NAMES, mutated_bytes, mutated_tree, nasty_value

@@ -5,7 +5,7 @@ after status 2 there is a sentence on standard error and no output, that output 
 temporary lies about, and that the input is as it was. Input n of a kind is always the same: the
 folder of a failure is kept, and `--kind KIND --first N --count 1` makes it again.
 
-Most run in a worker process, which has imported everything; some as a real command.
+Most run in a child of this process, which has imported everything; some as a real command.
 """
 
 from __future__ import annotations
@@ -14,22 +14,31 @@ import argparse
 import collections
 import contextlib
 import hashlib
+import importlib
 import json
 import os
 import random
 import re
-import select
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import psutil
 import soundfile
+import torch
+
+from diffwave import cli
+from diffwave.commands.options import COMMANDS
+from diffwave.data import envelope
 
 from . import ROOT
 from .inputs import KINDS
@@ -37,7 +46,8 @@ from .inputs import KINDS
 PATIENCE = 20.0  # seconds of processor time, so that a busy machine makes nothing fail
 LONGEST = 6  # times as long on the clock, for what waits instead of working
 REAL_EVERY = 400  # inputs of a kind, one of which is also given to a real command
-NEW_WORKER_EVERY = 2000
+MEMORY = 12 << 30
+"""Bytes of address space: what asks for more gets a MemoryError, and the machine lives on."""
 ENVIRONMENT = os.environ | {
     "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
     "PYTHONIOENCODING": "ascii",  # the hardest case: names of other letters cannot be printed
@@ -51,64 +61,66 @@ class Outcome:
     """What a command line came to."""
 
     status: object
-    """None: an exception; "hang": killed when its time was over; "died": by a signal."""
+    """Of the process, 1 after an exception, negative after a signal; "hang": its time was over."""
     output: str = ""
     errors: str = ""
 
 
-class Worker:
-    """A process that runs command lines without starting anew for each."""
+def run_here(folder: Path, arguments: list[str]) -> Outcome:
+    """Run one command line in a folder, in a child of this process."""
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        child = os.fork()
+        if child == 0:
+            _become(folder, arguments, output.fileno(), errors.fileno())
+        start, status = time.monotonic(), None
+        while status is None:
+            ended, code = os.waitpid(child, os.WNOHANG)
+            if ended:
+                status = os.waitstatus_to_exitcode(code)
+            elif _seconds(child) > PATIENCE or time.monotonic() - start > LONGEST * PATIENCE:
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+                return Outcome("hang")
+            else:
+                time.sleep(0.01)
+        texts = []
+        for file in (output, errors):
+            file.seek(0)
+            texts.append(file.read().decode("utf-8", "backslashreplace"))
+    return Outcome(status, *texts)
 
-    def __init__(self) -> None:
-        self.start()
 
-    def start(self) -> None:
-        """Start a process; the one before has ended."""
-        self.answers, theirs = os.pipe()
-        self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("worker.py")), str(theirs)],
-            stdin=subprocess.PIPE, text=True, env=ENVIRONMENT, pass_fds=[theirs],
-            stdout=subprocess.DEVNULL,
-        )  # fmt: skip
-        os.close(theirs)
-        self.left = NEW_WORKER_EVERY
+def _seconds(process: int) -> float:
+    """Processor time of a process so far."""
+    with contextlib.suppress(psutil.Error):
+        times = psutil.Process(process).cpu_times()
+        return float(times.user + times.system)
+    return 0.0
 
-    def stop(self) -> None:
-        """End the process."""
-        self.process.kill()
-        self.process.wait()
-        os.close(self.answers)
 
-    def _seconds(self) -> float:
-        """Processor time so far."""
-        with contextlib.suppress(psutil.Error):
-            times = psutil.Process(self.process.pid).cpu_times()
-            return float(times.user + times.system)
-        return 0.0
-
-    def run(self, folder: Path, arguments: list[str]) -> Outcome:
-        """Run one command line in a folder."""
-        if not self.left:
-            self.stop()
-            self.start()
-        self.left -= 1
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps([str(folder), arguments]) + "\n")
-        self.process.stdin.flush()
-        start, spent, answer = time.monotonic(), self._seconds(), b""
-        while not answer.endswith(b"\n"):
-            ready, _, _ = select.select([self.answers], [], [], 0.5)
-            data = os.read(self.answers, 1 << 16) if ready else b""
-            answer += data
-            hangs = (
-                self._seconds() - spent > PATIENCE or time.monotonic() - start > LONGEST * PATIENCE
-            )
-            if (ready and not data) or (not ready and hangs):
-                self.stop()
-                status = "hang" if hangs else f"died of {self.process.returncode}"
-                self.start()
-                return Outcome(status)
-        return Outcome(*json.loads(answer))
+def _become(folder: Path, arguments: list[str], output: int, errors: int) -> NoReturn:
+    """Turn this child into the command; as a process of its own would, it ends by its status."""
+    status: object = 1
+    try:
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        os.environ |= ENVIRONMENT
+        os.chdir(folder)
+        for descriptor, file in enumerate((os.open(os.devnull, os.O_RDONLY), output, errors)):
+            os.dup2(file, descriptor)
+        sys.stdin = open(0, encoding="ascii")  # noqa: SIM115 (these last as long as the process)
+        sys.stdout = open(1, "w", encoding="ascii")  # noqa: SIM115
+        sys.stderr = open(2, "w", encoding="ascii", errors="backslashreplace")  # noqa: SIM115
+        torch.set_num_threads(1)
+        envelope.BATCHES = 2  # of `prepare`, which takes many seconds to fit it well
+        status = cli.main(arguments)
+    except SystemExit as error:
+        status = error.code
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(status if isinstance(status, int) else 1)
 
 
 def real_command(folder: Path, arguments: list[str]) -> Outcome:
@@ -189,12 +201,10 @@ class Tally:
     failures: list[str] = field(default_factory=list)
 
 
-def try_one(
-    kind: str, number: int, worker: Worker, scratch: Path, tally: Tally, real: bool
-) -> None:
+def try_one(kind: str, number: int, scratch: Path, tally: Tally, real: bool) -> None:
     """Make input `number` of a kind, run it, and count what it came to."""
     folder = scratch / f"{kind}-{number}"
-    runs = [("", worker.run)] + ([("real: ", real_command)] if real else [])
+    runs = [("", run_here)] + ([("real: ", real_command)] if real else [])
     for label, run in runs:
         shutil.rmtree(folder, ignore_errors=True)
         for name in ("in", "out"):
@@ -231,21 +241,20 @@ def fuzz(
     """Take the kinds in turn until the time is over, or `count` of each were tried."""
     tallies = {kind: Tally() for kind in kinds}
     deadline = time.monotonic() + 60 * minutes
-    worker = Worker()
+    for command in COMMANDS:  # here, so that the children need not
+        importlib.import_module(f"diffwave.commands.{command}")
     number = first
     try:
         while time.monotonic() < deadline and (count is None or number < first + count):
             for kind in kinds:
                 before = len(tallies[kind].failures)
                 also_real = real and number % REAL_EVERY == 0
-                try_one(kind, number, worker, scratch, tallies[kind], also_real)
+                try_one(kind, number, scratch, tallies[kind], also_real)
                 for failure in tallies[kind].failures[before:]:
                     print(failure.encode("ascii", "backslashreplace").decode(), flush=True)
             number += 1
     except KeyboardInterrupt:
         print("stopped")
-    finally:
-        worker.stop()
     return tallies
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diffwave.errors import InputError
-from diffwave.files import find_files, write_error
+from diffwave.files import find_files, read_error, write_error
 
 Job = tuple[Path, Path]
 
@@ -35,7 +35,7 @@ def check_settings(paths: Sequence[str], overrides: Sequence[str]) -> None:
         try:
             open(path, "rb").close()
         except OSError as error:
-            raise InputError(f"Cannot read {path}: {error.strerror}.") from None
+            raise read_error(path, error) from None
     for override in overrides:
         if "=" not in override:
             raise InputError(f"A setting is given as KEY=VALUE, not {override!r:.80}.")
@@ -52,17 +52,15 @@ def check_places(source: Path | None, target: Path) -> None:
 
     A source of None is no file, but standard input.
     """
-    if source is not None:
-        check_exists(source)
-    if source is None or not source.is_dir():
-        if not target.parent.is_dir():
-            raise InputError(f"Cannot write {target}: there is no folder {target.parent}.")
-    elif target.exists() and not target.is_dir():
-        raise InputError(f"{source} is a folder, so the output {target} must be one too.")
-    elif not target.parent.is_dir():
-        raise InputError(f"Cannot make the folder {target}: there is no {target.parent}.")
-    if source is not None and target.exists() and os.path.samefile(source, target):
-        raise InputError(f"The output {target} is the input; give it another name.")
+    check_folders_of([str(target)])
+    if source is None:
+        return
+    check_exists(source)
+    if target.exists():
+        if os.path.samefile(source, target):
+            raise InputError(f"The output {target} is the input; give it another name.")
+        if source.is_dir() and not target.is_dir():
+            raise InputError(f"{source} is a folder, so the output {target} must be one too.")
 
 
 def file_jobs(
@@ -88,36 +86,24 @@ def file_jobs(
             raise InputError(f"{source} is not a {kind} ({', '.join(inputs)}).")
         check_suffix(str(target), outputs)
         return [(source, target)]
-    files = _files(source, target, inputs)
+    files, results = find_files(source, inputs), target.resolve()
+    if results.is_relative_to(source.resolve()):  # however spelled: it holds earlier results
+        files = [file for file in files if results not in file.resolve().parents]
     if not files:
         raise InputError(f"There is no {kind} ({', '.join(inputs)}) in {source}.")
-    jobs = [(file, target / file.relative_to(source).with_suffix(outputs[0])) for file in files]
-    taken: dict[Path, Path] = {}
-    identities = {_identity(file): file for file in files}
-    for file, out in jobs:
-        if out in taken:
-            raise InputError(f"{taken[out]} and {file} would both become {out}.")
-        taken[out] = file
-        if out.exists() and _identity(out) in identities:
-            raise InputError(f"The output {out} is the input {identities[_identity(out)]}.")
-    return jobs
-
-
-def _files(source: Path, target: Path, suffixes: Sequence[str]) -> list[Path]:
-    files = find_files(source, suffixes)
-    results = target.resolve()
-    if not results.is_relative_to(source.resolve()):
-        return files
-    # An output folder inside the input's, however it is spelled, holds earlier results.
-    return [file for file in files if results not in file.resolve().parents]
+    jobs: dict[Path, Path] = {}
+    sources = {_identity(file): file for file in files if file.exists()}
+    for file in files:
+        out = target / file.relative_to(source).with_suffix(outputs[0])
+        if out in jobs:
+            raise InputError(f"{jobs[out]} and {file} would both become {out}.")
+        if out.exists() and (same := sources.get(_identity(out))):
+            raise InputError(f"The output {out} is the input {same}.")
+        jobs[out] = file
+    return [(file, out) for out, file in jobs.items()]
 
 
 def _identity(path: Path) -> tuple[int, int]:
     """The same for every name of one file, links included."""
     found = path.stat()
     return found.st_dev, found.st_ino
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says so; PyTorch's own, on the CPU, is a RuntimeError."""
-    return isinstance(error, MemoryError) or "allocate" in str(error)

@@ -15,8 +15,14 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
+from diffwave.commands.jobs import (
+    check_exists,
+    check_folders_of,
+    check_places,
+    check_settings,
+    check_suffix,
+)
 from diffwave.errors import InputError
-from diffwave.jobs import check_exists, check_folders_of, check_places, check_settings, check_suffix
 from diffwave.schema import AtLeastOne, Threads
 
 AUDIO_OUTPUTS = (".wav", ".flac", ".ogg", ".opus", ".mp3")

@@ -30,16 +30,14 @@ def add_options(parser: argparse.ArgumentParser, options: type) -> None:
     """Add an argument for every field of the dataclass `options`."""
     exclusive: Any = None
     for field, kind, text in documented(options):
-        more = dict(field.metadata)
-        flags = more.pop("flags", ())
-        place: Any = parser
-        if more.pop("exclusive", False):
+        settings = {**_settings(kind, field.default), **field.metadata}
+        settings["help"] = _help(text, field.default)
+        flags, place = settings.pop("flags", ()), typing.cast(Any, parser)
+        if settings.pop("exclusive", False):
             place = exclusive = exclusive or parser.add_mutually_exclusive_group()
-        settings = {**_settings(kind, field.default), **more, "help": _help(text, field.default)}
         if settings.pop("positional", False):
-            if settings.get("action") == "append":
+            if settings.pop("action", None) == "append":
                 settings["nargs"] = "*"
-                del settings["action"]
             elif field.default is None:
                 settings["nargs"] = "?"
             place.add_argument(field.name, **settings)
@@ -50,9 +48,8 @@ def add_options(parser: argparse.ArgumentParser, options: type) -> None:
 
 def _settings(kind: Any, default: Any) -> dict[str, Any]:
     """Settings of `add_argument` for a type."""
-    kinds = [k for k in typing.get_args(kind) if k is not type(None)]
-    if type(None) in typing.get_args(kind):  # X | None
-        (kind,) = kinds
+    if type(None) in (kinds := typing.get_args(kind)):  # X | None
+        kind = next(k for k in kinds if k is not type(None))
     if kind is bool:
         switch = argparse.BooleanOptionalAction if default else "store_true"
         return {"action": switch, "default": default}
@@ -92,8 +89,7 @@ def renamed(arguments: Sequence[str], names: dict[str, str]) -> list[str]:
         name, equals, value = argument.partition("=")
         if name in names:
             notice(f"{name} is called {names[name]} now.")
-            argument = names[name] + equals + value
-        found.append(argument)
+        found.append(names.get(name, name) + equals + value)
     return found
 
 
