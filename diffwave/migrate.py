@@ -14,6 +14,7 @@ from torch import Tensor
 
 from diffwave.bounds import shown
 from diffwave.errors import InputError
+from diffwave.text import notice
 
 _RENAMED = {"representation.": "space.", "restorer.": "enhancer.", "network.": "denoiser.network."}
 _FIRST = {"mean": -5.0, "scale": 2.5}
@@ -105,3 +106,35 @@ def _count(steps: Any) -> int:
     if not (text.isascii() and text.isdecimal() and 0 < len(text) < 10 and int(text)):
         raise InputError(f"Levels and iterations are given for a number of steps, not {steps!r}.")
     return int(text)
+
+
+RENAMED_SETTINGS = {
+    "restorer": "enhancer",
+    "loss.restoration": "loss.enhancement",
+    "loss.restoration_share": "loss.enhancement_share",
+    "loss.restoration_blur": "loss.enhancement_blur",
+    "loss.restoration_noise": "loss.enhancement_noise",
+    "loss.unrolled_angles": "loss.unrolled_levels",
+    "loss.unrolled_rounds": "loss.unrolled_n_iter",
+    "spectral.mel_mean": "normalise.mean",
+    "spectral.mel_scale": "normalise.scale",
+}
+"""Settings of training, and what they are called now."""
+RENAMED_METRICS = {"loss_restoration": "loss_enhancement"}
+"""Values in metrics.csv, and what they are called now."""
+
+
+def current_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of training under today's names, with a notice of each that has another."""
+    for old, new in RENAMED_SETTINGS.items():
+        (*sections, last), (*others, name) = old.split("."), new.split(".")
+        place: Any = settings
+        for section in sections:
+            place = place.get(section) if isinstance(place, dict) else None
+        if isinstance(place, dict) and last in place:
+            notice(f"The setting {old} is called {new} now.")
+            value, place = place.pop(last), settings
+            for section in others:
+                place = place.setdefault(section, {})
+            place[name] = value
+    return settings

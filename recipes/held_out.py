@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from diffwave.audio import write_audio
-from diffwave.data.shards import VALIDATION, is_prepared, open_prepared
+from diffwave.data.prepared import VALIDATION, is_prepared, open_prepared
 from diffwave.errors import InputError
 from diffwave.files import atomic_folder
 

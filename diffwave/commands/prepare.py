@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from diffwave.data.prepare import prepare
-from diffwave.data.shards import is_prepared, open_prepared
+from diffwave.data.prepared import is_prepared, open_prepared
 from diffwave.errors import InputError
 from diffwave.options import Prepare
 from diffwave.train.settings import read_config

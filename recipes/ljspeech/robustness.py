@@ -24,7 +24,7 @@ from diffwave.audio import read_audio
 from diffwave.eval.pairs import audio_files, resynthesis_pairs
 from diffwave.eval.scoring import System, evaluate_systems
 from diffwave.text import markdown_table
-from diffwave.train.restoration import smoothed
+from diffwave.train.mel_losses import smoothed
 
 SCORES = [
     "pesq", "distillmos", "mr_stft", "voicing_f1", "pulse_sharpness", "envelope_correlation",
