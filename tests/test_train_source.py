@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffwave.data.data import load_corpus
 from small_run import assert_same_weights, metrics, small_config, write_clips
 
 from diffwave.checkpoint import load_checkpoint, load_config
 from diffwave.data import envelope
 from diffwave.data.crops import Crops
-from diffwave.data.data import load_corpus
 from diffwave.data.prepare import prepare
 from diffwave.errors import InputError
 from diffwave.train.config import TrainConfig

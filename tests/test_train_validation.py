@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from diffwave.data.data import Clip
 from signals import speech_like
 from tiny import enhancing_config, random_model, spectral_config, waveform_config
 from torch import Tensor
 
-from diffwave.data.data import Clip
 from diffwave.eval import metrics
 from diffwave.train import validation
 from diffwave.train.config import LossConfig
