@@ -214,12 +214,6 @@ def test_a_mel_that_does_not_fit_is_named(tmp_path: Path, mel: object, message: 
         pair(folder(tmp_path, a=mel))
 
 
-def test_half_precision_and_a_batch_of_one(tmp_path: Path) -> None:
-    _, mel, _ = pair(folder(tmp_path, a=MEL.half()[None]))
-    assert mel.dtype == np.float32
-    np.testing.assert_allclose(mel, MEL, atol=5e-3)
-
-
 def test_mels_are_found_by_path_and_then_by_name(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no folder .* of mels; set data\.mel_folder"):
         MelFolder(str(tmp_path / "none"), HIFIGAN, 0)

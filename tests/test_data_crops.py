@@ -14,7 +14,7 @@ from signals import speech_like
 from tiny import spectral_config, waveform_config
 
 from diffwave.data.config import DataConfig
-from diffwave.data.crops import DRAWS, Batch, Clip, Crops, Framing, amplified
+from diffwave.data.crops import DRAWS, Batch, Clip, Crops, amplified
 from diffwave.mel import MelSpectrogram, preset
 from diffwave.model import ModelConfig
 
@@ -81,13 +81,6 @@ def test_a_stream_is_batch_after_batch_and_raises_what_fails() -> None:
     crops.clips = []
     with pytest.raises(IndexError):
         next(crops.stream(0, 1, [[0]]))
-
-
-@pytest.mark.parametrize("model", [SAMPLES, spectral_config()])
-def test_a_clip_of_exactly_one_crop_is_enough(model: ModelConfig) -> None:
-    (clip,) = ramps(Framing(model).samples(3))
-    wave = crops_of([clip], 3, model).batch(0, 3).wave
-    torch.testing.assert_close(wave.abs(), clip.wave().expand(3, -1))
 
 
 def test_every_position_is_equally_likely() -> None:

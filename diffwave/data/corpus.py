@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,15 +51,10 @@ def load_corpus(config: DataConfig, framing: Framing, progress: bool = True) -> 
 
     Audio is resampled and kept in memory as 16-bit samples; a prepared corpus is mapped, so that
     memory does not grow with it. Clips get the mels of `config.mel_folder`, or of the prepared
-    corpus, and their source if the model has one. Processes that load clips beside this one must be
-    started by "spawn": a fork of a process in which PyTorch has started threads inherits its locks.
+    corpus, and their source if the model has one. Without validation patterns a prepared corpus is
+    split as it was prepared, and all of a folder of audio is for training.
 
-    Without validation patterns a prepared corpus is split as it was prepared, and all of a folder
-    of audio is for training.
-
-    Raises:
-        InputError: when there is no folder, no audio in it, nothing in it to train on, or a corpus
-            that was prepared for another sample rate or other mels, or without the source.
+    InputError where there is nothing to train on, or a corpus prepared for another model.
     """
     folder = Path(config.folder)
     if not folder.is_dir():
@@ -187,11 +181,7 @@ class MelFolder:
         Returns:
             samples [T * hop_length] and mel [n_mels, T], frame t of which is the frontend's frame t
             of those samples; and how many frames the mel had more (or, below 0, fewer) than the
-            frontend makes of the recording.
-
-        Raises:
-            InputError: no mel, an unreadable one, one of another convention, or one whose length
-                differs from the recording's by more than the tolerance.
+            frontend makes of the recording. InputError for no mel, or one that does not fit.
         """
         path = self.path_of(recording)
         mels = read_mel(path)
@@ -216,9 +206,8 @@ class MelFolder:
         return samples[: common * hop], np.ascontiguousarray(mel[:, :common]), difference
 
 
-def length_notes(differences: Iterable[int]) -> list[str]:
+def length_notes(differences: list[int]) -> list[str]:
     """A note on mels that were not as long as their recordings, if there are any."""
-    differences = list(differences)
     if not (uneven := [difference for difference in differences if difference]):
         return []
     return [

@@ -109,15 +109,10 @@ class Framing:
         return clip.mel.shape[1] - frames + 1
 
     def cut(self, clip: Clip, place: int, frames: int, speed: float = 1.0) -> Crop:
-        """Frames of a clip from a place on, its pulses pointing wherever they do.
+        """Frames of a clip from one of its :meth:`places` on, played at some speed.
 
-        Around a clip that has its own mel the samples are reflected, as a frontend does.
-
-        Args:
-            clip: a recording.
-            place: from 0 to :meth:`places` - 1.
-            frames: how many.
-            speed: of playing; only of a clip without a mel of its own.
+        A clip that has its own mel is played as it is, and reflected at its ends, as a frontend
+        does.
         """
         start = place if clip.mel is None else place * self.hop_length - self.pad_left
         length, mel, source = self.samples(frames), None, None

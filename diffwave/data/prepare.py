@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -80,22 +80,18 @@ class CorpusReport:
         elif recording.remarks:
             self.remarks[recording.file] = recording.remarks
 
-    def count_clips(self, entries: Iterable[Entry]) -> None:
+    def count_clips(self, entries: Sequence[Entry]) -> None:
         """Take in the finished clips."""
-        self.clips, self.hours = {TRAIN: 0, VALIDATION: 0}, {TRAIN: 0.0, VALIDATION: 0.0}
-        for entry in entries:
-            self.clips[entry.split] += 1
-            self.hours[entry.split] += entry.length / self.sample_rate / 3600
-
-    def rejected_by_kind(self) -> str:
-        """Such as "2 silent, 1 unreadable"."""
-        return _counted(self.rejected.values())
+        for part in (TRAIN, VALIDATION):
+            lengths = [entry.length for entry in entries if entry.split == part]
+            self.clips[part] = len(lengths)
+            self.hours[part] = sum(lengths) / self.sample_rate / 3600
 
     def summary(self) -> list[str]:
         """The report in a few lines."""
         lines = [f"{self.files} files, {self.hours_found:.2f} hours"]
         lines += [f"{s}: {n} clips, {self.hours[s]:.2f} hours" for s, n in self.clips.items()]
-        kinds = f" ({self.rejected_by_kind()})" if self.rejected else ""
+        kinds = f" ({_counted(self.rejected.values())})" if self.rejected else ""
         lines.append(f"rejected: {len(self.rejected)} files{kinds}")
         if self.remarks:
             lines.append(f"used, but: {_counted(itertools.chain(*self.remarks.values()))}")
@@ -140,12 +136,9 @@ def prepare(
     A file that cannot be used is left out and named in the report. The result depends on the files
     and the settings, and not on `jobs`, the number of files that are worked on at a time.
 
-    Returns:
-        what became of the files; None if the folder holds the same already.
-
-    Raises:
-        InputError: no audio, none that can be used, none long enough for a crop, or a target that
-            holds something else (a corpus of other audio or settings is replaced with `force`).
+    Returns what became of the files, or None if the folder holds the same already. InputError for
+    no audio that can be trained on, or a target that holds something else (a corpus of other audio
+    or settings is replaced with `force`).
     """
     if not audio.is_dir():
         raise InputError(f"There is no folder {str(audio)!r} of audio.")
@@ -173,7 +166,7 @@ def prepare(
             example = next(iter(report.rejected.values())).sentence
             raise InputError(
                 f"None of the {len(paths)} audio files below {audio} can be used "
-                f"({report.rejected_by_kind()}); for example: {example}"
+                f"({_counted(report.rejected.values())}); for example: {example}"
             )
         prepared.entries = split(prepared.entries, data)
         shortest = framing.samples(data.crop_frames)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from diffwave.checkpoint import load_checkpoint, save_checkpoint
 from diffwave.data.prepared import TRAIN, open_prepared
@@ -17,15 +19,14 @@ from diffwave.errors import InputError
 from diffwave.files import atomic_path
 from diffwave.model import DiffusionModel, ModelConfig, SamplingConfig
 from diffwave.text import decimals, markdown_cell, markdown_table
+from diffwave.train.config import TrainConfig
 from diffwave.train.logbook import METRICS_FILE, read_rows
-from diffwave.train.settings import SETTINGS_FILE, read_config
+from diffwave.train.settings import SETTINGS_FILE, read_config, save_settings
 from diffwave.train.state import DECIDING, Progress, newest_state
 from diffwave.train.validation import SCORES
 
 CARD_FILE = "README.md"
 UNPUBLISHED = "a checkpoint that is not published"
-_FOLDERS = [("run", "folder"), ("run", "init"), ("data", "folder"), ("data", "mel_folder")]
-"""Settings that are places on the machine that trained."""
 
 
 @dataclass(frozen=True)
@@ -73,14 +74,14 @@ def export_run(
             cannot be written.
     """
     about = about or About()
-    runs, stages, files = [*earlier, run], [], {}
+    runs, stages, settings = [*earlier, run], [], {}
     for i, folder in enumerate(runs, 1):
         path, state = _newest(folder)
         progress = Progress.of(state)
         stages.append(f"{progress.step:,} steps in {progress.minutes:.1f} min")
         if (folder / SETTINGS_FILE).is_file():
             name = SETTINGS_FILE if len(runs) == 1 else f"stage-{i}.yaml"
-            files[name] = _portable(_settings(folder))
+            settings[name] = read_config(str(folder / SETTINGS_FILE))
     model, progress = averaged_model(run)
     chosen = ""
     if best:
@@ -88,7 +89,8 @@ def export_run(
             raise InputError(f"The run in {run} has no best weights: it was not validated yet.")
         model = load_checkpoint(run / "best")
         chosen = f"those of the best validation so far ({progress.best_by} {progress.best:.4g})"
-    init = str(_settings(runs[0]).get("run", {}).get("init") or "")
+    noted = list(settings.values())
+    init = noted[0].run.init if len(noted) == len(runs) else ""
     base = init if not init or _is_published(init) else UNPUBLISHED
     mel, network = model.config.mel, model.config.network.kind
     rows = {
@@ -98,7 +100,7 @@ def export_run(
         f"{mel.sample_rate} Hz in frames of {mel.n_fft} samples, {mel.hop_length} apart",
         "source": "" if model.config.source is None else _SOURCE,
         "speaker": about.speaker,
-        "data": about.data or _data_of(run),
+        "data": about.data or (_data_of(noted[-1]) if (run / SETTINGS_FILE).is_file() else ""),
         "base voice": base,
         "training": "; then ".join(stages),
         "before and after": _before_and_after(runs[0], run, best) if base else "",
@@ -117,10 +119,10 @@ def export_run(
     commands = "\n".join(
         f"diffwave train {name} --set data.folder=PREPARED --set run.folder=STAGE_{i}"
         + f" --set run.init=STAGE_{i - 1}/export" * (i > 1)
-        for i, name in enumerate(files, 1)
+        for i, name in enumerate(settings, 1)
     )
-    files[CARD_FILE] = _CARD.format(
-        front=_yaml(front),
+    card = _CARD.format(
+        front=yaml.safe_dump(front, sort_keys=False, allow_unicode=True),
         title=_one_line(about.title or out.resolve().name),
         rows="\n".join(
             f"| {name} | {markdown_cell(_one_line(text))} |" for name, text in rows.items() if text
@@ -129,9 +131,10 @@ def export_run(
         how=_HOW.format(commands=commands) if commands else "",
     )
     save_checkpoint(model, out, half)
-    for name, text in files.items():
-        with atomic_path(out / name) as place:
-            place.write_text(text, encoding="utf-8")
+    for name, config in settings.items():
+        save_settings(_portable(config), out / name)
+    with atomic_path(out / CARD_FILE) as place:
+        place.write_text(card, encoding="utf-8")
     return progress
 
 
@@ -194,45 +197,19 @@ def _newest(run: Path) -> tuple[Path, dict[str, Any]]:
     return newest
 
 
-def _settings(run: Path) -> dict[str, dict[str, Any]]:
-    """What a run noted of its settings, section by section; nothing if it did not."""
-    import yaml
-
-    path = run / SETTINGS_FILE
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        raise InputError(f"{path} is not the settings of a run.") from None
-    return settings if isinstance(settings, dict) else {}
+def _portable(config: TrainConfig) -> TrainConfig:
+    """The settings of a run without the folders of this machine."""
+    init = config.run.init if _is_published(config.run.init) else ""
+    return dataclasses.replace(
+        config,
+        run=dataclasses.replace(config.run, folder="", init=init),
+        data=dataclasses.replace(config.data, folder="", mel_folder=""),
+    )
 
 
-def _portable(settings: dict[str, Any]) -> str:
-    """The settings of a run without the folders of this machine, as YAML."""
-    kept = {}
-    for section, values in settings.items():
-        if isinstance(values, dict):
-            values = {
-                name: value
-                for name, value in values.items()
-                if (section, name) not in _FOLDERS or (name == "init" and _is_published(value))
-            }
-        if values != {}:
-            kept[section] = values
-    return _yaml(kept, default_flow_style=None)
-
-
-def _yaml(values: Mapping[str, Any], **style: Any) -> str:
-    import yaml
-
-    return str(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, **style))
-
-
-def _is_published(name: Any) -> bool:
+def _is_published(name: str) -> bool:
     """Whether a base is a bundled voice or a hub id, which mean the same on any machine."""
-    text = str(name or "")
-    return bool(re.fullmatch(r"[\w.-]+(/[\w.-]+)?", text)) and not Path(text).exists()
+    return bool(re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name)) and not Path(name).exists()
 
 
 def _before_and_after(first: Path, last: Path, best: bool) -> str:
@@ -250,11 +227,11 @@ def _before_and_after(first: Path, last: Path, best: bool) -> str:
     )
 
 
-def _data_of(run: Path) -> str:
+def _data_of(config: TrainConfig) -> str:
     """Length and clips of the corpus of a run; empty when they are not known."""
     try:
-        prepared = open_prepared(Path(read_config(str(run / SETTINGS_FILE)).data.folder))
-    except InputError:  # no settings, no prepared corpus, or it has gone
+        prepared = open_prepared(Path(config.data.folder))
+    except InputError:  # not prepared, or it has gone
         return ""
     train = [entry.length for entry in prepared.entries if entry.split == TRAIN]
     minutes = sum(train) / prepared.mel.sample_rate / 60

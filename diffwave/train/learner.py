@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -115,8 +115,7 @@ class Learner:
     def begin(self) -> None:
         """Give a new run the weights of a checkpoint, or the envelope of its data.
 
-        Raises:
-            InputError: for a checkpoint that is of another model, or not there.
+        InputError for a checkpoint that is of another model, or not there.
         """
         model, init = self.trained.model, self.config.run.init
         ours = model.config
@@ -214,10 +213,9 @@ class Learner:
 
 def _as_base(config: TrainConfig) -> TrainConfig:
     """The settings, with a source only where the voice that a run starts from has one."""
-    try:
+    base = None
+    with contextlib.suppress(InputError):  # of a new run it is told later; another needs none
         base = load_config(find_checkpoint(config.run.init)) if config.run.init else None
-    except InputError:  # a run that goes on does not need it; a new one says what is wrong
-        base = None
     if base is None or bool(config.source.layers) == (base.source is not None):
         return config
     if base.source is None:
@@ -256,8 +254,7 @@ def profile(config: TrainConfig, steps: int) -> str | None:
     """A table of what the phases of a step cost on the data of a run; writes nothing.
 
     Median and spread (10th to 90th percentile) of each phase in ms, and the speed; "data" is how
-    long the step waited for its batch. None for all processes but the first. InputError for
-    settings or data that cannot be used.
+    long the step waited for its batch. None for all processes but the first.
     """
     with Processes(config.run.device) as processes:
         learner = Learner(config, processes, processes.is_main)
@@ -282,13 +279,12 @@ def profile(config: TrainConfig, steps: int) -> str | None:
         lines = [f"{'':10}{'median':>10}{'10 %':>10}{'90 %':>10}{'share':>8}"]
         total = float(np.median([each["step"] for each in laps[WARM_UP:]]))
         for name in (*PHASES, "step"):
-            seconds: Any = [each[name] for each in laps[WARM_UP:]]
-            low, middle, high = (1000 * float(q) for q in np.quantile(seconds, (0.1, 0.5, 0.9)))
+            times = [1000 * each[name] for each in laps[WARM_UP:]]
+            low, middle, high = np.quantile(times, (0.1, 0.5, 0.9))
             share = middle / total / 10
             lines.append(f"{name:10}{middle:10.1f}{low:10.1f}{high:10.1f}{share:7.1f}%")
         lines.append(
-            f"{learner.audio_seconds / total:.1f} s of audio per second; "
-            f"MFU {learner.seconds_at_best / total:.0%} (of this device's measured matrix "
-            "throughput)"
+            f"{learner.audio_seconds / total:.1f} s of audio per second; MFU "
+            f"{learner.seconds_at_best / total:.0%} (of this device's measured matrix throughput)"
         )
         return "\n".join(lines)

@@ -26,8 +26,7 @@ class Logbook:
     def __init__(self, folder: Path, progress: Progress) -> None:
         """Open both; what a killed run noted after the step it resumes from is dropped.
 
-        Raises:
-            InputError: metrics.csv is not a table of this package, or either cannot be written.
+        InputError if metrics.csv is not a table of this package, or either cannot be written.
         """
         self.progress, self.path = progress, folder / METRICS_FILE
         kept = [row for row in read_rows(self.path) if int(row[0]) <= progress.step]

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from diffwave.checkpoint import save_checkpoint
 from diffwave.errors import InputError
-from diffwave.files import remove_leftovers
+from diffwave.files import make_folder, remove_leftovers
 from diffwave.train.config import RunConfig, TrainConfig
 from diffwave.train.learner import Learner, Measured
 from diffwave.train.logbook import METRICS_FILE, Logbook, read_rows
@@ -81,10 +81,7 @@ def _run_folder(config: TrainConfig) -> Path:
     folder = Path(config.run.folder)
     if config.run.resume == "never" and saved_states(folder):
         raise InputError(f"{folder} already holds a run; set run.resume to auto to continue it.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"Cannot make the run folder {folder}: {error.strerror}.") from None
+    make_folder(folder)
     return folder
 
 
@@ -97,14 +94,8 @@ class _Run:
         self.processes, self.trained = learner.processes, learner.trained
         found = load_state(folder, self.trained)
         self.progress, self.is_new = found or Progress(), found is None
-        step, world = self.progress.step, self.processes.world
-        if self.processes.total([step])[0] != step * world:
-            raise InputError(
-                f"The processes find different checkpoints in {folder}; it must be one folder "
-                "that all machines share."
-            )
         if found is not None:
-            log.info("resuming %s at step %d", folder, step)
+            log.info("resuming %s at step %d", folder, found.step)
         elif any(int(row[0]) > 0 for row in read_rows(folder / METRICS_FILE)):
             raise InputError(
                 f"{folder} holds what a run noted, but none of its checkpoints; to start "
@@ -112,7 +103,7 @@ class _Run:
             )
         else:
             learner.begin()
-        learner.go_to(step)
+        learner.go_to(self.progress.step)
         if not (folder / "best").is_dir():
             self.progress.best = None
         self.logbook: Logbook | None = None

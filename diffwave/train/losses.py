@@ -40,11 +40,7 @@ class Loss(nn.Module, ABC):
     """What of the model: "network", "enhancer" or "source"."""
 
     def __init__(self, model: DiffusionModel, config: LossConfig) -> None:
-        """Takes from the model what is fixed, but does not keep it: its weights are not a loss's.
-
-        Raises:
-            InputError: for a model that this loss cannot train.
-        """
+        """Take from the model what is fixed, but do not keep it: its weights are not a loss's."""
         super().__init__()
         self.config = config
 
@@ -112,11 +108,7 @@ class UnrolledLoss(Loss):
         return schedule.alpha_bar_of_angle([first, *(u + shift for u in others)])
 
     def forward(self, model: DiffusionModel, denoiser: Denoiser, batch: Batch) -> Tensor:
-        """Loss [B], at the noise levels of the batch.
-
-        Raises:
-            InputError: when the crops are too short for the longest spectra.
-        """
+        """Loss [B], at the noise levels of the batch; InputError for crops that are too short."""
         self.distance.to(batch.wave.device)
         space, white, excitation = model.space, batch.white, batch.excitation
         with torch.no_grad():

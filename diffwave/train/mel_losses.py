@@ -78,10 +78,7 @@ class SourceLoss(Loss):
 def pitch_errors(model: DiffusionModel, mel: Tensor, f0: Tensor) -> dict[str, float]:
     """Shares of frames: F0 more than `GROSS` off where both have voice, and voicing that is wrong.
 
-    Args:
-        model: with a source predictor.
-        mel: [B, n_mels, T].
-        f0: what it should be, Hz, 0 without voice, [B, T].
+    Of a mel [B, n_mels, T] whose F0 should be `f0` in Hz, 0 without voice, [B, T].
     """
     classes, voicing, _ = model.source_predictor()(model.config.normalise(mel))
     both = (voicing > 0) & (f0 > 0)
@@ -116,12 +113,9 @@ def _damaged(
 
 
 def smoothed(mel: Tensor, frames: Tensor, bands: Tensor) -> Tensor:
-    """Gaussian blur of mels [B, n_mels, T]; at the ends the outermost values go on.
+    """Gaussian blur of log-mels [B, n_mels, T]; at the ends the outermost values go on.
 
-    Args:
-        mel: log-mels.
-        frames: standard deviation over time, in frames, [B].
-        bands: over bands, [B].
+    Its standard deviation is `frames` over time and `bands` over bands, [B].
     """
     for dim, deviation in ((2, frames), (1, bands)):
         reach = math.ceil(REACH * float(deviation.max()))

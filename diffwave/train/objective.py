@@ -31,8 +31,7 @@ LOSSES: dict[str, type[Loss]] = {
 def weights(model: DiffusionModel, config: LossConfig) -> dict[str, float]:
     """Weights above 0 of the losses whose part of the model is there.
 
-    Raises:
-        InputError: for a loss that there is not, or none that this model can be trained with.
+    InputError for a loss that there is not, or none that this model can be trained with.
     """
     ours = ("enhancement", "denoising", "unrolled", "source")
     given = {name: getattr(config, name) for name in ours} | config.weights

@@ -33,8 +33,7 @@ class Processes:
     def __init__(self, device: str) -> None:
         """Choose the device; on a machine with CUDA, the card of this process's local rank.
 
-        Raises:
-            InputError: the device is not there, or cannot serve several processes.
+        InputError for one that is not there, or cannot serve several processes.
         """
         self.device = choose_device(device)
         self.rank = int(os.environ.get("RANK", "0"))
@@ -68,8 +67,7 @@ class Processes:
     def shares(self, batch_size: int, accumulate: int) -> list[range]:
         """Rows of a batch that this process computes, in as many parts as it accumulates.
 
-        Raises:
-            InputError: when the batch does not divide.
+        InputError when the batch does not divide.
         """
         parts = self.world * accumulate
         size, rest = divmod(batch_size, parts)

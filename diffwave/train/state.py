@@ -138,10 +138,7 @@ def only_trainer(folder: Path) -> Iterator[None]:
     """Hold the lock of a run folder, which works across machines that share it.
 
     The lock of a process that was killed is taken over: on the same machine at once, elsewhere
-    when its heartbeat has been missed for `LEASE_SECONDS`.
-
-    Raises:
-        InputError: another process trains in this folder; it is named.
+    when its heartbeat has been missed for `LEASE_SECONDS`. InputError names another trainer.
     """
     lease = SoftFileLease(folder / LOCK_FILE, lease_duration=LEASE_SECONDS)
     owner = lease.owner
@@ -167,8 +164,7 @@ def only_trainer(folder: Path) -> Iterator[None]:
 def save_state(folder: Path, progress: Progress, trained: Trained, keep: int) -> Path:
     """Write `step-N.pt` whole or not at all, then drop all but the newest `keep`.
 
-    Raises:
-        InputError: when it cannot be written; the states before are intact.
+    InputError when it cannot be written; the states before are intact.
     """
     path = folder / f"step-{progress.step:08d}.pt"
     state = dataclasses.asdict(progress) | {
@@ -216,8 +212,7 @@ def newest_state(folder: Path) -> tuple[Path, dict[str, Any]] | None:
 def load_state(folder: Path, trained: Trained) -> Progress | None:
     """Continue from the newest checkpoint that is sound; None if there is no checkpoint.
 
-    Raises:
-        InputError: when it is of another model, or none of the checkpoints is sound.
+    InputError when it is of another model, or none of the checkpoints is sound.
     """
     if (newest := newest_state(folder)) is None:
         return None

@@ -42,14 +42,8 @@ def validate(
 ) -> dict[str, float]:
     """Losses on fixed crops and fixed noise, and the scores of what is generated.
 
-    Also writes the generated audio and pictures of it to TensorBoard.
-
-    Args:
-        model: with the weights to judge.
-        config: of the losses; what none of them trains is not judged.
-        clips: never trained on; those too short for a loss, or a mel, are passed over.
-        writer: of TensorBoard.
-        step: under which audio and pictures are written.
+    What no loss trains is not judged, and clips too short for a loss, or a mel, are passed over.
+    The generated audio and pictures of it go to TensorBoard, under `step`.
 
     Returns:
         "loss_level_0" (least noise) .. and their mean "loss_validation"; `SCORES`, the means over
