@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -165,27 +167,28 @@ def test_again_and_with_changes(run: Prepare, audio: Path, tmp_path: Path) -> No
     with pytest.raises(InputError, match="holds a corpus of other audio"):
         run()
     assert files(tmp_path / "corpus") == before
-    assert run(force=True) is not None
+    (tmp_path / "corpus" / "data" / "samples-00001.raw").write_bytes(b"of a larger corpus")
+    (tmp_path / "corpus" / "notes.txt").write_text("somebody's")
+    assert run("network=waveform", force=True) is not None
+    left = files(tmp_path / "corpus")
+    assert "notes.txt" in left
+    assert [name for name in left if name.startswith("data")] == ["data/samples-00000.raw"]
     names = {entry.name for entry in open_prepared(tmp_path / "corpus").entries}
     assert "s6" in names and "s7" not in names
 
 
-def test_what_replaces_a_corpus_leaves_none_of_it(run: Prepare, tmp_path: Path) -> None:
-    run()
-    (tmp_path / "corpus" / "data" / "samples-00001.raw").write_bytes(b"of a larger corpus")
-    (tmp_path / "corpus" / "notes.txt").write_text("somebody's")
-    run("network=waveform", force=True)
-    left = files(tmp_path / "corpus")
-    assert "notes.txt" in left
-    assert [name for name in left if name.startswith("data")] == ["data/samples-00000.raw"]
+def test_large_files_are_taken_one_at_a_time(run: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
+    take, busy = prepare.take, threading.Lock()
 
+    def alone(*arguments: object) -> object:
+        assert busy.acquire(blocking=False), "two files at a time"
+        time.sleep(0.02)
+        busy.release()
+        return take(*arguments)  # type: ignore[arg-type]
 
-def test_a_folder_of_something_else_is_left_alone(run: Prepare, audio: Path) -> None:
-    before = files(audio)
-    for force in (False, True):
-        with pytest.raises(InputError, match="is not empty, and holds no prepared corpus"):
-            run(target="audio", force=force)
-    assert files(audio) == before
+    monkeypatch.setattr(prepare, "take", alone)
+    monkeypatch.setattr(prepare, "LARGE", 0)
+    run("network=waveform", jobs=3)
 
 
 def test_half_of_a_corpus_is_none(

@@ -269,7 +269,7 @@ def _check_lengths(prepared: Prepared, shortest: int, report: CorpusReport) -> N
 def _store_sources(prepared: Prepared, bands: tuple[float, ...], jobs: int, progress: bool) -> None:
     """Find what excites every clip, in `jobs` processes, and add it to the corpus."""
     rate, count = prepared.mel.sample_rate, len(prepared.entries)
-    samples = [prepared.samples(entry) for entry in prepared.entries]
+    samples = [prepared.clip(entry).samples for entry in prepared.entries]
     folders = [os.path.dirname(entry.file) for entry in prepared.entries]
     signs = polarities(list(zip(folders, samples, strict=True)), rate)
     # Spawned: a fork would inherit the locks of PyTorch's threads.

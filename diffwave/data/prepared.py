@@ -160,22 +160,17 @@ class Prepared:
         Raises:
             InputError: a file cannot be read, or does not hold the clip.
         """
-        mel_rows = entry.length // self.mel.hop_length
-        source_rows = frame_count(entry.length, self.mel.sample_rate)
-        width = 1 + len(self.source_bands)
-        samples = self.samples(entry)
+        place = entry.shard, entry.start, entry.length
+        samples = self._rows(entry, "samples", *place, "<i2", 1)[:, 0]
         mel = source = None
         if entry.mel_shard >= 0:
-            place = entry.mel_shard, entry.mel_start, mel_rows
+            place = entry.mel_shard, entry.mel_start, entry.length // self.mel.hop_length
             mel = self._rows(entry, "mels", *place, "<f4", self.mel.n_mels).T
         if entry.source_shard >= 0:
-            place = entry.source_shard, entry.source_start, source_rows
-            source = self._rows(entry, "sources", *place, "<f4", width)
+            rows = frame_count(entry.length, self.mel.sample_rate)
+            place = entry.source_shard, entry.source_start, rows
+            source = self._rows(entry, "sources", *place, "<f4", 1 + len(self.source_bands))
         return Clip(entry.name, samples, mel, source, entry.polarity)
-
-    def samples(self, entry: Entry) -> NDArray[np.int16]:
-        """The samples [L] of a clip alone."""
-        return self._rows(entry, "samples", entry.shard, entry.start, entry.length, "<i2", 1)[:, 0]
 
     def _rows(
         self, entry: Entry, stem: str, shard: int, start: int, count: int, dtype: str, width: int
