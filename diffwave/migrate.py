@@ -135,6 +135,8 @@ def current_settings(settings: dict[str, Any]) -> dict[str, Any]:
             notice(f"The setting {old} is called {new} now.")
             value, place = place.pop(last), settings
             for section in others:
-                place = place.setdefault(section, {})
+                if not isinstance(place.get(section), dict):
+                    place[section] = {}
+                place = place[section]
             place[name] = value
     return settings

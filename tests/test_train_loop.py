@@ -17,10 +17,10 @@ from small_run import Configure, assert_same_weights, metrics, overrides, state
 from diffwave.checkpoint import load_checkpoint, load_config, save_checkpoint
 from diffwave.errors import InputError
 from diffwave.mel import preset
-from diffwave.train import learner, loop
+from diffwave.train import loop
 from diffwave.train.loop import train
 from diffwave.train.settings import SETTINGS_FILE, read_config
-from diffwave.train.state import only_trainer, saved_states
+from diffwave.train.state import saved_states
 from diffwave.vocoder import Vocoder
 
 
@@ -88,15 +88,6 @@ def test_export_speaks(finished: Path) -> None:
     assert 0.02 < float(wave.square().mean().sqrt()) < 0.2
 
 
-def test_export_holds_the_average(finished: Path) -> None:
-    state = torch.load(saved_states(finished)[-1], weights_only=True)
-    exported = load_checkpoint(finished / "export")
-    trained = [v for k, v in state["module"].items() if not k.startswith("space.")]
-    for parameter, average, last in zip(exported.learned(), state["ema"], trained, strict=True):
-        torch.testing.assert_close(parameter, average, rtol=1e-3, atol=1e-4)
-        assert not torch.equal(average, last)
-
-
 def test_a_finished_run_is_left_as_it_is(
     finished: Path, clips: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -125,22 +116,6 @@ def test_where_and_what_to_train(configure: Configure, tmp_path: Path, clips: Pa
         train(configure("file/run"), progress_bar=False)
     with pytest.raises(InputError, match="no folder"):
         train(configure(data__folder=tmp_path / "none"), progress_bar=False)
-
-
-def test_other_settings_do_not_continue_a_run(finished: Path, clips: Path) -> None:
-    for change in ({"mel": "coqui"}, {"spectral.channels": 24}):
-        settings = overrides(clips, finished, change)  # type: ignore[arg-type]
-        with pytest.raises(InputError, match="The run in .* has .*, but these settings mean"):
-            train(read_config(None, settings), progress_bar=False)
-
-
-def test_init_takes_weights_and_envelope(
-    configure: Configure, finished: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(learner, "fitted_space", None)  # is not called
-    config = configure(run__init=finished / "export", run__steps=1, optim__lr=1e-30)
-    export = train(config, progress_bar=False)
-    assert_same_weights(export, finished / "export")
 
 
 def test_a_run_of_the_enhancer_alone_leaves_the_network(
@@ -233,11 +208,3 @@ def test_progress_is_shown_from_the_first_step(
     train(configure("bar", run__steps=4, run__log_steps=1000), progress_bar=True)
     assert re.search(r"25\.0% \|.*\| .* < .*step 1, loss ", terminal.getvalue())
     assert list(metrics(Path(configure("bar").run.folder), "loss")) == [1, 2, 3, 4]
-
-
-def test_a_second_trainer_is_refused(configure: Configure, tmp_path: Path) -> None:
-    config = configure(run__steps=1)
-    (tmp_path / "run").mkdir()
-    with only_trainer(tmp_path / "run"), pytest.raises(InputError, match="trained in by process"):
-        train(config, progress_bar=False)
-    assert [path.name for path in (tmp_path / "run").iterdir()] == []

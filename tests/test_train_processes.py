@@ -131,16 +131,6 @@ def test_every_row_is_somebodys(world: int, accumulate: int, size: int) -> None:
     assert [row for share in rows for row in share] == list(range(world * accumulate * size))
 
 
-def test_alone_nothing_is_waited_for() -> None:
-    with Processes("cpu") as processes:
-        assert (processes.rank, processes.world, processes.is_main) == (0, 1, True)
-        assert processes.total([1.5, 2.0]) == [1.5, 2.0]
-        module = torch.nn.Linear(2, 2)
-        assert processes.wrap(module) is module
-        processes.broadcast(module)
-        processes.wait()
-
-
 def test_only_the_loss_of_a_process_is_told_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RuntimeError, match="gloo of another kind"), Processes("cpu"):
         raise RuntimeError("gloo of another kind")
