@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -74,14 +74,13 @@ def export_run(
             cannot be written.
     """
     about = about or About()
-    runs, stages, settings = [*earlier, run], [], {}
-    for i, folder in enumerate(runs, 1):
+    runs, stages = [*earlier, run], []
+    for folder in runs:
         path, state = _newest(folder)
         progress = Progress.of(state)
         stages.append(f"{progress.step:,} steps in {progress.minutes:.1f} min")
-        if (folder / SETTINGS_FILE).is_file():
-            name = SETTINGS_FILE if len(runs) == 1 else f"stage-{i}.yaml"
-            settings[name] = read_config(str(folder / SETTINGS_FILE))
+    noted = [folder / SETTINGS_FILE for folder in runs]
+    settings = [read_config(str(place)) if place.is_file() else None for place in noted]
     model, progress = averaged_model(run)
     chosen = ""
     if best:
@@ -89,8 +88,7 @@ def export_run(
             raise InputError(f"The run in {run} has no best weights: it was not validated yet.")
         model = load_checkpoint(run / "best")
         chosen = f"those of the best validation so far ({progress.best_by} {progress.best:.4g})"
-    noted = list(settings.values())
-    init = noted[0].run.init if len(noted) == len(runs) else ""
+    init = settings[0].run.init if settings[0] else ""
     base = init if not init or _is_published(init) else UNPUBLISHED
     mel, network = model.config.mel, model.config.network.kind
     rows = {
@@ -100,7 +98,7 @@ def export_run(
         f"{mel.sample_rate} Hz in frames of {mel.n_fft} samples, {mel.hop_length} apart",
         "source": "" if model.config.source is None else _SOURCE,
         "speaker": about.speaker,
-        "data": about.data or (_data_of(noted[-1]) if (run / SETTINGS_FILE).is_file() else ""),
+        "data": about.data or _data_of(settings[-1]),
         "base voice": base,
         "training": "; then ".join(stages),
         "before and after": _before_and_after(runs[0], run, best) if base else "",
@@ -109,33 +107,51 @@ def export_run(
         "licence": about.licence or "not stated; ask whoever trained it",
         "default": _sampling(model.config.sampling),
     }
+    names = (
+        [SETTINGS_FILE] if len(runs) == 1 else [f"stage-{i}.yaml" for i in range(1, len(runs) + 1)]
+    )
+    files = {name: config for name, config in zip(names, settings, strict=True) if config}
+    card = _card(about.title or out.resolve().name, about.licence, rows, scores, list(files))
+    save_checkpoint(model, out, half)
+    for name, config in files.items():
+        save_settings(_portable(config), out / name)
+    with atomic_path(out / CARD_FILE) as place:
+        place.write_text(card, encoding="utf-8")
+    return progress
+
+
+def _card(
+    title: str,
+    licence: str,
+    rows: Mapping[str, str],
+    scores: Mapping[str, Any] | None,
+    stages: Sequence[str],
+) -> str:
+    """The card as Markdown, with the front matter that the Hugging Face hub reads.
+
+    Rows without text are left out; `stages` are the files that hold the settings of the runs.
+    """
     front = {
-        "license": about.licence or "unknown",
+        "license": licence or "unknown",
         "library_name": "diffwave",
         "pipeline_tag": "text-to-speech",
         "tags": ["vocoder", "diffusion", "mel-spectrogram", "speech-synthesis"],
-        **({"base_model": base} if "/" in base else {}),
+        **({"base_model": rows["base voice"]} if "/" in rows["base voice"] else {}),
     }
     commands = "\n".join(
         f"diffwave train {name} --set data.folder=PREPARED --set run.folder=STAGE_{i}"
         + f" --set run.init=STAGE_{i - 1}/export" * (i > 1)
-        for i, name in enumerate(settings, 1)
+        for i, name in enumerate(stages, 1)
     )
-    card = _CARD.format(
+    return _CARD.format(
         front=yaml.safe_dump(front, sort_keys=False, allow_unicode=True),
-        title=_one_line(about.title or out.resolve().name),
+        title=_one_line(title),
         rows="\n".join(
             f"| {name} | {markdown_cell(_one_line(text))} |" for name, text in rows.items() if text
         ),
         scores="" if scores is None else _scores(scores),
         how=_HOW.format(commands=commands) if commands else "",
     )
-    save_checkpoint(model, out, half)
-    for name, config in settings.items():
-        save_settings(_portable(config), out / name)
-    with atomic_path(out / CARD_FILE) as place:
-        place.write_text(card, encoding="utf-8")
-    return progress
 
 
 _SOURCE = "pulses predicted from the mel, or of an F0 that is given; noise beside them by band"
@@ -227,8 +243,10 @@ def _before_and_after(first: Path, last: Path, best: bool) -> str:
     )
 
 
-def _data_of(config: TrainConfig) -> str:
+def _data_of(config: TrainConfig | None) -> str:
     """Length and clips of the corpus of a run; empty when they are not known."""
+    if config is None or not config.data.folder:
+        return ""
     try:
         prepared = open_prepared(Path(config.data.folder))
     except InputError:  # not prepared, or it has gone
