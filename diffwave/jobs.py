@@ -41,6 +41,12 @@ def check_settings(paths: Sequence[str], overrides: Sequence[str]) -> None:
             raise InputError(f"A setting is given as KEY=VALUE, not {override!r:.80}.")
 
 
+def check_suffix(target: str, suffixes: Sequence[str]) -> None:
+    """Raise InputError unless the name of a file ends in one of the suffixes, in any case."""
+    if Path(target).suffix.lower() not in suffixes:
+        raise InputError(f"The output {target} must end in {', '.join(suffixes)}.")
+
+
 def check_places(source: Path | None, target: Path) -> None:
     """Raise InputError unless there is a source and a place for the target, and they differ.
 
@@ -80,8 +86,7 @@ def file_jobs(
     if not source.is_dir():
         if source.suffix.lower() not in inputs:
             raise InputError(f"{source} is not a {kind} ({', '.join(inputs)}).")
-        if target.suffix.lower() not in outputs:
-            raise InputError(f"The output {target} must end in {', '.join(outputs)}.")
+        check_suffix(str(target), outputs)
         return [(source, target)]
     files = _files(source, target, inputs)
     if not files:

@@ -16,8 +16,11 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from diffwave.errors import InputError
-from diffwave.jobs import check_exists, check_folders_of, check_places, check_settings
+from diffwave.jobs import check_exists, check_folders_of, check_places, check_settings, check_suffix
 from diffwave.schema import AtLeastOne, Threads
+
+AUDIO_OUTPUTS = (".wav", ".flac", ".ogg", ".opus", ".mp3")
+"""Suffixes that a result may have; whether libsndfile writes them here is known later."""
 
 
 def argument(default: Any = dataclasses.MISSING, *flags: str, **settings: Any) -> Any:
@@ -88,6 +91,8 @@ class Synthesize(Generation):
                 raise InputError(f"--f0 {self.f0} must be a folder if the input is one.")
         if self.output != "-":
             check_places(source, Path(self.output))
+            if source is None or not source.is_dir():
+                check_suffix(self.output, AUDIO_OUTPUTS)
         elif source is not None and source.is_dir():
             raise InputError(f"{source} is a folder, so the output must be one too.")
         elif source is not None:
@@ -113,6 +118,8 @@ class Mel(Options):
         if self.input is None or self.output is None:
             raise InputError("Give a recording and a .npy file to make of it, or --list.")
         check_places(Path(self.input), Path(self.output))
+        if not Path(self.input).is_dir():
+            check_suffix(self.output, (".npy",))
 
 
 @dataclass(kw_only=True)

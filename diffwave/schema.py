@@ -69,10 +69,13 @@ def convert(value: Any, kind: Any, name: str, strict: bool = False) -> Any:
     except InputError:
         raise
     except UnicodeEncodeError:
-        raise InputError(f"{name}holds what is not text.") from None
+        raise InputError(f"{name.rstrip()} holds what is not text.") from None
     # ValueError: an integer of more digits than Python writes, as a key
-    except (OverflowError, RecursionError, ValueError):
-        raise InputError(f"{name}holds something too large or too deeply nested.") from None
+    # SystemError: msgspec 0.19, of an integer that is beyond every float
+    except (OverflowError, RecursionError, SystemError, ValueError):
+        raise InputError(
+            f"{name.rstrip()} holds something too large or too deeply nested."
+        ) from None
 
 
 @functools.cache

@@ -13,11 +13,9 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-import scipy.linalg
 
 from diffwave.audio import read_audio
-
-RATE, ORDER = 16000, 18
+from diffwave.eval.phase import LPC_ORDER, RATE, residual
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
 parser.add_argument("picture")
@@ -25,26 +23,15 @@ parser.add_argument("waves", nargs="+", metavar="NAME=FILE")
 parser.add_argument("--start", type=float, default=0.5, help="seconds")
 parser.add_argument("--seconds", type=float, default=0.04)
 options = parser.parse_args()
-
-
-def residual(wave: np.ndarray) -> np.ndarray:
-    """What linear prediction of order 18 (autocorrelation method) leaves of a stretch."""
-    windowed = wave * np.hanning(len(wave))
-    correlation = np.correlate(windowed, windowed, "full")[len(wave) - 1 :][: ORDER + 1]
-    correlation[0] *= 1 + 1e-6
-    taps = scipy.linalg.solve_toeplitz(correlation[:-1], correlation[1:])
-    return np.convolve(wave, [1, *-taps])[: len(wave)]
-
-
 named = [item.rpartition("=")[::2] for item in options.waves]
 waves = [read_audio(file, RATE)[0].numpy() for _, file in named]
 figure, axes = plt.subplots(len(waves), 2, figsize=(10, 1.5 * len(waves)), sharex=True)
 first, count = int(options.start * RATE), int(options.seconds * RATE)
 milliseconds = np.arange(count) / RATE * 1000
 for (name, _), wave, (left, right) in zip(named, waves, np.atleast_2d(axes), strict=True):
-    piece = wave[first - ORDER : first + count]
-    left.plot(milliseconds, piece[ORDER:], linewidth=0.8)
-    right.plot(milliseconds, residual(piece)[ORDER:], linewidth=0.8, color="tab:red")
+    piece = wave[first - LPC_ORDER : first + count].astype(float)
+    left.plot(milliseconds, piece[LPC_ORDER:], linewidth=0.8)
+    right.plot(milliseconds, residual(piece[None])[0], linewidth=0.8, color="tab:red")
     left.set_ylabel(name, rotation=0, ha="right", va="center")
     for axis in (left, right):
         axis.set_yticks([])

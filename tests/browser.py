@@ -50,12 +50,11 @@ class Browser:
         self.driver, self.url = driver, url
 
     def open(self, view: str = "listen", fresh: bool = True) -> None:
-        self.driver.get("about:blank")
-        self.driver.get(self.url)
-        if fresh:
-            self.js("localStorage.clear()")
+        for forget in (True, False) if fresh else (False,):
             self.driver.get("about:blank")
             self.driver.get(self.url)
+            if forget:
+                self.js("localStorage.clear()")
         self.go(view)
 
     def go(self, view: str) -> None:
@@ -74,8 +73,7 @@ class Browser:
         return self.driver.find_element("css selector", selector)
 
     def all(self, selector: str) -> list[Any]:
-        found: list[Any] = self.driver.find_elements("css selector", selector)
-        return found
+        return self.driver.find_elements("css selector", selector)  # type: ignore[no-any-return]
 
     def texts(self, selector: str) -> list[str]:
         return [element.text for element in self.all(selector)]
@@ -117,9 +115,4 @@ class Browser:
 
     def log(self, name: str) -> list[dict[str, Any]]:
         """What Chromium has logged since the last call."""
-        entries: list[dict[str, Any]] = self.driver.get_log(name)
-        return entries
-
-    def html(self) -> str:
-        text: str = self.js("return document.documentElement.outerHTML")
-        return text
+        return self.driver.get_log(name)  # type: ignore[no-any-return]

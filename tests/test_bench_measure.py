@@ -1,25 +1,47 @@
-"""Runs in turn, their spread, counted arithmetic, settings, and what is known of the machine."""
+"""Measuring: runs in turn, counted arithmetic, whole processes, and what fails on the way."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
+import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 import torch
-from bench_result import IDLE
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import speech_mel
-from torch import nn
+from tiny import HOP, speech_mel
+from torch import Tensor, nn
 
-from diffwave.bench import machine, plan
-from diffwave.bench.measure import Spread, describe, gmac, sound, time_in_turn
-from diffwave.bench.plan import CENTRE, FULL, NORMAL, QUICK, Effort, Setting
+from diffwave.bench import measure
+from diffwave.bench.measure import (
+    EFFORTS,
+    Effort,
+    bench,
+    cold_start,
+    gmac,
+    mel_of,
+    run_process,
+    this_machine,
+    time_in_turn,
+)
+from diffwave.bench.result import LeftOut, Result, Setting, Spread
+from diffwave.bench.systems import System, build
+from diffwave.errors import InputError
+from diffwave.mel import preset
 from diffwave.vocoder import Vocoder
 
-BRIEF = Effort("brief", rounds=3, budget=0.01)
+CENTRE, BF16, BATCH = (
+    Setting(1, "fp32", 1, 0.2), Setting(1, "bf16", 1, 0.2), Setting(1, "fp32", 2, 0.4)
+)  # fmt: skip
+EFFORT = Effort((CENTRE, BF16, BATCH), rounds=2, budget=0.001, process_runs=2)
+BRIEF = Effort((), rounds=3, budget=0.01)
+PROCESSES = pytest.mark.skipif(sys.platform == "win32", reason="os.wait4 is not there")
 
 
 @given(st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=30))
@@ -32,110 +54,210 @@ def test_a_spread_is_in_order(values: list[float]) -> None:
 
 def test_jobs_take_turns_and_each_round_begins_with_another() -> None:
     log: list[str] = []
-    turns: list[int] = []
+    rounds: list[int] = []
+    threads: set[int] = set()
 
     def job(name: str) -> None:
         log.append(name)
+        threads.add(torch.get_num_threads())
         time.sleep(0.02)
 
+    before = torch.get_num_threads()
     jobs = {name: lambda name=name: job(name) for name in "ab"}
-    found = time_in_turn(jobs, BRIEF, 1, lambda: turns.append(len(log)))
+    found = time_in_turn(jobs, BRIEF, before + 1, lambda: rounds.append(len(log)))
     assert "".join(log) == "aabb" + "bbaa" + "aabb"  # the first of each pair is not counted
-    assert turns == [2, 4, 6, 8, 10, 12]
+    assert rounds == [4, 8, 12]
+    assert threads == {before + 1} and torch.get_num_threads() == before
     for runs in found.values():
         assert len(runs.seconds) == 3 and min(runs.seconds) >= 0.02
-        assert runs.failure is None and runs.cores < 0.9  # it slept
+        assert runs.failure is None and runs.processor < 0.9 * runs.wall  # it slept
 
 
 def test_a_job_that_fails_or_is_too_slow_has_no_further_turn() -> None:
-    calls = {"bad": 0, "slow": 0, "good": 0}
+    calls = {"bad": 0, "mute": 0, "slow": 0, "good": 0}
 
     def count(name: str) -> None:
         calls[name] += 1
         if name == "bad":
             raise RuntimeError("out of luck\nand more")
+        if name == "mute":
+            raise ValueError
         time.sleep(0.35 if name == "slow" else 0.011)
 
     jobs = {name: lambda name=name: count(name) for name in calls}
     found = time_in_turn(jobs, dataclasses.replace(BRIEF, patience=0.3), 1, lambda: None)
     assert (calls["bad"], calls["slow"]) == (1, 2)
     assert found["bad"].failure == "RuntimeError: out of luck"
+    assert found["mute"].failure == "ValueError"
     assert len(found["slow"].seconds) == 1 and len(found["good"].seconds) == 3
 
 
-def test_an_error_without_a_message_is_its_name() -> None:
-    assert describe(ValueError()) == "ValueError"
-
-
-def test_a_job_runs_with_its_number_of_threads() -> None:
-    before, seen = torch.get_num_threads(), set()
-    time_in_turn({"a": lambda: seen.add(torch.get_num_threads())}, BRIEF, before + 1, lambda: None)
-    assert seen == {before + 1}
-    assert torch.get_num_threads() == before
-
-
-def test_products_and_convolutions_are_counted() -> None:
+def test_products_and_convolutions_are_counted(vocoder: Vocoder) -> None:
     linear, x = nn.Linear(30, 20), torch.ones(7, 30)
     assert gmac(lambda: linear(x)) == pytest.approx(7 * 30 * 20 / 1e9)
     conv, y = nn.Conv1d(4, 6, 5, padding=2), torch.ones(2, 4, 100)
     assert gmac(lambda: conv(y)) == pytest.approx(2 * 100 * 4 * 6 * 5 / 1e9)
     assert gmac(lambda: torch.fft.rfft(x)) == 0
-
-
-def test_a_vocoders_arithmetic_grows_by_the_step(vocoder: Vocoder) -> None:
     mel = speech_mel(0.3)
     one, two, three = (gmac(lambda n=n: vocoder(mel, steps=n)) for n in (1, 2, 3))
     assert three - two == pytest.approx(two - one)
     assert 0 < two - one < one  # the mel is projected once
 
 
-def test_the_sound_is_always_the_same_and_as_loud_as_speech() -> None:
-    wave = sound(0.5, 22050, 3)
-    assert wave.shape == (3, 11025)
-    assert float(wave.square().mean().sqrt()) == pytest.approx(0.07, rel=1e-3)
-    assert torch.equal(wave, sound(0.5, 22050, 3))
+def test_efforts_grow_around_one_centre() -> None:
+    quick, normal, full = EFFORTS.values()
+    assert full.settings[0] == normal.settings[0] == Setting(2, "fp32", 1, 10)
+    assert set(normal.settings) < set(full.settings)
+    for effort in (quick, normal, full):
+        assert len(set(effort.settings)) == len(effort.settings)
 
 
-@pytest.mark.parametrize("effort", [QUICK, NORMAL, FULL], ids=lambda effort: effort.name)
-@pytest.mark.parametrize("cores", [1, 2])
-def test_the_settings_of_an_effort(
-    effort: Effort, cores: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("load", "warned"), [(0.5, False), (0.7, True)])
+def test_this_machine_is_described(
+    load: float, warned: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan, "usable_cores", lambda: cores)
-    settings = effort.here()
-    assert settings[0] == dataclasses.replace(effort.settings[0], threads=cores)
-    assert len(set(settings)) == len(settings)
-    assert max(setting.threads for setting in settings) == cores
+    monkeypatch.setattr(measure.os, "getloadavg", lambda: (load, 0, 0), raising=False)
+    machine, busy = this_machine(2)
+    assert ", 2 cores, " in machine and machine.endswith("faster than fp32 here")
+    assert busy.startswith("The load average was 0.7 when this began") == warned == bool(busy)
 
 
-def test_the_grid_holds_the_settings_around_its_centre() -> None:
-    assert FULL.settings[0] == NORMAL.settings[0] == CENTRE
-    assert set(NORMAL.settings) < set(FULL.settings)
-    assert str(Setting(2, "fp32", 8, 10.0)) == "2 threads, fp32, 8 x 10 s"
-    assert str(Setting(1, "bf16", 1, 0.25)) == "1 thread, bf16, 1 x 0.25 s"
+def python(program: str) -> list[str]:
+    return [sys.executable, "-S", "-c", program]
 
 
-def test_this_machine_is_described() -> None:
-    found = machine.this_machine()
-    assert found.processor and 1 <= found.cores <= (os.cpu_count() or 1)
-    assert IDLE.sentence() == (
-        "A Processor, 2 cores, 24 GiB, Linux x86_64; bf16 products are no faster than fp32 here"
-    )
+@PROCESSES
+def test_time_and_memory_are_those_of_the_process_alone() -> None:
+    # This process holds PyTorch: a child that inherited its mark would be far above 60 MiB.
+    seconds, small = run_process(python("import time; time.sleep(0.2); print('[9, 9, 9]')"))
+    assert seconds >= 0.2 and 1 < small < 60
+    _, large = run_process(python("x = bytearray(200 << 20)"))
+    assert 150 < large - small < 250
 
 
-@pytest.mark.parametrize(("load", "busy"), [(0.0, False), (0.7, True), (None, False)])
-def test_a_busy_machine(load: float | None, busy: bool) -> None:
-    assert dataclasses.replace(IDLE, load=load).busy is busy
+@PROCESSES
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (python("raise ValueError('no such luck')"), "ValueError: no such luck"),
+        (python("raise SystemExit(3)"), "exit status 3"),
+        (python("import os; os.kill(os.getpid(), 9)"), "exit status -9"),
+        (["/no/such/program"], "/no/such/program"),
+    ],
+)
+def test_a_process_that_fails(command: list[str], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        run_process(command)
 
 
-def test_a_system_that_says_nothing_of_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> str:
-        raise OSError
+@PROCESSES
+@pytest.mark.slow
+def test_a_new_process_makes_a_wav(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    effort = dataclasses.replace(EFFORT, process_seconds=0.05, process_runs=1)
+    ours = build("diffwave@1", str(tiny_checkpoint))
+    seconds, peak = cold_start(ours, effort, str(tiny_checkpoint))
+    assert seconds.median > 0.1 and peak.median > 60
+    np.save(tmp_path / "mel.npy", speech_mel(0.3)[:, :3].numpy())
+    module = [sys.executable, "-m", "diffwave.bench.systems", "diffwave-base@6"]
+    run_process([*module, str(tmp_path / "mel.npy"), str(tmp_path / "out.wav")])
+    assert soundfile.info(tmp_path / "out.wav").frames == 3 * HOP
 
-    monkeypatch.setattr(machine.Path, "read_text", refuse)
-    monkeypatch.setattr(machine.os, "sysconf", refuse)
-    monkeypatch.setattr(machine.platform, "processor", lambda: "")
-    monkeypatch.setattr(machine.platform, "machine", lambda: "")
-    monkeypatch.delattr(machine.os, "getloadavg", raising=False)
-    found = machine.this_machine()
-    assert (found.processor, found.memory_gib, found.load) == ("unknown processor", None, None)
+
+def repeat(linear: nn.Module, mel: Tensor) -> Tensor:
+    """One product, and hop_length samples for each frame."""
+    return linear(mel.transpose(1, 2))[..., 0].repeat_interleave(HOP, dim=1)
+
+
+def fake(name: str, generate: Callable[[nn.Module, Tensor], Tensor] = repeat) -> System:
+    linear = nn.Linear(80, 1).requires_grad_(False)
+    return System(
+        name, f"the fake {name}", "nothing 0", preset("hifigan"), linear,
+        lambda mel: generate(linear, mel), lambda mel, frames: generate(linear, mel[..., :frames]),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """A whole benchmark, without processes."""
+
+    def run_process(arguments: list[str]) -> tuple[float, float]:
+        if "unstartable" in arguments:
+            raise InputError("The process failed: no.")
+        return 1.5, 300.0
+
+    def run(*systems: System, **changes: Any) -> Result:
+        monkeypatch.setitem(measure.EFFORTS, "tiny", dataclasses.replace(EFFORT, **changes))
+        return bench(systems, "tiny", "checkpoint", [LeftOut("gone", "everything", "it left")])
+
+    monkeypatch.setattr(measure, "run_process", run_process)
+    monkeypatch.setattr(measure, "usable_cores", lambda: 1)
+    return run
+
+
+def test_everything_is_measured(run: Callable[..., Result]) -> None:
+    seen: set[tuple[int, bool, int, int]] = set()
+
+    def look(linear: nn.Module, mel: Tensor) -> Tensor:
+        bf16 = torch.is_autocast_enabled("cpu")
+        seen.add((torch.get_num_threads(), bf16, len(mel), mel.shape[-1]))
+        return repeat(linear, mel)
+
+    system = fake("a", look)
+    twice = dataclasses.replace(CENTRE, threads=2)  # more than there are cores
+    result = run(system, fake("b"), settings=(twice, BF16, BATCH, CENTRE))
+    assert [(t.system, t.setting) for t in result.timings] == [
+        (name, setting) for setting in EFFORT.settings for name in "ab"
+    ]
+    for setting in EFFORT.settings:
+        frames = system.frames(setting.seconds)
+        assert (1, setting.precision == "bf16", setting.batch, frames) in seen
+        mel = mel_of(system, setting)
+        assert mel.shape == (setting.batch, 80, frames) and bool(torch.isfinite(mel).all())
+        assert torch.equal(mel, mel_of(system, setting))
+        expected = setting.batch * setting.seconds
+        assert system.duration(setting) == pytest.approx(expected, rel=0.03)
+    assert all(timing.rtf.n >= 2 and timing.rtf.least > 0 for timing in result.timings)
+    assert [item.system for item in result.left_out] == ["gone"]
+    assert "nothing 0" in result.versions and result.versions[1].startswith("torch ")
+    cost = result.costs[0]
+    assert (cost.system, cost.parameters) == ("a", 81)
+    # 80 products for each of sample_rate / hop_length frames in a second
+    assert cost.gmac_per_second == pytest.approx(80 * 22050 / HOP / 1e9)
+    assert cost.first_chunk_ms is not None and cost.first_chunk_ms.least > 0
+    assert cost.cold_start_s is not None and cost.cold_start_s.median == 1.5
+    assert cost.peak_mib is not None and cost.peak_mib.median == 300
+
+
+def broken(linear: nn.Module, mel: Tensor) -> Tensor:
+    raise RuntimeError("broken")
+
+
+def no_bf16(linear: nn.Module, mel: Tensor) -> Tensor:
+    if torch.is_autocast_enabled("cpu"):
+        raise NotImplementedError("no bf16")
+    return repeat(linear, mel)
+
+
+@pytest.mark.parametrize(
+    ("system", "what", "reason", "timings"),
+    [
+        (fake("a", broken), "everything", "RuntimeError: broken", 0),
+        (fake("a", no_bf16), str(BF16), "NotImplementedError: no bf16", 2),
+        (fake("unstartable"), "cold start and memory", "The process failed: no.", 3),
+    ],
+    ids=["broken", "no_bf16", "unstartable"],
+)
+def test_what_fails_is_left_out_there(
+    system: System, what: str, reason: str, timings: int, run: Callable[..., Result]
+) -> None:
+    result = run(system, fake("good"))
+    assert result.left_out[1:] == (LeftOut(system.name, what, reason),)
+    names = [timing.system for timing in result.timings]
+    assert (names.count(system.name), names.count("good")) == (timings, 3)
+
+
+def test_what_takes_too_long_is_left_out_beside_the_centre(run: Callable[..., Result]) -> None:
+    result = run(fake("a"), patience=1e-9)
+    assert [timing.setting for timing in result.timings] == [CENTRE]
+    assert [item.what for item in result.left_out[1:]] == [str(BF16), str(BATCH)]
+    assert result.left_out[1].reason.startswith("one run would take about ")

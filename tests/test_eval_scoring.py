@@ -1,150 +1,173 @@
+"""What is judged and how: pairs of files, what a vocoder makes of recordings, all metrics."""
+
 from __future__ import annotations
 
-import math
 import multiprocessing
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+from made_scores import NAN
 from signals import speech_like
 
+from diffwave.audio import read_audio, write_audio
 from diffwave.errors import InputError
 from diffwave.eval import source_filter
 from diffwave.eval.metrics import METRICS, Metric
-from diffwave.eval.pairs import Pair
 from diffwave.eval.scores import Scores
-from diffwave.eval.scoring import System, evaluate_systems
-from diffwave.eval.waves import Wave
+from diffwave.eval.scoring import (
+    Pair,
+    System,
+    audio_files,
+    evaluate_systems,
+    folder_system,
+    resynthesis_system,
+)
 
 RATE = 22050
-NAN = math.nan
 OURS = ["mel_l1", "pause_level_db"]  # need no library
 
 
-def pair(name: str = "one", seed: int = 0, gain: float = 1.0) -> Pair:
+def pair(seed: int = 0, gain: float = 1.0) -> Pair:
     wave = torch.from_numpy(speech_like(1.0, RATE, seed))
-    return Pair(name, wave, gain * wave, RATE)
+    return Pair(wave, gain * wave, RATE)
 
 
-def evaluate_pairs(
-    pairs: Iterable[Pair],
-    metrics: Sequence[str] | None = None,
-    progress: Callable[[int, str], object] | None = None,
-    notes: Sequence[str] = (),
-    jobs: int = 1,
-) -> Scores:
+def evaluate(jobs: int = 1, **pairs: Pair) -> Scores:
     """Score one system, called "system"."""
-    return evaluate_systems({"system": System(pairs, notes)}, metrics, progress, jobs)
+    system = System({name: lambda pair=pair: pair for name, pair in pairs.items()})
+    return evaluate_systems({"system": system}, OURS, jobs=jobs)
 
 
-def test_scores_every_pair_and_reports_progress() -> None:
-    seen: list[tuple[int, str]] = []
-    pairs = [pair("one"), pair("two", 1, 0.5)]
-    result = evaluate_pairs(iter(pairs), OURS, lambda done, name: seen.append((done, name)), ["hi"])
-    assert seen == [(1, "one"), (2, "two")]
-    assert result.common == ["one", "two"]
-    assert list(result.wide["seconds"]) == [1.0, 1.0]
-    assert result.metrics == OURS
-    assert result.missing == {}
-    assert result.notes == {"system": ["hi"]}
-    assert result.wide["mel_l1"].iloc[0] == 0
-    assert result.wide["mel_l1"].iloc[1] == METRICS["mel_l1"].function(
-        pairs[1].reference.numpy(), pairs[1].generated.numpy(), RATE
+def write(path: Path, seed: int = 0, rate: int = RATE) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    write_audio(path, torch.from_numpy(speech_like(1.0, rate, seed)), rate)
+    return path
+
+
+def test_every_system_has_its_scores_and_its_files() -> None:
+    one, two = pair(), pair(1)
+    half = Pair(two.reference, 0.5 * two.generated, RATE, Path("r.wav"), Path("g.wav"))
+    seen: list[int] = []
+    scores = evaluate_systems(
+        {
+            "a": System({"one": lambda: one, "two": lambda: two}, ["hi"]),
+            "b": System({"two": lambda: half}),
+        },
+        OURS,
+        lambda: seen.append(1),
     )
+    assert len(seen) == 3
+    assert (scores.metrics, scores.missing, scores.common) == (OURS, {}, ["two"])
+    assert scores.notes == {"a": ["hi"], "b": []}
+    assert list(scores.table["mel_l1"])[:2] == [0.0, 0.0]
+    arrays = two.reference.numpy(), half.generated.numpy()
+    assert scores.table["mel_l1"]["b", "two"] == METRICS["mel_l1"].function(*arrays, RATE)
+    assert scores.references == {"two": Path("r.wav")}
+    assert scores.generated == {"a": {}, "b": {"two": Path("g.wav")}}
 
 
 def test_pairs_are_aligned_before_scoring() -> None:
     wave = pair().reference
     late = torch.cat([torch.zeros(441), wave, torch.zeros(2205)])
-    result = evaluate_pairs([Pair("late", wave, late, RATE)], OURS)
-    assert list(result.wide.iloc[0, :4]) == [1.0, 20.0, 120.0, 0.0]
+    result = evaluate(late=Pair(wave, late[None].requires_grad_(), RATE))  # a batch of one
+    assert list(result.table.iloc[0, :4]) == [1.0, 20.0, 120.0, 0.0]
 
 
-def test_a_metric_without_its_library_is_reported_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def never(reference: Wave, generated: Wave, sample_rate: int) -> float:
-        raise AssertionError
-
-    monkeypatch.setitem(METRICS, "odd", Metric(never, "", "higher", "no_such_library", "none"))
-    result = evaluate_pairs([pair()], ["odd", "mel_l1"])
-    assert result.metrics == ["mel_l1"]
-    assert list(result.missing) == ["odd"]
+def test_all_metrics_are_the_default_and_one_without_its_library_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(source_filter, "CREPE", "tiny")
+    odd = Metric(lambda *_: 1 / 0, "", "higher", "no_such_library", "none")
+    monkeypatch.setitem(METRICS, "odd", odd)
+    result = evaluate_systems({"system": System({"one": pair})})
+    assert {*result.metrics, *result.missing} == set(METRICS)
+    assert "odd" not in result.metrics
     assert result.missing["odd"].startswith("no_such_library cannot be imported (")
 
 
-def test_all_metrics_are_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source_filter, "CREPE", "tiny")
-    result = evaluate_pairs([pair()])
-    assert {*result.metrics, *result.missing} == set(METRICS)
-
-
 @pytest.mark.parametrize(
-    "bad",
-    [torch.zeros(0), torch.zeros(2, 100), torch.full((100,), NAN), torch.tensor(1.0)],
+    "bad", [torch.zeros(0), torch.zeros(2, 100), torch.full((100,), NAN), torch.tensor(1.0)]
 )
 def test_bad_waves_are_named(bad: torch.Tensor) -> None:
     good = pair().reference
-    for reference, generated in ((bad, good), (good, bad)):
-        with pytest.raises(InputError, match=r"^Cannot score the-name: .*\.$"):
-            evaluate_pairs([Pair("the-name", reference, generated, RATE)], OURS)
+    for waves in ((bad, good), (good, bad)):
+        with pytest.raises(InputError, match=r"^Cannot score the_name: .*\.$"):
+            evaluate(the_name=Pair(*waves, RATE))
 
 
-def test_a_batch_of_one_with_gradient_is_fine() -> None:
-    wave = pair().reference
-    generated = wave[None].clone().requires_grad_()
-    scores = evaluate_pairs([Pair("x", wave, generated, RATE)], OURS)
-    assert scores.summary["mel_l1"]["system"].mean == 0
-
-
-def test_nothing_to_evaluate() -> None:
-    with pytest.raises(InputError, match="nothing to evaluate"):
-        evaluate_pairs([], OURS)
-
-
-def test_every_system_has_its_scores_and_its_files() -> None:
-    one, two = pair("one"), pair("two", 1)
-    files = Pair("two", two.reference, 0.5 * two.generated, RATE, Path("r.wav"), Path("g.wav"))
-    seen: list[str] = []
-    scores = evaluate_systems(
-        {"a": System(iter([one, two]), ["hi"]), "b": System([files])},
-        ["mel_l1"],
-        lambda done, name: seen.append(f"{done} {name}"),
-    )
-    assert seen == ["1 one", "2 two", "3 two"]
-    assert scores.utterances("a") == ["one", "two"]
-    assert scores.common == ["two"]
-    assert scores.notes == {"a": ["hi"], "b": []}
-    assert list(scores.wide["mel_l1"])[:2] == [0.0, 0.0]
-    assert scores.wide["mel_l1"].loc["b", "two"] > 0.5
-    assert scores.references == {"two": Path("r.wav")}
-    assert scores.generated == {"a": {}, "b": {"two": Path("g.wav")}}
+def test_nothing_in_common_is_found_before_anything_is_read() -> None:
+    systems = {"a": System({"x": lambda: 1 / 0}), "b": System({"y": lambda: 1 / 0})}  # type: ignore[dict-item, return-value]
+    with pytest.raises(InputError, match="No utterance is common to a, b"):
+        evaluate_systems(systems, OURS)
 
 
 @pytest.mark.slow
 def test_processes_give_the_same_scores_in_the_same_order() -> None:
-    pairs = [pair(f"s{seed}", seed, 0.8) for seed in range(5)]
-    alone = evaluate_pairs(iter(pairs), OURS)
-    seen: list[str] = []
-    shared = evaluate_pairs(iter(pairs), OURS, lambda done, name: seen.append(name), jobs=2)
-    assert seen == shared.common == ["s0", "s1", "s2", "s3", "s4"]
+    pairs = {f"s{seed}": pair(seed, 0.8) for seed in range(5)}
+    alone, shared = evaluate(**pairs), evaluate(jobs=2, **pairs)
+    assert shared.common == ["s0", "s1", "s2", "s3", "s4"]
     pd.testing.assert_frame_equal(shared.table, alone.table)
 
 
 @pytest.mark.slow
-def test_a_bad_wave_stops_the_processes() -> None:
-    bad = Pair("bad", torch.zeros(0), torch.zeros(10), RATE)
+def test_a_bad_wave_and_a_killed_process_end_the_processes() -> None:
     with pytest.raises(InputError, match="Cannot score bad"):
-        evaluate_pairs([pair(), bad], OURS, jobs=2)
+        evaluate(jobs=2, good=pair(), bad=Pair(torch.zeros(0), torch.zeros(10), RATE))
 
-
-@pytest.mark.slow
-def test_a_process_that_is_killed_is_told() -> None:
-    def pairs() -> Iterator[Pair]:
-        yield pair()
+    def kill() -> Pair:
         multiprocessing.active_children()[0].kill()
-        for seed in range(8):
-            yield pair(f"s{seed}", seed)
+        return pair()
 
+    pairs = {"first": pair, "second": kill} | {f"s{i}": pair for i in range(8)}
     with pytest.raises(InputError, match=r"^A scoring process was killed.*\.$"):
-        evaluate_pairs(pairs(), OURS, jobs=2)
+        evaluate_systems({"system": System(pairs)}, OURS, jobs=2)
+
+
+def test_recordings_are_resynthesised_and_kept_to_listen_to(tmp_path: Path) -> None:
+    recordings = {f"s{seed}": write(tmp_path / f"s{seed}.flac", seed, 16000) for seed in (0, 1)}
+    system = resynthesis_system(recordings, lambda wave: 0.5 * wave[:-100], RATE, tmp_path, ["hi"])
+    assert (list(system.pairs), system.notes) == (["s0", "s1"], ["hi"])
+    for name, load in system.pairs.items():
+        pair = load()
+        assert len(pair.reference) == RATE == pair.sample_rate
+        assert torch.equal(pair.generated, 0.5 * pair.reference[:-100])
+        assert pair.reference_file == recordings[name]
+        assert pair.generated_file == tmp_path / f"{name}.wav"
+        wave, rate = read_audio(pair.generated_file)
+        assert rate == RATE
+        torch.testing.assert_close(wave, pair.generated, atol=1e-4, rtol=0)
+
+
+def test_folders_match_by_name_and_rate(tmp_path: Path) -> None:
+    ref, gen = tmp_path / "ref", tmp_path / "gen"
+    for path in (ref / "a.flac", ref / "b.wav", ref / "c.wav", gen / "a.wav"):
+        write(path)
+    write(gen / "b.ogg", rate=44100)
+    (gen / "notes.txt").write_text("not audio")
+    system = folder_system(ref, gen)
+    pairs = {name: load() for name, load in system.pairs.items()}
+    assert {name: (p.reference_file, p.generated_file) for name, p in pairs.items()} == {
+        "a": (ref / "a.flac", gen / "a.wav"), "b": (ref / "b.wav", gen / "b.ogg")
+    }  # fmt: skip
+    assert all(p.sample_rate == RATE and len(p.generated) == RATE for p in pairs.values())
+    assert system.notes == ["nothing was generated for c"]
+    assert list(folder_system(ref, gen, "[bc].*").pairs) == ["b"]
+    write(gen / "d.wav")
+    with pytest.raises(InputError, match=r"d\.wav has no recording"):
+        folder_system(ref, gen)
+
+
+def test_folders_that_do_not_help(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no folder"):
+        audio_files(tmp_path / "no")
+    with pytest.raises(InputError, match="holds no audio"):
+        audio_files(tmp_path)
+    write(tmp_path / "a.wav")
+    assert list(audio_files(tmp_path, "a*")) == ["a"]
+    with pytest.raises(InputError, match=r"matches 'b\*'\.$"):
+        audio_files(tmp_path, "b*")
+    write(tmp_path / "a.flac")
+    with pytest.raises(InputError, match="the same name"):
+        audio_files(tmp_path)

@@ -8,14 +8,14 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from browser import MISSING, Browser, chromium
-from listening import NASTY, SECONDS, SYSTEMS, UTTERANCES, page_arguments
+from made_scores import NASTY, SECONDS, SYSTEMS, UTTERANCES, page_arguments
 
 from diffwave.listening.page import write_page
 
@@ -108,22 +108,17 @@ def test_arrows_change_the_utterance_and_a_missing_one_is_disabled(browser: Brow
     assert browser.js("return player.duration") == pytest.approx(SECONDS[0], abs=1e-3)
 
 
-def test_clicking_the_picture_seeks(browser: Browser) -> None:
+def test_the_picture_has_labelled_axes_and_seeks_when_clicked(browser: Browser) -> None:
     browser.open()
-    browser.click(".picture")  # its middle
-    assert browser.js("return player.time") == pytest.approx(SECONDS[0] / 2, abs=0.02)
-    left = browser.js("return parseFloat(document.querySelector('.playhead').style.left)")
-    assert left == pytest.approx(50, abs=3)
-
-
-def test_axes_are_labelled(browser: Browser) -> None:
-    browser.open()
-    assert browser.one(".unit").text == "kHz"
-    assert browser.one("figcaption > span").text == "seconds"
+    assert browser.texts(".unit, figcaption > span") == ["kHz", "seconds"]
     assert browser.texts(".y-axis span") == ["0", "2", "4", "6", "8"]
     browser.until(lambda: browser.texts(".x-axis span"))
     assert browser.texts(".x-axis span")[0] == "0"
     assert all(text.endswith("dB") for text in browser.texts(".legend span"))
+    browser.click(".picture")  # its middle
+    assert browser.js("return player.time") == pytest.approx(SECONDS[0] / 2, abs=0.02)
+    left = browser.js("return parseFloat(document.querySelector('.playhead').style.left)")
+    assert left == pytest.approx(50, abs=3)
 
 
 def test_means_name_the_metrics_and_bold_is_for_the_only_best(browser: Browser) -> None:
@@ -139,25 +134,22 @@ def test_means_name_the_metrics_and_bold_is_for_the_only_best(browser: Browser) 
     ) == [-1, 1, -1, -1]
 
 
-def test_p_is_shown_for_the_chosen_metric(browser: Browser) -> None:
+def choose(browser: Browser, selector: str, place: int, value: int) -> None:
+    """An option of a menu."""
+    browser.js(
+        "const s = document.querySelectorAll(arguments[0])[arguments[1]]; s.value = arguments[2];"
+        "s.dispatchEvent(new Event('change'))",
+        *(selector, place, value),
+    )
+
+
+def test_p_is_shown_for_the_chosen_metric_and_columns_are_sorted(browser: Browser) -> None:
     browser.open("scores")
+    table = "section:nth-of-type(2) .titled:last-child"
     tests, utterances = browser.all("section:nth-of-type(2) tbody")
     assert tests.text.split("\n")[0].split()[-4:] == ["1.00", "2", "0.500", "1.000"]
     assert len(utterances.find_elements("css selector", "tr")) == 3
-    browser.js(
-        "const s = document.querySelector('main select'); s.value = 1;"
-        "s.dispatchEvent(new Event('change'))"
-    )
-    tests = browser.one("section:nth-of-type(2) tbody")
-    assert tests.text.split("\n")[0].split()[-4:] == ["0.00", "1", "1.000", "1.000"]
-    assert "distances from zero" in browser.one("section:nth-of-type(2)").text
-
-
-def test_sorting(browser: Browser) -> None:
-    browser.open("scores")
-    table = "section:nth-of-type(2) .titled:last-child"
-    zebra = browser.all(f"{table} th.number button")[0]
-    head = browser.all(f"{table} th[aria-sort]")[1]
+    head, zebra = browser.all(f"{table} th[aria-sort]")[1], browser.all(f"{table} th button")[1]
     for direction, values in (  # undefined ones stay at the end, whichever way
         ("descending", ["3.50", "3.00", "\N{EN DASH}"]),
         ("ascending", ["3.00", "3.50", "\N{EN DASH}"]),
@@ -171,6 +163,11 @@ def test_sorting(browser: Browser) -> None:
     browser.until_ready()
     assert browser.driver.current_url.endswith("#listen")
     assert browser.js("return listen.utterance") == 2
+    browser.go("scores")
+    choose(browser, "main select", 0, 1)
+    tests = browser.one("section:nth-of-type(2) tbody")
+    assert tests.text.split("\n")[0].split()[-4:] == ["0.00", "1", "1.000", "1.000"]
+    assert "distances from zero" in browser.one("section:nth-of-type(2)").text
 
 
 def test_one_switch_of_the_level_for_all_views(browser: Browser) -> None:
@@ -186,7 +183,7 @@ def test_one_switch_of_the_level_for_all_views(browser: Browser) -> None:
 
 def blind(browser: Browser) -> None:
     """Nothing a listener could look at tells the systems apart."""
-    html = browser.html()
+    html = browser.js("return document.documentElement.outerHTML")
     for word in ("zebra", "quagga", "quoted", "Original", "pictures/", ".flac", "blob:"):
         assert word not in html, word
     assert "Title" not in browser.driver.title
@@ -269,42 +266,22 @@ def download(browser: Browser, label: str, prefix: str) -> str:
 
 def test_abx_needs_two_versions_with_a_common_utterance(browser: Browser) -> None:
     browser.open("abx")
-    browser.js(
-        "const s = document.querySelectorAll('select')[1]; s.value = 0;"
-        "s.dispatchEvent(new Event('change'))"
-    )
+    choose(browser, "select", 1, 0)
     assert not browser.button("Begin").is_enabled()
     assert browser.one(".problem").text == "Choose two different versions."
 
 
-def test_guess_probability_is_the_binomial_tail(browser: Browser) -> None:
-    browser.open()
-    for trials in (1, 12, 30):
-        values = browser.js(
-            "return Array.from({length: arguments[0] + 1}, (_, k) =>"
-            " guessProbability(k, arguments[0]))",
-            trials,
-        )
-        expected = [p_value(right, trials) for right in range(trials + 1)]
-        assert values == pytest.approx(expected, rel=1e-9)
-
-
-def rate_all(browser: Browser, value: Callable[[int], int]) -> list[int]:
+def rate_all(browser: Browser) -> list[int]:
     """Move every slider of the utterance; by keyboard the first, as a listener without a mouse."""
     from selenium.webdriver.common.keys import Keys
 
-    sliders = browser.all(".scale input")
-    for i, slider in enumerate(sliders):
-        if i == 0:
-            slider.send_keys(Keys.HOME)
-            slider.send_keys(Keys.ARROW_RIGHT * value(0))
-        else:
-            browser.js(
-                "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input'))",
-                slider,
-                value(i),
-            )
-    return [value(i) for i in range(len(sliders))]
+    first, *others = browser.all(".scale input")
+    first.send_keys(Keys.HOME)
+    first.send_keys(Keys.ARROW_RIGHT * 3)
+    for value, slider in enumerate(others, 4):
+        script = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input'))"
+        browser.js(script, slider, value)
+    return list(range(3, 4 + len(others)))
 
 
 def test_rating(browser: Browser) -> None:
@@ -317,7 +294,7 @@ def test_rating(browser: Browser) -> None:
         assert browser.one(".status").text.startswith(f"Utterance {place + 1} of 3")
         forward = "Finish and see" if place == 2 else "Next utterance"
         assert not browser.button(forward).is_enabled()
-        values = rate_all(browser, lambda i: 3 + i)
+        values = rate_all(browser)
         letters.append(len(values))
         for key in "123":
             browser.press(key)
@@ -338,7 +315,7 @@ def test_rating(browser: Browser) -> None:
     assert len(ratings) == 11
     assert {row["system"] for row in ratings} == {"Original", *SYSTEMS}
     for utterance in UTTERANCES:
-        given = [row["rating"] for row in ratings if row["sentence"] == utterance]
+        given = [row["rating"] for row in ratings if row["utterance"] == utterance]
         assert given == [3 + i for i in range(len(given))]
     rows = list(csv.DictReader(io.StringIO(download(browser, "Save CSV", "ratings-"))))
     assert [row["system"] for row in rows] == [row["system"] for row in ratings]
@@ -366,15 +343,16 @@ def test_orders_differ_between_listeners_and_utterances_and_follow_from_the_seed
     assert sum(row[0] != row[1] for row in first) > 30
     assert 8 < sum(row[2] == [0, 1] for row in first) < 32
     assert 8 < sum(row[3] == "A" for row in first) < 32
-
-
-def test_x_is_a_in_half_of_the_trials_and_independent_of_the_last(browser: Browser) -> None:
-    browser.open()
     xs = browser.js(
         "return Array.from({length: 1000}, (_, i) => abxTrial({seed: 'x', pair: [0, 1]}, i).x)"
-    )
-    assert abs(xs.count("A") - 500) < 70  # 4.4 standard deviations
+    )  # A in half of the trials, and independent of the last: 4.4 standard deviations
+    assert abs(xs.count("A") - 500) < 70
     assert abs(sum(a == b for a, b in itertools.pairwise(xs)) - 500) < 70
+    for trials in (1, 12, 30):  # the binomial tail
+        script = "const n = arguments[0];"
+        script += "return Array.from({length: n + 1}, (_, k) => guessProbability(k, n))"
+        expected = [p_value(right, trials) for right in range(trials + 1)]
+        assert browser.js(script, trials) == pytest.approx(expected, rel=1e-9)
 
 
 def test_reset_forgets(browser: Browser) -> None:

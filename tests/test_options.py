@@ -133,6 +133,8 @@ def test_options_are_quick_to_load() -> None:
         "import sys, diffwave.cli as cli\n"
         "assert cli.main(['synthesize', 'missing.npy', 'a.wav']) == 2\n"
         "assert cli.main(['mel', 'missing.wav', 'a.npy']) == 2\n"
+        "assert cli.main(['synthesize', 'egs/mel.npy', 'a.aac']) == 2\n"
+        "assert cli.main(['mel', 'egs/mel.npy', 'a.wav']) == 2\n"
         "assert cli.main(['evaluate', 'tests', '--save', 'a.pdf']) == 2\n"
         "assert cli.main(['evaluate', 'missing']) == 2\n"
         "assert cli.main(['train', 'missing.yaml']) == 2\n"

@@ -81,7 +81,7 @@ def test_all_stages_make_a_voice_with_a_card(finished: tuple[Path, str, object])
     assert "rejected: " in errors and "LJ001-0023" in errors
     assert [p.name for p in (exp / "held-out").iterdir()] == ["LJ001-0001.wav"]
     scores = json.loads((exp / "scores.json").read_text())
-    assert [row["sentence"] for row in scores["sentences"]] == ["LJ001-0001"]
+    assert [row["utterance"] for row in scores["utterances"]] == ["LJ001-0001"]
     assert load_config(exp / "voice").sampling.default == 2  # of the last run
     card = (exp / "voice" / "README.md").read_text()
     assert "2 steps in" in card and card.count("; then 2 steps in") == 3

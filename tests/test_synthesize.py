@@ -605,6 +605,18 @@ def test_standard_input_and_output(good: Good, tmp_path: Path, tiny_checkpoint: 
     assert files(tmp_path) == {}
 
 
+def test_standard_input_that_is_no_mel(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    """It is called what it is, not by the name of a temporary file."""
+    result = subprocess.run(
+        [sys.executable, SCRIPT, "-", "a.wav", "--checkpoint", str(tiny_checkpoint)],
+        input=b"no mel", capture_output=True, timeout=TIMEOUT, env=ENVIRONMENT, cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 2
+    assert result.stderr.startswith(b"synthesize.py: Cannot read standard input: ")
+    assert result.stderr.count(b"\n") == 1
+    assert files(tmp_path) == {}
+
+
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_streams(closed: str, good: Good, tmp_path: Path, tiny_checkpoint: Path) -> None:
     words = [sys.executable, SCRIPT, good.folder / "in" / "a.npy", tmp_path / "a.wav"]

@@ -33,7 +33,7 @@ SCORES: dict[str, Any] = {
         "loudness": {"mean": -12.34, "interval": [None, None], "unit": "dB", "better": "0"},
         "f0": {"mean": None, "interval": [None, None], "unit": "cents", "better": "lower"},
     },
-    "sentences": [{"sentence": "a"}, {"sentence": "b"}],
+    "utterances": [{"utterance": "a"}, {"utterance": "b"}],
 }
 
 

@@ -14,7 +14,7 @@ from diffwave.data.config import DataConfig, PrepareConfig
 from diffwave.errors import InputError
 from diffwave.mel import PRESETS
 from diffwave.model import Sampling, SamplingConfig
-from diffwave.schema import documented
+from diffwave.schema import convert, documented
 from diffwave.spaces import EnergyPrior, SpectralConfig, WaveformConfig
 from diffwave.train.config import LossConfig, OptimConfig, RunConfig, TrainConfig
 from diffwave.train.settings import described_settings, read_config, save_settings
@@ -96,6 +96,7 @@ def test_overrides_change_the_file(yaml_file: Path) -> None:
         (f"network=0x{'f' * 5000}", "network must be .*, not a int too large to print"),
         (f"mel={{? 0x{'f' * 5000} : 1}}", "too large or too deeply nested"),
         ('network="\\ud800"', "holds what is not text"),
+        ("optim.batch_size=1e9", r"optim\.batch_size must be an integer of at most 65536"),
         ("run.compile=maybe", r"run\.compile must be true or false, not 'maybe'"),
         ('run.folder="a\\0b"', r"run\.folder must not hold a zero byte"),
         ("run.precision=half", r"run\.precision must be one of auto, float32, bfloat16, float16"),
@@ -122,6 +123,19 @@ def test_a_wrong_setting_is_named(override: str, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence) as caught:
         read_config(None, [*alone, override])
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+
+def test_what_msgspec_cannot_name_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An integer beyond every float is a SystemError to its oldest version allowed."""
+    with pytest.raises(InputError, match=r"^In the settings of mel, fmin holds something too"):
+        convert({int("f" * 5000, 16): 1}, dict, "In the settings of mel, fmin", True)
+
+    def fail(*_: object, **__: object) -> None:
+        raise SystemError("returned a result with an exception set")
+
+    monkeypatch.setattr("diffwave.schema.msgspec.convert", fail)
+    with pytest.raises(InputError, match=r"^The setting holds something too large"):
+        convert({"lr": 1}, dict, "The setting ")
 
 
 def numbers(cls: type, prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -3,17 +3,25 @@
 Ours runs with its trained weights. The others are built by their own libraries at their published
 sizes, with weights drawn by PyTorch's default initialisation: their speed does not depend on the
 values, except that numbers so small as to be subnormal would slow a processor down.
+
+Run as a program, `NAME MEL.npy OUT.wav`, this does the least that a synthesis by one of the others
+takes: import the library, build the network, read a mel, write a wav. (It draws random weights
+where a real program would read a file.)
 """
 
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from diffwave.audio import write_audio
+from diffwave.bench.result import LeftOut, Setting
 from diffwave.chain.sampling import Sampling, SamplingConfig
 from diffwave.chain.schedule import NAMED, alpha_bars, angle
 from diffwave.errors import InputError
@@ -33,18 +41,15 @@ class System:
     """A vocoder as the benchmark sees it."""
 
     name: str
-    what: str
-    """One line for a reader."""
-    library: str
-    """Name and version of what computes it."""
+    what: str  # one line for a reader
+    library: str  # name and version of what computes it
     mel: MelConfig
     module: nn.Module
     generate: Callable[[Tensor], Tensor]
     """Mel [B, n_mels, T] to wave [B, about T * hop_length]."""
     first_chunk: Callable[[Tensor, int], Tensor]
     """Mel and a number of frames F to the first [B, about F * hop_length] samples."""
-    cli_steps: int | None = None
-    """`--steps` with which `diffwave synthesize` is this system; None for one that it is not."""
+    steps: int | None = None  # with which `diffwave synthesize` is this system, if it is
 
     @property
     def parameters(self) -> int:
@@ -55,27 +60,33 @@ class System:
         """Mel frames in that much sound, at least 2."""
         return max(2, round(seconds * self.mel.sample_rate / self.mel.hop_length))
 
+    def duration(self, setting: Setting) -> float:
+        """Seconds of sound in so many frames, all items of the batch together."""
+        frames = self.frames(setting.seconds)
+        return setting.batch * frames * self.mel.hop_length / self.mel.sample_rate
+
 
 def build_systems(
     names: Sequence[str], checkpoint: str = DEFAULT
-) -> tuple[list[System], dict[str, str]]:
-    """The systems of these names, and of those whose library is missing, why.
+) -> tuple[list[System], list[LeftOut]]:
+    """The systems of these names, on the CPU, and those whose library is missing.
 
     Raises:
         InputError: an unknown name, or a checkpoint that cannot be used.
     """
-    found, missing = [], {}
+    found, missing = [], []
     for name in names:
         try:
             found.append(build(name, checkpoint))
         except (ImportError, OSError, RuntimeError) as error:  # a binary that does not load
             reason = str(error).partition("\n")[0]
-            missing[name] = f"{SYSTEMS[name][0]} cannot be imported ({reason})"
+            package = SYSTEMS[name][0]
+            missing.append(LeftOut(name, "everything", f"{package} cannot be imported ({reason})"))
     return found, missing
 
 
 def build(name: str, checkpoint: str = DEFAULT) -> System:
-    """One system by its name, on the CPU; ImportError when its library is not there."""
+    """One system by its name; ImportError when its library is not there."""
     if name not in SYSTEMS:
         raise InputError(f"There is no system {name!r}; there are {', '.join(SYSTEMS)}.")
     return SYSTEMS[name][1](name, checkpoint)
@@ -89,7 +100,7 @@ def _trained(checkpoint: str) -> Vocoder:
 def _ours(name: str, checkpoint: str) -> System:
     steps = int(name.rpartition("@")[2])
     what = f"this project, {checkpoint}, {steps} step{'s'[: steps > 1]}"
-    return replace(_of_vocoder(name, what, _trained(checkpoint), steps), cli_steps=steps)
+    return replace(_of_vocoder(name, what, _trained(checkpoint), steps), steps=steps)
 
 
 def _diffwave_base(name: str, checkpoint: str) -> System:
@@ -172,13 +183,8 @@ def _hifigan(name: str, checkpoint: str) -> System:
         if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
             module.reset_parameters()
 
-    return _peer(
-        name,
-        f"HiFi-GAN {name[-2:].upper()}",
-        "transformers",
-        model,
-        lambda mel: model(mel.transpose(1, 2)),
-    )
+    what = f"HiFi-GAN {name[-2:].upper()}"
+    return _peer(name, what, "transformers", model, lambda mel: model(mel.transpose(1, 2)))
 
 
 def _hifigan_v3(name: str, checkpoint: str) -> System:
@@ -220,8 +226,7 @@ def _peer(
     )
 
 
-Builder = Callable[[str, str], System]
-SYSTEMS: dict[str, tuple[str, Builder]] = {
+SYSTEMS: dict[str, tuple[str, Callable[[str, str], System]]] = {
     "diffwave@1": ("diffwave", _ours),
     "diffwave@2": ("diffwave", _ours),
     "diffwave@4": ("diffwave", _ours),
@@ -232,3 +237,9 @@ SYSTEMS: dict[str, tuple[str, Builder]] = {
     "diffwave-base@6": ("diffwave", _diffwave_base),
 }
 """By name: the package that is needed, and what builds it, given the name and our checkpoint."""
+
+if __name__ == "__main__":
+    name, mel, wav = sys.argv[1:]
+    system = build(name)
+    wave = system.generate(torch.from_numpy(np.load(mel))[None])[0]
+    write_audio(wav, wave.clamp(-1, 1), system.mel.sample_rate)

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 
-from tqdm import tqdm
-
-from diffwave.bench.plan import FULL, NORMAL, QUICK
-from diffwave.bench.plot import check_plot, save_plot
-from diffwave.bench.report import busy_sentence, to_markdown
-from diffwave.bench.result import Quality, Result, read_quality
-from diffwave.bench.run import bench
+from diffwave.bench.measure import bench
+from diffwave.bench.result import (
+    Quality,
+    Result,
+    check_plot,
+    read_quality,
+    save_plot,
+    to_markdown,
+)
 from diffwave.bench.systems import SYSTEMS, build_systems
 from diffwave.errors import InputError
 from diffwave.options import Bench
+from diffwave.text import notice
 from diffwave.vocoder import DEFAULT
-
-BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left"
 
 
 def run(options: Bench) -> int:
     """Measure, or read what was measured; print the tables, write the JSON and the plot."""
-    quality = _quality(options.scores)
+    quality = dict(map(_quality, options.scores))
     if options.plot is not None:
         check_plot(options.plot)
     result = Result.load(options.result) if options.result is not None else _measure(options)
@@ -37,28 +37,24 @@ def run(options: Bench) -> int:
 
 def _measure(options: Bench) -> Result:
     names = [name for name in (options.systems or "").split(",") if name] or list(SYSTEMS)
-    effort = QUICK if options.quick else FULL if options.full else NORMAL
+    effort = "quick" if options.quick else "full" if options.full else "normal"
     checkpoint = options.checkpoint or DEFAULT
     systems, missing = build_systems(list(dict.fromkeys(names)), checkpoint)
-    for name, reason in missing.items():
-        print(f"{name} is left out: {reason}.", file=sys.stderr)
+    for item in missing:
+        notice(f"{item.system} is left out: {item.reason}.")
     if not systems:
         raise InputError("There is nothing to measure: no system's library is here.")
-    with tqdm(total=0, bar_format=BAR, disable=None, leave=False) as progress:
-        result = bench(systems, missing, effort, checkpoint, progress)
-    if result.machine.busy:
-        print(busy_sentence(result), file=sys.stderr)
+    result = bench(systems, effort, checkpoint, missing)
+    if result.busy:
+        notice(result.busy)
     return result
 
 
-def _quality(pairs: list[str]) -> dict[str, Quality]:
-    """Scores by the name of a system, of `NAME=report.json` pairs."""
-    found = {}
-    for pair in pairs:
-        name, equals, path = pair.partition("=")
-        if not equals:
-            raise InputError(f"Scores are given as NAME=report.json, not {pair!r}.")
-        if name not in SYSTEMS:
-            raise InputError(f"There is no system {name!r}; there are {', '.join(SYSTEMS)}.")
-        found[name] = read_quality(path, name)
-    return found
+def _quality(pair: str) -> tuple[str, Quality]:
+    """A system and its scores, of `NAME=report.json`."""
+    name, equals, path = pair.partition("=")
+    if not equals:
+        raise InputError(f"Scores are given as NAME=report.json, not {pair!r}.")
+    if name not in SYSTEMS:
+        raise InputError(f"There is no system {name!r}; there are {', '.join(SYSTEMS)}.")
+    return name, read_quality(path, name)

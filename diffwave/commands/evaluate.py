@@ -13,80 +13,75 @@ from diffwave.commands.common import described, generation, vocoder_of
 from diffwave.errors import InputError
 from diffwave.eval.libraries import needed_for
 from diffwave.eval.metrics import choose_metrics
-from diffwave.eval.pairs import (
-    audio_files,
-    folder_pairs,
-    listed,
-    resynthesis_pairs,
-    transcripts,
-)
 from diffwave.options import Evaluate
 from diffwave.text import printable
 from diffwave.vocoder import DEFAULT
 
 with needed_for("Scoring"):
     from diffwave.eval import report
-    from diffwave.eval.scores import Scores, common_utterances
-    from diffwave.eval.scoring import System, evaluate_systems
+    from diffwave.eval.scoring import (
+        System,
+        audio_files,
+        evaluate_systems,
+        folder_system,
+        resynthesis_system,
+    )
 
 
 def run(options: Evaluate) -> int:
     """Score folders of generated audio, or a checkpoint on the recordings' own mels, or both."""
     if options.html:
-        from diffwave.listening.page import check_folder
+        from diffwave.listening import page  # scores alone need no pictures
 
-        check_folder(options.html)  # this and a wrong name are reported before any work
-    metrics = [name for name in (options.metrics or "").split(",") if name] or None
+        page.check_folder(options.html)  # this and a wrong name are reported before any work
+    metrics = [name for name in (options.metrics or "").split(",") if name]
     choose_metrics(metrics)
     with tempfile.TemporaryDirectory(prefix="diffwave-") as folder:
-        systems, utterances = _systems(options, Path(folder))
-        common_utterances(utterances)
-        count = sum(map(len, utterances.values()))
-        with tqdm(total=count, unit="utterance", disable=None, leave=False) as bar:
-            scores = evaluate_systems(systems, metrics, lambda *_: bar.update(), options.jobs)
+        systems = _systems(options, Path(folder))
+        total = sum(len(system.pairs) for system in systems.values())
+        with tqdm(total=total, unit="utterance", disable=None, leave=False) as bar:
+            scores = evaluate_systems(systems, metrics, bar.update, options.jobs)
         for path in options.save:
             report.save(scores, path)
         print(report.to_markdown(scores))
         if options.html:
-            print(printable(f"Listening page: {_write_page(options.html, options, scores)}"))
+            recordings = printable(Path(options.reference).absolute().name)
+            title = f"{', '.join(scores.systems)} against {recordings}"
+            notes = [*report.all_notes(scores), report.METHOD, *scores.remarks()]
+            texts = transcripts(options.reference)
+            place = page.write_page(options.html, title, scores, notes, texts)
+            print(printable(f"Listening page: {place}"))
     return 0
 
 
-def _systems(options: Evaluate, folder: Path) -> tuple[dict[str, System], dict[str, list[str]]]:
-    """The systems that the options name and their utterances; a checkpoint writes to `folder`."""
-    systems: dict[str, System] = {}
-    utterances: dict[str, list[str]] = {}
+def _systems(options: Evaluate, folder: Path) -> dict[str, System]:
+    """The systems that the options name; a checkpoint writes what it generates to `folder`."""
+    checkpoint = options.checkpoint or (None if options.generated else DEFAULT)
     places: dict[str, str] = {}
-    folders = [_named(text) for text in options.generated]
-    checkpoints = []
-    if options.checkpoint or not folders:
-        checkpoints = [_named(options.checkpoint or DEFAULT)]
-    for name, place in [*folders, *checkpoints]:
+    for text in [*options.generated, *([checkpoint] if checkpoint else [])]:
+        name, place = _named(text)
         if name in places:
             raise InputError(
                 f"Two systems would be called {name!r}, {places[name]} and {place}: "
                 f"name one, for example other={place}."
             )
         places[name] = place
-    for name, place in folders:
-        pairs, utterances[name], missing = folder_pairs(options.reference, place, options.only)
-        notes = [f"nothing was generated for {listed(missing)}"] if missing else []
-        systems[name] = System(pairs, notes)
-    for name, options.checkpoint in checkpoints:
+    systems = {
+        name: folder_system(options.reference, place, options.only)
+        for name, place in list(places.items())[: len(options.generated)]
+    }
+    if checkpoint:
         files = audio_files(options.reference, options.only)
-        utterances[name] = list(files)
-        systems[name] = _checkpoint(options, list(files.values()), folder)
-    return systems, utterances
+        options.checkpoint = place
+        vocoder = vocoder_of(options)
 
+        def resynthesise(wave: Tensor) -> Tensor:
+            return vocoder(vocoder.mel(wave), **generation(options))
 
-def _checkpoint(options: Evaluate, files: list[Path], folder: Path) -> System:
-    vocoder = vocoder_of(options)
-
-    def resynthesise(wave: Tensor) -> Tensor:
-        return vocoder(vocoder.mel(wave), **generation(options))
-
-    note = f"checkpoint {options.checkpoint}, {described(options, vocoder.model)}"
-    return System(resynthesis_pairs(files, resynthesise, vocoder.sample_rate, folder), [note])
+        notes = [f"checkpoint {place}, {described(options, vocoder.model)}"]
+        rate = vocoder.sample_rate
+        systems[name] = resynthesis_system(files, resynthesise, rate, folder, notes)
+    return systems
 
 
 def _named(text: str) -> tuple[str, str]:
@@ -97,13 +92,17 @@ def _named(text: str) -> tuple[str, str]:
     return printable(Path(text).absolute().name), text
 
 
-def _write_page(folder: str, options: Evaluate, scores: Scores) -> Path:
-    from diffwave.listening.page import write_page  # scores alone need no pictures
+def transcripts(folder: str) -> dict[str, str]:
+    """{utterance: text} of the metadata.csv of a corpus, as LJSpeech's: lines "name|...|text".
 
-    return write_page(
-        folder,
-        f"{', '.join(scores.systems)} against {printable(Path(options.reference).absolute().name)}",
-        scores,
-        [*report.all_notes(scores), report.METHOD, *scores.remarks()],
-        transcripts(options.reference),
-    )
+    The file is looked for in the folder of recordings and in the one above. Nothing is required of
+    it: without it, or where a line is of another kind, there are no texts.
+    """
+    for place in (Path(folder), Path(folder).absolute().parent):
+        try:
+            lines = (place / "metadata.csv").read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError):
+            continue
+        cells = [line.split("|") for line in lines]
+        return {Path(first).stem: rest[-1] for first, *rest in cells if rest}
+    return {}

@@ -35,7 +35,12 @@ def run(options: Synthesize) -> int:
             source = _standard_input(Path(place))
         if options.output == "-":
             target = Path(place) / "output.wav"
-        _synthesize(source, target, options)
+        try:
+            _synthesize(source, target, options)
+        except InputError as error:
+            if options.input != "-":
+                raise
+            raise InputError(str(error).replace(str(source), "standard input")) from None
         if options.output == "-":
             with target.open("rb") as file:
                 shutil.copyfileobj(file, sys.stdout.buffer)

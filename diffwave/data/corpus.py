@@ -56,6 +56,8 @@ def load_corpus(config: DataConfig, framing: Framing, progress: bool = True) -> 
 
     InputError where there is nothing to train on, or a corpus prepared for another model.
     """
+    if not config.folder:  # which as a path would be the current folder
+        raise InputError("There is no folder to train on; set data.folder.")
     folder = Path(config.folder)
     if not folder.is_dir():
         raise InputError(f"There is no folder {str(folder)!r} to train on; set data.folder.")

@@ -8,7 +8,7 @@ import sys
 import types
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from diffwave.errors import InputError
@@ -27,10 +27,8 @@ def import_library(name: str) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pyworld's about pkg_resources: nobody here can act on it
         try:
-            if name in WITH_TORCHAUDIO:
-                with _torchaudio():
-                    return importlib.import_module(name)
-            return importlib.import_module(name)
+            with _torchaudio() if name in WITH_TORCHAUDIO else nullcontext():
+                return importlib.import_module(name)
         except Exception as error:
             reason = " ".join(str(error).split())
             raise ImportError(f"{name} cannot be imported ({reason})") from error
@@ -61,9 +59,8 @@ def _torchaudio() -> Iterator[None]:
         importlib.import_module("torchaudio")
     except Exception:
         sys.modules["torchaudio"] = types.ModuleType("torchaudio")
-        try:
-            yield
-        finally:
-            del sys.modules["torchaudio"]
-    else:
+    try:
         yield
+    finally:
+        if not hasattr(sys.modules["torchaudio"], "__file__"):
+            del sys.modules["torchaudio"]

@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 
 from diffwave.errors import InputError
-from diffwave.eval.libraries import import_library, version_of
+from diffwave.eval.libraries import import_library
 from diffwave.eval.phase import envelope_correlation, pulse_sharpness
 from diffwave.eval.source_filter import (
     MEL_CEPSTRUM,
@@ -107,9 +107,7 @@ def pause_level_db(reference: Wave, generated: Wave, sample_rate: int) -> float:
     if not len(original):
         return math.nan
     pauses = original < np.percentile(original, 95) + PAUSE_DB
-    if not pauses.any():
-        return math.nan
-    return float(np.mean(copy[pauses] - original[pauses]))
+    return float(np.mean(copy[pauses] - original[pauses])) if pauses.any() else math.nan
 
 
 def loudness_db(reference: Wave, generated: Wave, sample_rate: int) -> float:
@@ -117,11 +115,8 @@ def loudness_db(reference: Wave, generated: Wave, sample_rate: int) -> float:
     if len(reference) < 0.4 * sample_rate or not np.any(reference):  # one gating block
         return math.nan
     meter = import_library("pyloudnorm").Meter(sample_rate)
-    original, copy = (
-        meter.integrated_loudness(wave.astype(np.float64)) for wave in (reference, generated)
-    )
-    difference = float(copy) - float(original) if np.isfinite(original) else np.nan
-    return difference if np.isfinite(difference) else math.nan
+    levels = [meter.integrated_loudness(w.astype(np.float64)) for w in (reference, generated)]
+    return float(levels[1]) - float(levels[0]) if np.isfinite(levels).all() else math.nan
 
 
 def distillmos(reference: Wave, generated: Wave, sample_rate: int) -> float:
@@ -213,33 +208,25 @@ METRICS: dict[str, Metric] = {
 
 
 def choose_metrics(
-    names: Sequence[str] | None = None,
+    names: Sequence[str] = (),
 ) -> tuple[dict[str, Metric], dict[str, str]]:
     """{name: metric} of those (default: all) that can be computed here; {name: reason} of others.
 
     A name after a "-" is left out: ["-pesq"] means all but that. InputError for an unknown name.
     """
-    for name in names or ():
+    for name in names:
         if name.removeprefix("-") not in METRICS:
             raise InputError(f"There is no metric {name!r}; there are {', '.join(METRICS)}.")
-    wanted = [name for name in names or () if not name.startswith("-")] or list(METRICS)
+    wanted = [name for name in names if not name.startswith("-")] or list(METRICS)
     found: dict[str, Metric] = {}
     missing: dict[str, str] = {}
-    for name in wanted:
-        if f"-{name}" in (names or ()):
-            continue
+    for name in (name for name in wanted if f"-{name}" not in names):
         try:
             import_library(METRICS[name].library)
+            found[name] = METRICS[name]
         except ImportError as error:
             missing[name] = str(error)
-        else:
-            found[name] = METRICS[name]
     return found, missing
-
-
-def library_version(metric: Metric) -> str:
-    """For example "pesq 0.0.4"."""
-    return version_of(metric.library)
 
 
 def _levels(wave: Wave, sample_rate: int) -> NDArray[np.float64]:
@@ -248,8 +235,7 @@ def _levels(wave: Wave, sample_rate: int) -> NDArray[np.float64]:
     if len(wave) < length:
         return np.empty(0)
     frames = np.lib.stride_tricks.sliding_window_view(wave.astype(np.float64), length)[::hop]
-    levels: NDArray[np.float64] = 10 * np.log10(np.mean(frames**2, axis=1) + 10 ** (FLOOR_DB / 10))
-    return levels
+    return 10 * np.log10(np.mean(frames**2, axis=1) + 10 ** (FLOOR_DB / 10))
 
 
 @functools.lru_cache(maxsize=1)

@@ -43,7 +43,8 @@ def pulse_sharpness(reference: Wave, generated: Wave, sample_rate: int) -> float
     counted = _loud(frames) & np.any(copies, axis=1)
     if not counted.any():
         return math.nan
-    return float(np.mean(np.log2(_kurtosis(copies[counted]) / _kurtosis(frames[counted]))))
+    original, copy = (_kurtosis(residual(some[counted])) for some in (frames, copies))
+    return float(np.mean(np.log2(copy / original)))
 
 
 def envelope_correlation(reference: Wave, generated: Wave, sample_rate: int) -> float:
@@ -63,8 +64,7 @@ def envelope_correlation(reference: Wave, generated: Wave, sample_rate: int) -> 
     counted = _loud(frames) & np.any(_frames(copy), axis=1)
     if not counted.any():
         return math.nan
-    difference = _coherence(copy)[counted] - _coherence(original)[counted]
-    return float(np.mean(difference))
+    return float(np.mean(_coherence(copy)[counted] - _coherence(original)[counted]))
 
 
 def _frames(wave: Frames) -> Frames:
@@ -77,22 +77,27 @@ def _frames(wave: Frames) -> Frames:
 def _loud(frames: Frames) -> NDArray[np.bool_]:
     """Which of [frames, FRAME] are within `LOUD_DB` of the loudest, and not silent."""
     power = np.mean(frames**2, axis=1)
-    loud: NDArray[np.bool_] = (power > 0) & (power >= 10 ** (-LOUD_DB / 10) * power.max(initial=0))
-    return loud
+    return (power > 0) & (power >= 10 ** (-LOUD_DB / 10) * power.max(initial=0))
 
 
-def _kurtosis(frames: Frames) -> NDArray[np.float64]:
-    """Kurtosis of each frame's linear-prediction residual, [frames]; no frame may be silent."""
-    spectrum = np.fft.rfft(frames * np.hanning(FRAME + 2)[1:-1], 2 * FRAME)
+def residual(frames: Frames) -> Frames:
+    """What linear prediction of order 18 leaves of [frames, L], [frames, L - 18].
+
+    By the autocorrelation method on the Hann-windowed frame; no frame may be silent.
+    """
+    length = frames.shape[1]
+    spectrum = np.fft.rfft(frames * np.hanning(length + 2)[1:-1], 2 * length)
     lags = np.fft.irfft(np.abs(spectrum) ** 2)[:, : LPC_ORDER + 1]
     lags[:, 0] *= 1 + 1e-9  # a pure tone would make the equations singular
     order = np.arange(LPC_ORDER)
     toeplitz = lags[:, np.abs(order[:, None] - order)]
     predictor = np.linalg.solve(toeplitz, lags[:, 1:, None])[..., 0]
     past = np.lib.stride_tricks.sliding_window_view(frames, LPC_ORDER, axis=1)[:, :-1, ::-1]
-    residual = frames[:, LPC_ORDER:] - np.einsum("ftk,fk->ft", past, predictor)
-    kurtosis: NDArray[np.float64] = np.mean(residual**4, axis=1) / np.mean(residual**2, axis=1) ** 2
-    return kurtosis
+    return frames[:, LPC_ORDER:] - np.einsum("ftk,fk->ft", past, predictor)
+
+
+def _kurtosis(wave: Frames) -> NDArray[np.float64]:
+    return np.mean(wave**4, axis=1) / np.mean(wave**2, axis=1) ** 2
 
 
 def _coherence(wave: Frames) -> NDArray[np.float64]:
@@ -102,8 +107,7 @@ def _coherence(wave: Frames) -> NDArray[np.float64]:
     frames = frames / (np.linalg.norm(frames, axis=-1, keepdims=True) + 1e-12)
     correlations = np.einsum("aft,bft->fab", frames, frames)
     first, second = np.triu_indices(len(frames), 2)  # neighbours overlap
-    coherence: NDArray[np.float64] = correlations[:, first, second].mean(axis=1)
-    return coherence
+    return correlations[:, first, second].mean(axis=1)
 
 
 def _fast_envelopes(wave: Frames) -> Frames:
@@ -121,11 +125,9 @@ def _fast_envelopes(wave: Frames) -> Frames:
     one_sided[:, : len(frequency)] = 2 * gains * np.fft.rfft(wave)
     envelopes = np.fft.rfft(np.abs(np.fft.ifft(one_sided)))
     envelopes[:, frequency < MODULATION_HZ] = 0
-    fast: Frames = np.fft.irfft(envelopes, len(wave))
-    return fast
+    return np.fft.irfft(envelopes, len(wave))
 
 
 def _erb_number(frequency: NDArray[np.floating]) -> NDArray[np.float64]:
     """Hz -> ERB-number, 21.4 log10(1 + 0.00437 f)."""
-    number: NDArray[np.float64] = 21.4 * np.log10(1 + 0.00437 * frequency)
-    return number
+    return 21.4 * np.log10(1 + 0.00437 * frequency)

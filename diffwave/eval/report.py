@@ -1,13 +1,10 @@
-"""Scores as a file to keep or a page to read: JSON, CSV or Markdown.
-
-The keys of the files are stable; an utterance is called "sentence" there, as it always was.
-"""
+"""Scores as a file to keep or a page to read: JSON, CSV or Markdown."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +12,8 @@ import pandas as pd
 
 from diffwave.errors import InputError
 from diffwave.eval.libraries import version_of
-from diffwave.eval.metrics import METRICS, library_version
-from diffwave.eval.scores import Scores
-from diffwave.eval.statistics import INTERVAL, PairedTest, Summary
+from diffwave.eval.metrics import METRICS
+from diffwave.eval.scores import INTERVAL, Scores, Summary
 from diffwave.files import atomic_path
 from diffwave.text import csv_cell, decimals, finite, markdown_table, printable
 
@@ -47,30 +43,29 @@ def save(scores: Scores, path: str | os.PathLike[str]) -> None:
 
 def to_json(scores: Scores) -> str:
     """Strict JSON: an undefined value is null. One system is not named, several are."""
-    document: dict[str, Any] = {"method": METHOD, "notes": scores.notes}
     several = len(scores.systems) > 1
+    document: dict[str, Any] = {"method": METHOD, "notes": scores.notes}
     if several:
-        document |= {"tested": TESTED, "common_sentences": scores.common}
+        document |= {"tested": TESTED, "common_utterances": scores.common}
     else:
         document["notes"] = next(iter(scores.notes.values()), [])
     document["metrics"] = {}
     for name, summaries in scores.summary.items():
-        means = {system: _summary(summary) for system, summary in summaries.items()}
-        facts = {key: getattr(METRICS[name], key) for key in ("unit", "better", "settings")}
+        means = {system: _summary("mean", summary) for system, summary in summaries.items()}
         document["metrics"][name] = {
-            **facts,
-            "library": library_version(METRICS[name]),
+            **{key: getattr(METRICS[name], key) for key in ("unit", "better", "settings")},
+            "library": version_of(METRICS[name].library),
             **({"systems": means} if several else means[scores.systems[0]]),
         }
     if several:
         document["tests"] = [
             {
-                "metric": metric, "first": test.first, "second": test.second,
-                **_summary(test.difference, "mean_difference"), "p": test.p, "p_holm": test.p_holm,
+                "metric": test.metric, "first": test.first, "second": test.second,
+                **_summary("mean_difference", test.difference), "p": test.p, "p_holm": test.p_holm,
             }
-            for metric, test in _tests(scores)
+            for test in scores.tests
         ]  # fmt: skip
-    document |= {"missing": scores.missing, "sentences": _table(scores).to_dict("records")}
+    document |= {"missing": scores.missing, "utterances": _table(scores).to_dict("records")}
     return json.dumps(finite(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -84,15 +79,15 @@ def to_markdown(scores: Scores) -> str:
     several, count = len(scores.systems) > 1, len(scores.common)
     seconds = float(scores.values("seconds").iloc[:, 0].sum())
     compared = f"{len(scores.systems)} systems on {count} common" if several else str(count)
+    means = [
+        [_heading(metric), METRICS[metric].better, *map(_mean_and_interval, row.values())]
+        for metric, row in scores.summary.items()
+    ]
     blocks = [
         [f"# Evaluation of {compared} utterance{'s'[: count != 1]}, {seconds:.1f} s"],
         _bullets(all_notes(scores)),
         markdown_table(
-            ["metric", "better", *(scores.systems if several else ["mean (95 % interval)"])],
-            (
-                [_heading(metric), METRICS[metric].better, *map(_mean_and_interval, row.values())]
-                for metric, row in scores.summary.items()
-            ),
+            ["metric", "better", *(scores.systems if several else ["mean (95 % interval)"])], means
         ),
         [f"Mean and, in brackets, its 95 % interval. {METHOD}"],
         _bullets(scores.remarks()),
@@ -101,15 +96,15 @@ def to_markdown(scores: Scores) -> str:
         header = ["metric", "first", "second", "mean difference", "95 % interval", "n", "p"]
         rows = [
             [
-                _heading(metric), test.first, test.second, decimals(test.difference.mean),
+                _heading(test.metric), test.first, test.second, decimals(test.difference.mean),
                 _interval(test.difference), test.difference.n,
-                *map(_show_p, (test.p, test.p_holm)),
+                *("< 0.001" if p < 0.001 else decimals(p) for p in (test.p, test.p_holm)),
             ]
-            for metric, test in _tests(scores)
+            for test in scores.tests
         ]  # fmt: skip
         blocks += [["## Paired tests"], markdown_table([*header, "p (Holm)"], rows), [TESTED]]
     metrics = [
-        [name, METRICS[name].title, library_version(METRICS[name]), METRICS[name].settings]
+        [name, METRICS[name].title, version_of(METRICS[name].library), METRICS[name].settings]
         for name in scores.metrics
     ]
     table = _table(scores)
@@ -123,11 +118,7 @@ def to_markdown(scores: Scores) -> str:
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 
 
-WRITERS: dict[str, Callable[[Scores], str]] = {
-    ".json": to_json,
-    ".csv": to_csv,
-    ".md": to_markdown,
-}
+WRITERS = {".json": to_json, ".csv": to_csv, ".md": to_markdown}
 
 
 def all_notes(scores: Scores) -> list[str]:
@@ -139,21 +130,17 @@ def all_notes(scores: Scores) -> list[str]:
     ]
 
 
-def _tests(scores: Scores) -> Iterator[tuple[str, PairedTest]]:
-    return ((metric, test) for metric, tests in scores.tests.items() for test in tests)
-
-
 def _bullets(statements: Sequence[str]) -> list[str]:
     return [f"- {printable(text)}" for text in statements]
 
 
 def _table(scores: Scores, named: Callable[[str], str] = str) -> pd.DataFrame:
     """One row for each utterance, with its system if there are several."""
-    table = scores.wide.rename(named).rename_axis(index={"utterance": "sentence"}).reset_index()
+    table = scores.table.rename(named).reset_index()
     return table.drop(columns="system") if len(scores.systems) == 1 else table
 
 
-def _summary(summary: Summary, mean: str = "mean") -> dict[str, Any]:
+def _summary(mean: str, summary: Summary) -> dict[str, Any]:
     return {mean: summary.mean, "interval": [summary.low, summary.high], "n": summary.n}
 
 
@@ -169,7 +156,3 @@ def _interval(summary: Summary) -> str:
 
 def _mean_and_interval(summary: Summary) -> str:
     return decimals(summary.mean) + f" ({_interval(summary)})" * (summary.n > 1)
-
-
-def _show_p(p: float) -> str:
-    return "< 0.001" if p < 0.001 else decimals(p)

@@ -1,35 +1,66 @@
-"""The scores of an evaluation: one tidy table, its means, and tests of whether systems differ."""
+"""The scores of an evaluation: one table, its means, and tests of whether systems differ."""
 
 from __future__ import annotations
 
 import functools
+import itertools
+import math
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
+from scipy import stats
 
 from diffwave.errors import InputError
 from diffwave.eval.metrics import METRICS
-from diffwave.eval.pairs import listed
-from diffwave.eval.statistics import PairedTest, Summary, paired_tests, summarise
 
-COLUMNS = ["system", "utterance", "metric", "value"]
 # Facts of a pair that stand in the table as metrics do: duration of the reference; delay of the
 # generated wave that was undone; length of generated minus reference.
 FACTS = ["seconds", "lag_ms", "extra_ms"]
+NAMED = 5  # utterances that a remark lists by name
 UNEVEN_MS = 100  # a larger difference in length is reported
 FEWEST = 6  # utterances; with fewer the test cannot fall below 0.05
+RESAMPLES, SEED = 10_000, 0  # of the bootstrap
+INTERVAL = f"95 %, percentile bootstrap over utterances, {RESAMPLES} resamples, seed {SEED}"
+BATCH = 10_000_000  # samples that the bootstrap holds at once; bounds memory to about 0.2 GB
+
+
+class Summary(NamedTuple):
+    """Mean over the `n` utterances for which the metric is defined, and its 95 % interval.
+
+    Fewer than two utterances give no interval, none at all no mean: NaN.
+    """
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+class PairedTest(NamedTuple):
+    """Two systems compared on the utterances for which both have a value of the metric."""
+
+    metric: str
+    first: str
+    second: str
+    difference: Summary  # of first minus second, utterance by utterance
+    p: float  # of the two-sided Wilcoxon signed-rank test; NaN without a common utterance
+    p_holm: float  # corrected for the number of pairs of systems
 
 
 @dataclass(frozen=True)
 class Scores:
     """What was measured of one system or several.
 
-    Means and tests are over the utterances that all systems have; without any, making a `Scores`
-    raises `InputError`.
+    Means and tests are over the utterances that all systems have; `InputError` if there is none.
     """
 
-    table: pd.DataFrame  # tidy: `COLUMNS`; NaN where a metric is not defined for an utterance
+    # A row for each (system, utterance), a column for each of FACTS and each metric; NaN where a
+    # metric is not defined for an utterance.
+    table: pd.DataFrame
     missing: dict[str, str] = field(default_factory=dict)  # metric -> why it was not computed
     # system -> what a reader must know of it: checkpoint, steps, seed
     notes: dict[str, list[str]] = field(default_factory=dict)
@@ -37,37 +68,22 @@ class Scores:
     references: dict[str, Path] = field(default_factory=dict)  # utterance -> file
     generated: dict[str, dict[str, Path]] = field(default_factory=dict)  # system -> utterance ->
 
-    def __post_init__(self) -> None:
-        if self.table.duplicated(COLUMNS[:3]).any():
-            raise InputError("Two utterances of one system have the same name.")
-        common_utterances({system: self.utterances(system) for system in self.systems})
-
     @property
     def systems(self) -> list[str]:
-        return list(self.table["system"].unique())
+        return list(self.table.index.unique("system"))
 
     @property
     def metrics(self) -> list[str]:
-        return [name for name in self.table["metric"].unique() if name not in FACTS]
-
-    @functools.cached_property
-    def wide(self) -> pd.DataFrame:
-        """One row for each utterance of each system, one column for each fact and metric."""
-        wide = self.table.pivot(index=COLUMNS[:2], columns="metric", values="value")
-        rows = pd.MultiIndex.from_frame(self.table[COLUMNS[:2]].drop_duplicates())
-        return wide.reindex(index=rows, columns=[*FACTS, *self.metrics])
-
-    def utterances(self, system: str) -> list[str]:
-        return list(self.table.loc[self.table["system"] == system, "utterance"].unique())
+        return [name for name in self.table if name not in FACTS]
 
     @functools.cached_property
     def common(self) -> list[str]:
         """Utterances that all systems have, in the order of the first."""
-        return common_utterances({system: self.utterances(system) for system in self.systems})
+        return common_utterances({name: list(self.table.loc[name].index) for name in self.systems})
 
     def values(self, metric: str) -> pd.DataFrame:
         """[common utterances, systems]."""
-        return self.wide[metric].unstack("system").loc[self.common, self.systems]
+        return self.table[metric].unstack("system").loc[self.common, self.systems]
 
     @functools.cached_property
     def summary(self) -> dict[str, dict[str, Summary]]:
@@ -78,21 +94,29 @@ class Scores:
         }
 
     @functools.cached_property
-    def tests(self) -> dict[str, list[PairedTest]]:
-        """{metric: test of each pair of systems}; where zero is best, of the distance from zero."""
-        return {
-            metric: paired_tests(
-                values.abs() if METRICS[metric].better == "zero" else values,
-            )
-            for metric, values in ((metric, self.values(metric)) for metric in self.metrics)
-        }
+    def tests(self) -> list[PairedTest]:
+        """For each metric, every pair of systems; where zero is best, of the distance from zero."""
+        tests = []
+        for metric in self.metrics:
+            values = self.values(metric)
+            if METRICS[metric].better == "zero":
+                values = values.abs()
+            pairs = list(itertools.combinations(self.systems, 2))
+            differences = [values[first] - values[second] for first, second in pairs]
+            p_values = [wilcoxon(difference) for difference in differences]
+            for pair, difference, p, corrected in zip(
+                pairs, differences, p_values, holm(p_values), strict=True
+            ):
+                tests.append(PairedTest(metric, *pair, summarise(difference), p, corrected))
+        return tests
 
     def remarks(self) -> list[str]:
         """What is missing or odd, one statement each."""
         several, remarks = len(self.systems) > 1, []
+        every = self.table.index.unique("utterance")
         for system in self.systems:
-            table, prefix = self.wide.loc[system], f"{system}: " if several else ""
-            if absent := [name for name in self._every() if name not in table.index]:
+            table, prefix = self.table.loc[system], f"{system}: " if several else ""
+            if absent := [name for name in every if name not in table.index]:
                 remarks.append(
                     f"{system} lacks {listed(absent)}: the {len(self.common)} utterances that all "
                     "systems have are compared."
@@ -113,9 +137,6 @@ class Scores:
             remarks.append(f"With fewer than {FEWEST} common utterances no p can fall below 0.05.")
         return remarks
 
-    def _every(self) -> list[str]:
-        return list(self.table["utterance"].unique())
-
 
 def common_utterances(systems: dict[str, list[str]]) -> list[str]:
     """Utterances that every system has, in the order of the first; `InputError` if none."""
@@ -126,3 +147,50 @@ def common_utterances(systems: dict[str, list[str]]) -> list[str]:
             f"No utterance is common to {', '.join(systems)}; match them by file name."
         )
     return common
+
+
+def listed(names: list[str]) -> str:
+    """The first names and how many more there are: "a, b, c, d, e and 13095 more"."""
+    rest = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def summarise(values: pd.Series) -> Summary:
+    """Mean and percentile-bootstrap interval of the values that are not NaN."""
+    defined = values.dropna().to_numpy()
+    n = len(defined)
+    if n < 2:
+        return Summary(float(defined[0]) if n else math.nan, math.nan, math.nan, n)
+    low, high = stats.bootstrap(
+        (defined,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        batch=max(1, BATCH // n),
+        method="percentile",
+        rng=np.random.default_rng(SEED),
+    ).confidence_interval
+    return Summary(float(defined.mean()), float(low), float(high), n)
+
+
+def wilcoxon(differences: pd.Series) -> float:
+    """p of the two-sided Wilcoxon signed-rank test that the differences lie evenly around zero.
+
+    Zeros are dropped; if there is nothing else, p is 1. NaN without differences.
+    """
+    defined = differences.dropna()
+    if not defined.any():
+        return 1.0 if len(defined) else math.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the sample is small, which n says
+        return float(stats.wilcoxon(defined).pvalue)
+
+
+def holm(p_values: list[float]) -> list[float]:
+    """p-values that control the chance of one false alarm among them; NaN stays NaN.
+
+    Source: Holm 1979, "A simple sequentially rejective multiple test procedure": the k-th smallest
+    of m is multiplied by m - k + 1, and none may fall below one before it.
+    """
+    p = pd.Series(p_values, dtype=float).dropna().sort_values()
+    corrected = (p * np.arange(len(p), 0, -1)).clip(upper=1).cummax()
+    return corrected.reindex(range(len(p_values))).tolist()

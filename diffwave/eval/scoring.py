@@ -1,89 +1,173 @@
-"""Scoring: every utterance of every system with every metric, on one core or on several."""
+"""What is judged, and scoring it: every utterance of every system with every metric."""
 
 from __future__ import annotations
 
+import os
 import signal
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import partial
 from multiprocessing import get_context
+from pathlib import Path
 
 import pandas as pd
 import torch
 from torch import Tensor
 
+from diffwave.audio import AUDIO_SUFFIXES, read_audio, write_audio
 from diffwave.errors import InputError
 from diffwave.eval.metrics import METRICS, choose_metrics
-from diffwave.eval.pairs import Pair
-from diffwave.eval.scores import COLUMNS, Scores
+from diffwave.eval.scores import FACTS, Scores, common_utterances, listed
 from diffwave.eval.waves import Wave, align
-from diffwave.files import in_order
+from diffwave.files import find_files, in_order
+from diffwave.text import printable
+
+Job = tuple[Wave, Wave, int, Sequence[str]]  # reference, generated, sample rate, metrics
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The recording of an utterance and what is to be judged, [L] each, at one rate in Hz."""
+
+    reference: Tensor
+    generated: Tensor
+    sample_rate: int
+    reference_file: Path | None = None  # where they can be listened to
+    generated_file: Path | None = None
 
 
 @dataclass(frozen=True)
 class System:
-    """What is judged as one: its utterances, and what a reader must know about it."""
+    """What is judged as one: what reads or generates the pair of each utterance, and remarks."""
 
-    pairs: Iterable[Pair]
+    pairs: Mapping[str, Callable[[], Pair]]
     notes: Sequence[str] = ()
+
+
+def folder_system(
+    reference: str | os.PathLike[str], generated: str | os.PathLike[str], only: str = "*"
+) -> System:
+    """The audio files of two folders that have the same name, whatever their suffix.
+
+    Generated audio of another sample rate is resampled to the recording's. `only` is a pattern of
+    the file names of the recordings to take. A note names those for which nothing was generated.
+
+    Raises:
+        InputError: a folder is missing or holds no audio, two files share a name, or a generated
+            file has no recording.
+    """
+    recordings, copies = audio_files(reference), audio_files(generated)
+    for name in copies:
+        if name not in recordings:
+            raise InputError(
+                f"{copies[name]} has no recording of that name in {os.fspath(reference)}."
+            )
+
+    def read(name: str) -> Pair:
+        wave, rate = read_audio(recordings[name])
+        return Pair(wave, read_audio(copies[name], rate)[0], rate, recordings[name], copies[name])
+
+    wanted = audio_files(reference, only)
+    missing = [name for name in wanted if name not in copies]
+    notes = [f"nothing was generated for {listed(missing)}"] if missing else []
+    return System({name: partial(read, name) for name in wanted if name in copies}, notes)
+
+
+def resynthesis_system(
+    recordings: Mapping[str, Path],
+    resynthesise: Callable[[Tensor], Tensor],
+    sample_rate: int,
+    folder: Path | None = None,
+    notes: Sequence[str] = (),
+) -> System:
+    """Recordings, read at `sample_rate`, and what `resynthesise` makes of each, when it is scored.
+
+    For a vocoder: ``lambda wave: vocoder(vocoder.mel(wave))``. The lengths need not agree. If a
+    folder is given, what was generated is also written there, as 16-bit wav.
+    """
+
+    def generate(name: str, file: Path) -> Pair:
+        reference, _ = read_audio(file, sample_rate)
+        generated, place = resynthesise(reference), None
+        if folder is not None:
+            place = folder / f"{name}.wav"
+            write_audio(place, generated, sample_rate)
+        return Pair(reference, generated, sample_rate, file, place)
+
+    return System({name: partial(generate, name, file) for name, file in recordings.items()}, notes)
+
+
+def audio_files(folder: str | os.PathLike[str], only: str = "*") -> dict[str, Path]:
+    """{name without suffix: path} of the audio files whose name matches the pattern, sorted.
+
+    Raises InputError if there is no such folder or file, or two of one name.
+    """
+    if not Path(folder).is_dir():
+        raise InputError(f"There is no folder {os.fspath(folder)}.")
+    files: dict[str, Path] = {}
+    for file in find_files(Path(folder), AUDIO_SUFFIXES, deep=False):
+        name = printable(file.stem)
+        if name in files:
+            raise InputError(f"{file} and {files[name]} have the same name.")
+        files[name] = file
+    if not files:
+        raise InputError(f"{os.fspath(folder)} holds no audio ({', '.join(AUDIO_SUFFIXES)}).")
+    chosen = {name: file for name, file in files.items() if fnmatch(file.name, only)}
+    if not chosen:
+        raise InputError(f"No recording in {os.fspath(folder)} matches {only!r}.")
+    return chosen
 
 
 def evaluate_systems(
     systems: Mapping[str, System],
-    metrics: Sequence[str] | None = None,
-    progress: Callable[[int, str], object] | None = None,
+    metrics: Sequence[str] = (),
+    progress: Callable[[], object] = lambda: None,
     jobs: int = 1,
 ) -> Scores:
     """Score every pair of every system.
 
     Args:
-        systems: their pairs are consumed one at a time, so that a generator may synthesise on the
-            way.
+        systems: by name; their pairs are asked for one at a time, and may be generated then.
         metrics: as for `choose_metrics`. One whose library is missing ends up in `Scores.missing`.
-        progress: called after each pair with the number done and the pair's name.
+        progress: called after each pair.
         jobs: processes; more than one need a main module that can be imported.
 
     Raises:
-        InputError: an unknown metric, a system without pairs, no utterance that all systems have,
-            a wave that is empty, not finite or no [L]; a process of several was killed.
+        InputError: an unknown metric, no utterance that all systems have, a wave that is empty, not
+            finite or no [L]; a process of several was killed.
     """
     chosen, missing = choose_metrics(metrics)
-    stream = ((name, pair) for name, system in systems.items() for pair in system.pairs)
-    rows: list[tuple[str, str, str, float]] = []
-    references, generated = {}, {system: {} for system in systems}  # type: ignore[var-annotated]
-    for done, (system, pair, values) in enumerate(_scored(stream, tuple(chosen), jobs), 1):
-        rows += [(system, pair.name, metric, value) for metric, value in values.items()]
-        if pair.reference_file:
-            references[pair.name] = pair.reference_file
-        if pair.generated_file:
-            generated[system][pair.name] = pair.generated_file
-        if progress:
-            progress(done, pair.name)
-    table = pd.DataFrame(rows, columns=COLUMNS)
-    if set(table["system"]) != set(systems):
-        raise InputError("There is nothing to evaluate: no pair of recording and generated audio.")
+    common_utterances({name: list(system.pairs) for name, system in systems.items()})
+    keys = [(name, utterance) for name, system in systems.items() for utterance in system.pairs]
+    references: dict[str, Path] = {}
+    generated: dict[str, dict[str, Path]] = {name: {} for name in systems}
+
+    def waves() -> Iterator[Job]:
+        for name, utterance in keys:
+            pair = systems[name].pairs[utterance]()
+            if pair.reference_file:
+                references[utterance] = pair.reference_file
+            if pair.generated_file:
+                generated[name][utterance] = pair.generated_file
+            original, copy = (_array(utterance, w) for w in (pair.reference, pair.generated))
+            yield original, copy, pair.sample_rate, list(chosen)
+
+    rows = []
+    for row in _scored(waves(), jobs):
+        rows.append(row)
+        progress()
+    index = pd.MultiIndex.from_tuples(keys, names=["system", "utterance"])
+    table = pd.DataFrame(rows, index, columns=[*FACTS, *chosen])
     notes = {name: list(system.notes) for name, system in systems.items()}
     return Scores(table, missing, notes, references, generated)
 
 
-def _scored(
-    stream: Iterator[tuple[str, Pair]], metrics: tuple[str, ...], jobs: int
-) -> Iterator[tuple[str, Pair, dict[str, float]]]:
-    """The stream with its scores, in order; its pairs without their waves."""
-    read: deque[tuple[str, Pair]] = deque()
-
-    def arguments() -> Iterator[tuple[Wave, Wave, int, tuple[str, ...]]]:
-        for system, pair in stream:
-            waves = [_array(pair.name, wave) for wave in (pair.reference, pair.generated)]
-            # Without samples: many utterances of many systems need not fit in memory.
-            nothing = torch.empty(0)
-            read.append((system, replace(pair, reference=nothing, generated=nothing)))
-            yield waves[0], waves[1], pair.sample_rate, metrics
-
+def _scored(waves: Iterator[Job], jobs: int) -> Iterator[list[float]]:
     if jobs <= 1:
-        yield from ((*read.popleft(), values) for values in map(_score, arguments()))
+        yield from map(_score, waves)
         return
     threads = max(torch.get_num_threads() // jobs, 1)
     # Not fork: a child that inherits PyTorch's threads may hang.
@@ -92,8 +176,7 @@ def _scored(
         # All start now: one that started just while another is killed would make Python hang.
         for _ in range(jobs):
             pool.submit(torch.get_num_threads)
-        for values in in_order(pool, _score, arguments(), 2 * jobs):  # enough to keep all busy
-            yield *read.popleft(), values
+        yield from in_order(pool, _score, waves, 2 * jobs)  # enough to keep all busy
     except BrokenProcessPool as error:
         raise InputError(
             "A scoring process was killed, perhaps for want of memory; try fewer jobs."
@@ -105,17 +188,17 @@ def _start_worker(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def _score(arguments: tuple[Wave, Wave, int, tuple[str, ...]]) -> dict[str, float]:
-    """`FACTS` and metrics of a reference and what was generated, at a sample rate."""
-    reference, generated, rate, metrics = arguments
+def _score(job: Job) -> list[float]:
+    """`FACTS` and the metrics."""
+    reference, generated, rate, metrics = job
     seconds, extra = len(reference) / rate, (len(generated) - len(reference)) / rate
     reference, generated, lag = align(reference, generated, rate)
-    values = {name: METRICS[name].function(reference, generated, rate) for name in metrics}
-    return {"seconds": seconds, "lag_ms": 1000 * lag, "extra_ms": 1000 * extra, **values}
+    values = (METRICS[name].function(reference, generated, rate) for name in metrics)
+    return [seconds, 1000 * lag, 1000 * extra, *values]
 
 
 def _array(name: str, wave: Tensor) -> Wave:
-    if wave.dim() == 2 and wave.shape[0] == 1:
+    if wave.dim() == 2 and len(wave) == 1:
         wave = wave[0]
     if wave.dim() != 1 or not wave.numel() or not torch.isfinite(wave).all():
         raise InputError(

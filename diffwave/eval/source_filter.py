@@ -87,18 +87,14 @@ def _f0(wave: bytes, sample_rate: int) -> NDArray[np.float64]:
     library = import_library("pyworld")
     samples = np.frombuffer(wave, dtype=np.float32).astype(np.float64)
     rough, times = library.dio(samples, sample_rate)
-    track: NDArray[np.float64] = library.stonemask(samples, rough, times, sample_rate)
-    return track
+    return library.stonemask(samples, rough, times, sample_rate)
 
 
 def _envelope(wave: Wave, sample_rate: int) -> NDArray[np.float64]:
     """Power of the spectral envelope by CheapTrick, every 5 ms, [frames, bins]."""
     f0 = _f0(wave.tobytes(), sample_rate)
-    times = 0.005 * np.arange(len(f0))
-    envelope: NDArray[np.float64] = import_library("pyworld").cheaptrick(
-        wave.astype(np.float64), f0, times, sample_rate
-    )
-    return envelope
+    library, times = import_library("pyworld"), 0.005 * np.arange(len(f0))
+    return library.cheaptrick(wave.astype(np.float64), f0, times, sample_rate)
 
 
 @functools.lru_cache(maxsize=32)  # the network is slow, and systems share their reference
@@ -107,17 +103,8 @@ def _periodicity(wave: bytes) -> torch.Tensor:
     library = import_library("torchcrepe")
     samples = as_tensor(np.frombuffer(wave, dtype=np.float32).copy())[None]
     _, periodicity = library.predict(
-        samples,
-        CREPE_RATE,
-        CREPE_HOP,
-        fmin=50.0,
-        fmax=550.0,
-        model=CREPE,
-        return_periodicity=True,
-        batch_size=CREPE_BATCH,
-        pad=False,
-    )
-    audible: torch.Tensor = library.threshold.Silence(-60)(
-        periodicity, samples, CREPE_RATE, CREPE_HOP, pad=False
-    )
-    return audible[0]
+        samples, CREPE_RATE, CREPE_HOP, fmin=50.0, fmax=550.0, model=CREPE, pad=False,
+        return_periodicity=True, batch_size=CREPE_BATCH,
+    )  # fmt: skip
+    audible = library.threshold.Silence(-60)
+    return audible(periodicity, samples, CREPE_RATE, CREPE_HOP, pad=False)[0]

@@ -43,8 +43,7 @@ def levels_db(wave: Tensor, sample_rate: int) -> NDArray[np.float32]:
     power = (spectrum[:-1, :columns].abs() * 2 / window.sum()).square()
     if columns > MAX_COLUMNS:
         power = F.adaptive_avg_pool1d(power, MAX_COLUMNS)
-    levels: NDArray[np.float32] = (10 * torch.log10(power + 1e-20)).numpy()
-    return levels
+    return (10 * torch.log10(power + 1e-20)).numpy()
 
 
 def common_top(spectrograms: Iterable[NDArray[np.float32]]) -> float:
@@ -71,10 +70,19 @@ def difference_png(
     return _png(difference / (2 * DIFFERENCE_DB) + 0.5, DIFFERENCE_COLOURS)
 
 
-def css_colours(name: str, count: int = 17) -> list[str]:
-    """`count` colours ("#rrggbb") at equal distances along a colour map, for its legend."""
-    table = _table(name)[np.linspace(0, 255, count).round().astype(int)]
-    return ["#" + bytes(colour).hex() for colour in table]
+def scale(top: float) -> dict[str, Any]:
+    """What a legend of both kinds of picture shows: limits in dB, and colours, low to high."""
+    return {
+        "low": top - RANGE_DB,
+        "high": top,
+        "colours": _css_colours(LEVEL_COLOURS),
+        "difference": DIFFERENCE_DB,
+        "differenceColours": _css_colours(DIFFERENCE_COLOURS),
+    }
+
+
+def _css_colours(name: str) -> list[str]:
+    return ["#" + bytes(colour).hex() for colour in _palette(name, 17)]
 
 
 def _png(shades: NDArray[np.floating[Any]], colours: str) -> bytes:
@@ -84,15 +92,15 @@ def _png(shades: NDArray[np.floating[Any]], colours: str) -> bytes:
     with needed_for("The listening page"):
         from PIL import Image
     image = Image.fromarray(np.ascontiguousarray(indices))  # greyscale, [rows, columns]
-    image.putpalette(_table(colours)[np.linspace(0, 255, 64).round().astype(int)].tobytes())
+    image.putpalette(_palette(colours, 64).tobytes())
     stream = io.BytesIO()
     image.save(stream, "PNG", optimize=True)
     return stream.getvalue()
 
 
-def _table(name: str) -> NDArray[np.uint8]:
-    """The 256 colours of a matplotlib colour map, [256, 3]."""
+def _palette(name: str, count: int) -> NDArray[np.uint8]:
+    """Colours at equal distances along a colour map of matplotlib, [count, 3]."""
     with needed_for("The listening page"):
         from matplotlib import colormaps
-    table: NDArray[np.uint8] = colormaps[name](np.arange(256), bytes=True)[:, :3]
-    return table
+    places = np.linspace(0, 255, count).round().astype(int)
+    return colormaps[name](places, bytes=True)[:, :3]

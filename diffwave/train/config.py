@@ -31,7 +31,7 @@ Minutes = Annotated[float, Meta(ge=0)]  # infinity: never
 class OptimConfig:
     """AdamW with warm-up and cosine decay."""
 
-    batch_size: AtLeastOne = 6
+    batch_size: Annotated[int, Meta(ge=1, le=65_536)] = 6
     """Crops per step, of all processes together."""
     accumulate: AtLeastOne = 1
     """Parts of a process's share of a batch that are computed one after another, to fit memory;

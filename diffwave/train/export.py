@@ -274,7 +274,7 @@ def _sampling(sampling: SamplingConfig) -> str:
 
 def _scores(scores: Mapping[str, Any]) -> str:
     try:
-        notes, count = [str(note) for note in scores["notes"]], len(scores["sentences"])
+        notes, count = [str(note) for note in scores["notes"]], len(scores["utterances"])
         rows = [
             (f"{name}{', ' * bool(m['unit'])}{m['unit']}", m["better"], decimals(m["mean"]),
              "-" if None in m["interval"] else " to ".join(map(decimals, m["interval"])))

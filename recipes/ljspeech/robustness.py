@@ -21,8 +21,7 @@ from tqdm import tqdm
 
 from diffwave import Vocoder
 from diffwave.audio import read_audio
-from diffwave.eval.pairs import audio_files, resynthesis_pairs
-from diffwave.eval.scoring import System, evaluate_systems
+from diffwave.eval.scoring import System, audio_files, evaluate_systems, resynthesis_system
 from diffwave.text import markdown_table
 from diffwave.train.mel_losses import smoothed
 
@@ -58,8 +57,8 @@ def main() -> None:
     options = parser.parse_args()
     vocoder = Vocoder.from_pretrained(options.checkpoint)
     rate, gain = vocoder.sample_rate, GAIN * vocoder.config.mel.log_factor
-    found = audio_files(options.recordings, options.only).values()
-    files = list(itertools.islice(found, options.limit))
+    found = audio_files(options.recordings, options.only).items()
+    files = dict(itertools.islice(found, options.limit))
 
     def system(change: Callable[[torch.Tensor], torch.Tensor], nepers: float = 0.0) -> System:
         def resynthesise(wave: torch.Tensor) -> torch.Tensor:
@@ -67,7 +66,7 @@ def main() -> None:
             speech = vocoder(mel, steps=options.steps, enhance=options.enhance)
             return speech * math.exp(-nepers)
 
-        return System(resynthesis_pairs(files, resynthesise, rate))
+        return resynthesis_system(files, resynthesise, rate)
 
     conditions = {
         "as recorded": system(lambda mel: mel),
@@ -79,7 +78,7 @@ def main() -> None:
         "mean of 3 x 3 neighbours": system(boxed),
     }
     with tqdm(total=len(conditions) * len(files), disable=None, leave=False) as bar:
-        scores = evaluate_systems(conditions, SCORES, lambda *_: bar.update())
+        scores = evaluate_systems(conditions, SCORES, bar.update)
     rows = (
         [label, *(f"{scores.summary[metric][label].mean:.2f}" for metric in scores.metrics)]
         for label in scores.systems
@@ -88,7 +87,7 @@ def main() -> None:
     silence = vocoder.mel(torch.zeros(2 * rate))
     level = 20 * math.log10(float(vocoder(silence).square().mean().sqrt()) + 1e-12)
     print(f"\nThe mel of digital silence becomes {level:.0f} dB of full scale.")
-    mel = vocoder.mel(read_audio(files[0], rate)[0])
+    mel = vocoder.mel(read_audio(next(iter(files.values())), rate)[0])
     whole, chunked = vocoder(mel), vocoder(mel, chunk_frames=64)
     far = float((whole - chunked).abs().max() / whole.abs().max())
     print(f"Chunks of 64 frames differ from one piece by {far:.1e} of the largest sample.")

@@ -59,7 +59,7 @@ function abxReport() {
     answers: test.answers.map((answer, i) => {
       const { utterance, x } = abxTrial(test, i);
       const [a, b] = abxPair(test).map((track) => TRACKS[track]);
-      return { sentence: DATA.utterances[utterance].name, a, b, x, answer, right: x === answer };
+      return { utterance: DATA.utterances[utterance].name, a, b, x, answer, right: x === answer };
     }),
   }));
 }
@@ -67,10 +67,10 @@ function abxReport() {
 function abxRows() {
   const rows = abxReport().flatMap((test, number) =>
     test.answers.map((row, i) => [
-      number + 1, i + 1, row.sentence, row.a, row.b, row.x, row.answer, row.right ? 1 : 0,
+      number + 1, i + 1, row.utterance, row.a, row.b, row.x, row.answer, row.right ? 1 : 0,
     ]),
   );
-  return [["test", "trial", "sentence", "a", "b", "x", "answer", "right"], ...rows];
+  return [["test", "trial", "utterance", "a", "b", "x", "answer", "right"], ...rows];
 }
 
 function abxSetup() {

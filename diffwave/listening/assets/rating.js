@@ -19,7 +19,7 @@ function ratingReport() {
   if (!test) return [];
   return ratingOrder(test).flatMap((utterance) =>
     ratingTracks(test, utterance).map((track, slot) => ({
-      sentence: DATA.utterances[utterance].name,
+      utterance: DATA.utterances[utterance].name,
       system: TRACKS[track],
       hiddenReference: track === 0,
       rating: test.values[utterance]?.[slot] ?? null,
@@ -28,8 +28,8 @@ function ratingReport() {
 }
 
 function ratingRows() {
-  const rows = ratingReport().map(({ sentence, system, rating }) => [sentence, system, rating]);
-  return [["sentence", "system", "rating"], ...rows];
+  const rows = ratingReport().map(({ utterance, system, rating }) => [utterance, system, rating]);
+  return [["utterance", "system", "rating"], ...rows];
 }
 
 // Mean and 95 % interval by the percentile bootstrap over utterances.
