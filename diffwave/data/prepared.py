@@ -11,7 +11,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
+import os
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,8 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from diffwave.data.clip import Clip
-from diffwave.data.source import Track, frame_count
+from diffwave.data.config import DataConfig
+from diffwave.data.crops import Clip
+from diffwave.data.source import frame_count
 from diffwave.errors import InputError
 from diffwave.files import read_json
 from diffwave.mel import MelConfig
@@ -30,6 +34,8 @@ INDEX = "corpus.json"
 FORMAT = "diffwave corpus 1"
 SHARD_BYTES = 1 << 30  # each file that is mapped holds a descriptor, of which there are ~1000
 TRAIN, VALIDATION = "train", "validation"
+LEAST_VALIDATION = 4
+"""Clips held out when no patterns say which, if they are no more than a quarter."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +55,48 @@ class Entry:
     polarity: int = 1  # -1: the pulses point down
 
 
+def matches(file: str, patterns: list[str]) -> bool:
+    """Whether the name of a file is one that the patterns hold out for validation."""
+    return any(fnmatch(Path(file).name, pattern) for pattern in patterns)
+
+
+def split(entries: list[Entry], data: DataConfig) -> list[Entry]:
+    """The clips with some of them held out for validation; their names alone decide.
+
+    Those whose recording matches `data.validation`; without patterns `data.prepare`'s share of
+    them, at least `LEAST_VALIDATION` but at most a quarter, which are the first in the order of the
+    digests of their names: a clip that is added moves few others.
+    """
+    if data.validation:
+        held_out = {entry.name for entry in entries if matches(entry.file, data.validation)}
+    else:
+        share = math.ceil(data.prepare.validation_share * len(entries))
+        count = min(max(LEAST_VALIDATION, share), len(entries) // 4) if share else 0
+        names = [entry.name for entry in entries]
+        digest = {name: hashlib.sha256(os.fsencode(name)).hexdigest() for name in names}
+        held_out = set(sorted(names, key=digest.__getitem__)[:count])
+    return [
+        dataclasses.replace(entry, split=VALIDATION if entry.name in held_out else TRAIN)
+        for entry in entries
+    ]
+
+
 @dataclass(frozen=True)
 class StoredFile:
     """What a file must be."""
 
     bytes: int
     sha256: str
+
+
+def stored_file(path: Path) -> StoredFile:
+    """Size and checksum of a file; InputError if it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            return StoredFile(path.stat().st_size, digest)
+    except OSError as error:
+        raise InputError(f"Cannot read {path}: {error.strerror}.") from None
 
 
 class ShardWriter:
@@ -80,7 +122,7 @@ class ShardWriter:
         if self._file is not None and self._file.tell() + len(data) > SHARD_BYTES:
             self._close()
         if self._file is None:
-            self._file = (self.folder / shard_name(self.stem, len(self.files))).open("wb")
+            self._file = (self.folder / _shard_name(self.stem, len(self.files))).open("wb")
         start = self._file.tell() * len(array) // len(data)
         self._file.write(data)
         return len(self.files), start
@@ -93,8 +135,7 @@ class ShardWriter:
             self._file = None
 
 
-def shard_name(stem: str, number: int) -> str:
-    """Name of a shard."""
+def _shard_name(stem: str, number: int) -> str:
     return f"{stem}-{number:05d}.raw"
 
 
@@ -111,48 +152,41 @@ class Prepared:
     entries: list[Entry]
     source_bands: tuple[float, ...] = ()
     """Limits of the bands of its clips' sources, in Hz; none: they were not analysed."""
-    _maps: dict[tuple[str, int], NDArray[Any]] = field(default_factory=dict)
-
-    def samples(self, entry: Entry) -> NDArray[np.int16]:
-        """Samples [L] of a clip, a read-only view of the mapped file."""
-        rows = self._mapped("samples", entry.shard, "<i2", 1)
-        return rows[entry.start : entry.start + entry.length, 0]
-
-    def mel_of(self, entry: Entry) -> NDArray[np.float32] | None:
-        """Mel [n_mels, T] of a clip of T * hop_length samples, a view too; None without one."""
-        if entry.mel_shard < 0:
-            return None
-        end = entry.mel_start + entry.length // self.mel.hop_length
-        frames = self._mapped("mels", entry.mel_shard, "<f4", self.mel.n_mels)
-        return frames[entry.mel_start : end].T
-
-    def source_of(self, entry: Entry) -> Track | None:
-        """What excites a clip, a view too; None where it was not analysed."""
-        if entry.source_shard < 0:
-            return None
-        end = entry.source_start + frame_count(entry.length, self.mel.sample_rate)
-        rows = self._mapped("sources", entry.source_shard, "<f4", 1 + len(self.source_bands))
-        return rows[entry.source_start : end]
+    _maps: dict[str, NDArray[Any]] = field(default_factory=dict)
 
     def clip(self, entry: Entry) -> Clip:
-        """All of a clip, mapped."""
-        return Clip(
-            entry.name,
-            self.samples(entry),
-            self.mel_of(entry),
-            self.source_of(entry),
-            entry.polarity,
-        )
+        """A clip whose arrays are read-only views of the mapped files.
 
-    def _mapped(self, stem: str, number: int, dtype: str, width: int) -> NDArray[Any]:
-        """All rows [.., width] of a shard."""
-        if (stem, number) not in self._maps:
-            path = self._path(shard_name(stem, number))
+        Raises:
+            InputError: a file cannot be read, or does not hold the clip.
+        """
+        place = entry.shard, entry.start, entry.length
+        samples = self._rows(entry, "samples", *place, "<i2", 1)[:, 0]
+        mel = source = None
+        if entry.mel_shard >= 0:
+            place = entry.mel_shard, entry.mel_start, entry.length // self.mel.hop_length
+            mel = self._rows(entry, "mels", *place, "<f4", self.mel.n_mels).T
+        if entry.source_shard >= 0:
+            rows = frame_count(entry.length, self.mel.sample_rate)
+            place = entry.source_shard, entry.source_start, rows
+            source = self._rows(entry, "sources", *place, "<f4", 1 + len(self.source_bands))
+        return Clip(entry.name, samples, mel, source, entry.polarity)
+
+    def _rows(
+        self, entry: Entry, stem: str, shard: int, start: int, count: int, dtype: str, width: int
+    ) -> NDArray[Any]:
+        """Rows start .. start + count - 1 [count, width] of a shard."""
+        name = _shard_name(stem, shard)
+        path = self.folder / "data" / name
+        if name in self.files and name not in self._maps:
             try:
-                self._maps[stem, number] = np.memmap(path, np.dtype(dtype), "r").reshape(-1, width)
+                self._maps[name] = np.memmap(path, np.dtype(dtype), "r").reshape(-1, width)
             except OSError as error:
                 raise InputError(f"Cannot read {path}: {error.strerror}.") from None
-        return self._maps[stem, number]
+        rows = self._maps.get(name, np.empty((0, width)))[max(start, 0) :][:count]
+        if min(start, count) < 0 or len(rows) != count:
+            raise _damaged(self.folder / INDEX, f"{entry.name!r:.80} lies outside its shard")
+        return rows
 
     def save(self) -> None:
         """Write the index into the folder."""
@@ -169,22 +203,9 @@ class Prepared:
 
     def damaged(self, progress: bool = True) -> list[str]:
         """Names of the files whose checksum is not that of the index; reads everything."""
-        names = tqdm(self.files, desc="checking", unit="file", disable=None if progress else True)
-        return [name for name in names if stored_file(self._path(name)) != self.files[name]]
-
-    def _path(self, name: str) -> Path:
-        return self.folder / "data" / name
-
-
-def stored_file(path: Path) -> StoredFile:
-    """Size and checksum of a file; InputError if it cannot be read."""
-    try:
-        with path.open("rb") as stream:
-            return StoredFile(
-                path.stat().st_size, hashlib.file_digest(stream, "sha256").hexdigest()
-            )
-    except OSError as error:
-        raise InputError(f"Cannot read {path}: {error.strerror}.") from None
+        names = tqdm(self.files, desc="checking", unit="file", disable=not progress)
+        data = self.folder / "data"
+        return [name for name in names if stored_file(data / name) != self.files[name]]
 
 
 def is_prepared(folder: Path) -> bool:
@@ -212,33 +233,16 @@ def open_prepared(folder: Path) -> Prepared:
         )
     except (InputError, KeyError) as error:
         raise _damaged(path, str(error).rstrip(".")) from None
-    _check(prepared)
+    for name, file in prepared.files.items():
+        place = folder / "data" / name
+        size = place.stat().st_size if place.is_file() else 0
+        if size != file.bytes:
+            raise InputError(
+                f"{place} has {size} bytes instead of {file.bytes}: the corpus was not copied "
+                "whole."
+            )
     return prepared
 
 
 def _damaged(path: Path, reason: str) -> InputError:
     return InputError(f"{path} is damaged ({reason}); prepare the corpus again, with --force.")
-
-
-def _check(prepared: Prepared) -> None:
-    for name, file in prepared.files.items():
-        path = prepared._path(name)
-        size = path.stat().st_size if path.is_file() else 0
-        if size != file.bytes:
-            raise InputError(
-                f"{path} has {size} bytes instead of {file.bytes}: the corpus was not copied whole."
-            )
-    hop, n_mels = prepared.mel.hop_length, prepared.mel.n_mels
-    for entry in prepared.entries:
-        ends = [(2 * (entry.start + entry.length), shard_name("samples", entry.shard))]
-        if entry.mel_shard >= 0:
-            frames = entry.mel_start + entry.length // hop
-            ends.append((4 * n_mels * frames, shard_name("mels", entry.mel_shard)))
-        if entry.source_shard >= 0:
-            frames = entry.source_start + frame_count(entry.length, prepared.mel.sample_rate)
-            row = 4 * (1 + len(prepared.source_bands))
-            ends.append((row * frames, shard_name("sources", entry.source_shard)))
-        if min(entry.start, entry.length, entry.mel_start, entry.source_start) < 0 or any(
-            name not in prepared.files or end > prepared.files[name].bytes for end, name in ends
-        ):
-            raise _damaged(prepared.folder / INDEX, f"{entry.name!r:.80} lies outside its shard")
