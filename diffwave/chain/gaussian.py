@@ -97,12 +97,56 @@ def normal_kl(mean_1: Tensor, variance_1: Tensor, mean_2: Tensor, variance_2: Te
     return 0.5 * (ratio - 1 - torch.log(ratio) + (mean_1 - mean_2).square() / variance_2)
 
 
+def prior_kl(x_0: Tensor, alpha_bar: Tensor) -> Tensor:
+    """KL(q(x_T | x_0) || N(0, I)) per element, nats: the bound's L_T (eq. 5).
+
+    Sampling from N(mean, deviation^2) needs no formula of its own: x_0 is the state (x - mean) /
+    deviation, and a KL divergence does not change when both of its distributions are mapped alike.
+    """
+    mean, variance = q_mean_variance(x_0, alpha_bar)
+    return normal_kl(mean, variance, torch.zeros_like(mean), torch.ones_like(variance))
+
+
+def step_kl(x_0: Tensor, predicted: Tensor, alpha_bar: Tensor, alpha_bar_before: Tensor) -> Tensor:
+    """KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)) per element, nats: the bound's L_{t-1} (eq. 5).
+
+    Both have the posterior's variance, and p has its mean at the predicted x_0, so x_t drops out:
+    the posterior's mean of the difference is what is left. Equal to half of SNR(t - 1) - SNR(t)
+    times |x_0 - predicted|^2 (Kingma et al. 2021, arXiv 2107.00630, eq. 13).
+    """
+    error = x_0 - predicted
+    zero = torch.zeros_like(error)
+    mean, variance = q_posterior_mean_variance(error, zero, alpha_bar, alpha_bar_before)
+    return normal_kl(mean, variance, zero, variance)
+
+
+def normal_nll(x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+    """-log N(x; mean, variance) per element, nats."""
+    return 0.5 * ((x - mean).square() / variance + torch.log(2 * math.pi * variance))
+
+
+def discretised_nll(x: Tensor, mean: Tensor, variance: Tensor, width: float) -> Tensor:
+    """-log of the mass that N(mean, variance) has within width / 2 of x, per element, nats.
+
+    The decoder of integer data (Ho et al. 2020, eq. 13), in float64: x is a whole multiple of
+    `width` from -1 to 1 - width, and the outermost values have what lies beyond them as well.
+    """
+    x, mean, deviation = x.double(), mean.double(), variance.double().sqrt()
+    above = torch.where(x > 1 - 1.5 * width, math.inf, (x - mean + width / 2) / deviation)
+    below = torch.where(x < -1 + width / 2, -math.inf, (x - mean - width / 2) / deviation)
+    # In the lower tail, where the logarithm of the distribution function is precise.
+    upper = above + below > 0
+    above, below = torch.where(upper, -below, above), torch.where(upper, -above, below)
+    log_above, log_below = torch.special.log_ndtr(above), torch.special.log_ndtr(below)
+    return -log_above - torch.log(-torch.expm1(log_below - log_above))
+
+
 def vlb_terms(x_0: Tensor, eps: Tensor, predicted: Tensor, alpha_bar: Tensor) -> Tensor:
     """Terms L_1 .. L_T and L_T+1 of the variational bound of one x_0, in nats summed over x_0.
 
     L_t = KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)) for t >= 2; L_1 is the negative
     log-likelihood of x_0 under p(x_0 | x_1) with variance beta_1; the last is the prior's
-    KL(q(x_T | x_0) || N(0, I)) (eq. 5).
+    KL(q(x_T | x_0) || N(0, I)) (eq. 5). :mod:`diffwave.chain.bound` has the terms of a denoiser.
 
     Args:
         x_0: one state, any shape.
@@ -114,22 +158,11 @@ def vlb_terms(x_0: Tensor, eps: Tensor, predicted: Tensor, alpha_bar: Tensor) ->
         [T + 1], float64; its sum bounds -log p(x_0).
     """
     x_0, bar = x_0.double(), _level(alpha_bar)
-    before = torch.cat((torch.ones(1, dtype=torch.float64), bar[:-1]))
-    terms = []
-    for t in range(len(bar)):
-        x_t = q_sample(x_0, bar[t], eps[t].double())
-        mean_p, _ = p_mean_variance(predicted[t].double(), x_t, bar[t], before[t])
-        if t == 0:
-            variance = 1 - bar[0]
-            surprise = (x_0 - mean_p).square() / variance + torch.log(2 * math.pi * variance)
-            terms.append(0.5 * surprise.sum())
-        else:
-            mean_q, variance = q_posterior_mean_variance(x_0, x_t, bar[t], before[t])
-            terms.append(normal_kl(mean_q, variance, mean_p, variance).sum())
-    mean, variance = q_mean_variance(x_0, bar[-1])
-    one = torch.ones((), dtype=torch.float64)
-    terms.append(normal_kl(mean, variance, 0 * one, one).expand_as(x_0).sum())
-    return torch.stack(terms)
+    x_t = [q_sample(x_0, bar[t], eps[t].double()) for t in range(len(bar))]
+    means = [x0_from_eps(x_t[t], predicted[t].double(), bar[t]) for t in range(len(bar))]
+    steps = [step_kl(x_0, means[t], bar[t], bar[t - 1]) for t in range(1, len(bar))]
+    terms = [normal_nll(x_0, means[0], 1 - bar[0]), *steps, prior_kl(x_0, bar[-1])]
+    return torch.stack([term.sum() for term in terms])
 
 
 def _level(value: Tensor | float) -> Tensor:
