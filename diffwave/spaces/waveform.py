@@ -75,6 +75,7 @@ class WaveformSpace(Space):
     The squared error of the state is PriorGrad's (its Mahalanobis norm) of the samples.
     """
 
+    of_samples = True
     config: WaveformConfig
 
     def __init__(self, config: WaveformConfig, frontend: MelSpectrogram) -> None:
