@@ -202,9 +202,9 @@ class Schedule(Options):
     """Say where a chain ends, how long it must be and what its betas cost."""
 
     schedules: list[str] = argument([], positional=True, metavar="[NAME=]BETAS")
-    """A published schedule by name (--list), betas separated by commas, linear:FIRST:LAST:T,
+    """A published schedule by name (--published), betas separated by commas, linear:FIRST:LAST:T,
     cosine:T or angle:T; several are compared. None: that of --checkpoint, or diffwave-base."""
-    list: bool = False
+    published: bool = False
     """Print the published schedules."""
     corpus: str | None = argument(None, metavar="DIR")
     """Recordings whose mean and power spectrum are the data's (default: white data, see --rms)."""

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from tqdm import tqdm
 
-from diffwave.audio import read_whole, resample
 from diffwave.commands.common import named, save_json, table
 from diffwave.errors import InputError
 from diffwave.eval import bound_report
 from diffwave.eval.likelihood import Bound, UtteranceBound
 from diffwave.eval.pairs import audio_files
 from diffwave.eval.plots import check_figure
+from diffwave.eval.recordings import Recordings
 from diffwave.mel.files import MEL_SUFFIXES, read_mel
 from diffwave.options import Likelihood
 from diffwave.text import printable
@@ -43,7 +41,7 @@ def run(options: Likelihood) -> int:
         torch.set_num_threads(options.threads)
     vocoder = Vocoder.from_pretrained(options.checkpoint or DEFAULT, options.device)
     bound = Bound(vocoder.model, options.steps, options.draws, options.seed)
-    reader = Reader(vocoder.sample_rate, options.seconds)
+    reader = Recordings(vocoder.sample_rate, options.seconds)
     sets: dict[str, list[UtteranceBound]] = {}
     with tqdm(total=sum(map(len, files.values())), unit="recording", disable=None) as bar:
         for name, paths in files.items():
@@ -78,39 +76,6 @@ def run(options: Likelihood) -> int:
     print(table(bound_report.rows(report)))
     print("\n" + "\n".join(report.notes))
     return 0
-
-
-class Reader:
-    """Reads recordings as 16-bit samples of one rate, and notes what that changed."""
-
-    def __init__(self, sample_rate: int, seconds: float | None) -> None:
-        self.sample_rate, self.seconds = sample_rate, seconds
-        self.resampled = self.rounded = 0
-        self.cut = False
-        """Whether the last one was."""
-
-    def read(self, path: Path) -> NDArray[np.int16]:
-        """The first `seconds` of a file, [L]."""
-        audio = read_whole(path)
-        wave = audio.wave
-        if audio.sample_rate != self.sample_rate:
-            wave = resample(wave, audio.sample_rate, self.sample_rate)
-            self.resampled += 1
-        self.cut = self.seconds is not None and len(wave) > self.seconds * self.sample_rate
-        if self.seconds is not None and self.cut:
-            wave = wave[: round(self.seconds * self.sample_rate)]
-        values = (wave.double() * 32768).round().clamp(-32768, 32767)
-        self.rounded += bool((values != wave.double() * 32768).any())
-        return values.numpy().astype(np.int16)
-
-    @property
-    def notes(self) -> list[str]:
-        """One for each thing that was done to some of the files."""
-        counts = {
-            f"were resampled to {self.sample_rate} Hz": self.resampled,
-            "were rounded to 16 bits": self.rounded,
-        }
-        return [f"{count} of the recordings {what}." for what, count in counts.items() if count]
 
 
 def _files(options: Likelihood) -> dict[str, dict[str, Path]]:
