@@ -203,7 +203,8 @@ class Schedule(Options):
 
     schedules: list[str] = argument([], positional=True, metavar="[NAME=]BETAS")
     """A published schedule by name (--published), betas separated by commas, linear:FIRST:LAST:T,
-    cosine:T or angle:T; several are compared. None: that of --checkpoint, or diffwave-base."""
+    cosine:T, angle:T, or snr:FIRST:LAST:T in equal steps of dB; several are compared. None: that of
+    --checkpoint, or diffwave-base."""
     published: bool = False
     """Print the published schedules."""
     corpus: str | None = argument(None, metavar="DIR")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -15,6 +16,8 @@ from diffwave.errors import InputError
 
 MOST_STEPS = 100_000
 """Of a schedule that is written out."""
+LOUDEST_DB = 140.0
+"""Signal-to-noise ratio that double precision tells from no noise."""
 
 
 class Schedule(NamedTuple):
@@ -28,10 +31,15 @@ class Schedule(NamedTuple):
 
 
 def parse_schedule(text: str) -> Schedule:
-    """A schedule of a published name, `B1,B2,..`, `linear:FIRST:LAST:T`, `cosine:T` or `angle:T`.
+    """A schedule by its published name, or written as one of
 
-    At another length a cosine or angle schedule keeps its alpha_bar over the chain, and any other
-    the curve of its betas (`diffwave.chain.schedule.stretched`).
+        B1,B2,..               betas
+        linear:FIRST:LAST:T    betas in equal steps
+        cosine:T, angle:T      alpha_bar along a squared cosine, without and with pure noise at T
+        snr:FIRST:LAST:T       signal-to-noise ratio in equal steps of dB
+
+    At another length the last three kinds keep their alpha_bar over the chain, and the others the
+    curve of their betas (`diffwave.chain.schedule.stretched`).
 
     Raises:
         InputError: for text that is none of these, or betas that make no chain.
@@ -42,6 +50,14 @@ def parse_schedule(text: str) -> Schedule:
     if kind in ("cosine", "angle") and len(values) == 1:
         of_length = schedule.cosine_betas if kind == "cosine" else _angle_betas
         return Schedule(text, of_length(_count(values[0])), of_length)
+    if kind == "snr" and len(values) == 3:
+        high, low = (_number(value, text) for value in values[:2])
+        if not LOUDEST_DB >= high > low >= -LOUDEST_DB:
+            raise InputError(
+                f"The signal-to-noise ratio of {shown(text)} must fall, within {LOUDEST_DB:g} dB."
+            )
+        of_snr = functools.partial(_snr_betas, high, low)
+        return Schedule(text, of_snr(_count(values[2])), of_snr)
     if kind == "linear" and len(values) == 3:
         first, last = (_number(value, text) for value in values[:2])
         betas = schedule.linear_betas(_count(values[2]), first, last)
@@ -53,7 +69,7 @@ def parse_schedule(text: str) -> Schedule:
     else:
         raise InputError(
             f"{shown(text)} is no schedule: give {', '.join(schedule.NAMED)}, betas separated by "
-            "commas, linear:FIRST:LAST:T, cosine:T or angle:T."
+            "commas, linear:FIRST:LAST:T, cosine:T, angle:T or snr:FIRST:LAST:T (dB)."
         )
     schedule.alpha_bars(betas)
     return Schedule(text, betas, functools.partial(schedule.stretched, betas))
@@ -71,6 +87,12 @@ def rescaled(chain: Schedule) -> Schedule:
 def _angle_betas(steps: int) -> Tensor:
     """Betas of levels in equal steps of the angle, the last of which is pure noise, [T]."""
     return schedule.betas_of(schedule.uniform_angles(steps).flip(0))
+
+
+def _snr_betas(first: float, last: float, steps: int) -> Tensor:
+    """Betas of signal-to-noise ratios in equal steps of dB, [T]; one step has the last."""
+    decibels = torch.linspace(last, first, steps, dtype=torch.float64).flip(0)
+    return schedule.betas_of(torch.sigmoid(decibels * (math.log(10) / 10)))
 
 
 def _count(text: str) -> int:

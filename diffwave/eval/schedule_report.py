@@ -105,22 +105,14 @@ def summary(found: list[Figures], threshold: float) -> list[list[object]]:
         row("KL of x_T to the start, bits", *(_bits(one.marginal_bits[-1]) for one in found)),
         row("  to a matched start, bits", *(_bits(one.matched_bits) for one in found)),
         row(f"first step below {shown}", *(one.first_step or "none" for one in found)),
-        row(f"smallest T below {shown}", *(one.smallest_length or "none" for one in found)),
+        row(f"smallest T below {shown}", *map(_length, found)),
         row("excess over the entropy, bits", *(_bits(one.excess_bits) for one in found)),
     ]
 
 
 def steps_table(one: Figures) -> list[list[object]]:
-    """Cells of the table of a schedule's steps, at most :data:`ROWS` of them."""
-    header: list[object] = [
-        "step",
-        "beta",
-        "alpha_bar",
-        "SNR, dB",
-        "prior term",
-        "KL of x_t",
-        "own term, bits",
-    ]
+    """Cells of the table of a schedule's steps, at most :data:`ROWS` of them; terms in bits."""
+    header: list[object] = "step,beta,alpha_bar,SNR in dB,prior term,KL of x_t,own term".split(",")
     count = len(one.betas)
     chosen = sorted({round(i * (count - 1) / max(1, ROWS - 1)) for i in range(ROWS)})
     return [header, *([t + 1, *_step(one, t)] for t in chosen if t < count)]
@@ -200,6 +192,12 @@ def save_plot(
     axes[0, 0].legend(frameon=False, fontsize=8)
     axes[1, 0].legend(frameon=False, fontsize=8, handles=axes[1, 0].lines[-1:])
     save_figure(figure, path)
+
+
+def _length(one: Figures) -> object:
+    if float(one.alpha_bar[-1]) == 0 and one.smallest_length is not None:
+        return "any"  # such a chain ends in pure noise however short it is
+    return one.smallest_length or "none"
 
 
 def _step(one: Figures, t: int) -> list[str]:
