@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from diffwave.chain.families import Schedule, parse_schedule, rescaled
 from diffwave.chain.schedule import NAMED, alpha_bars, betas_of, stretched
-from diffwave.chain.terminal import Data, Start
+from diffwave.chain.terminal import Data, Start, entropy
 from diffwave.commands.common import save_json, table
 from diffwave.eval import schedule_report
 from diffwave.eval.likelihood import CONTINUOUS_STEPS
@@ -45,6 +45,8 @@ def run(options: Options) -> int:
         schedule_report.save_plot(found, start, options.threshold, options.plot)
     deviation = math.sqrt(data.variance)
     print(printable(f"{words}: mean {data.mean:.3g}, deviation {deviation:.3g}"))
+    bits = entropy(data) / math.log(2)
+    print(f"entropy of a Gaussian of these variances: {bits:.2f} bits (16-bit samples: +15)")
     print(f"sampling starts from N({start.mean:g}, {start.deviation:g}^2)\n")
     print(table(schedule_report.summary(found, options.threshold)))
     for one in found:

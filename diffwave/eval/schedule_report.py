@@ -112,7 +112,8 @@ def summary(found: list[Figures], threshold: float) -> list[list[object]]:
 
 def steps_table(one: Figures) -> list[list[object]]:
     """Cells of the table of a schedule's steps, at most :data:`ROWS` of them; terms in bits."""
-    header: list[object] = "step,beta,alpha_bar,SNR in dB,prior term,KL of x_t,own term".split(",")
+    header: list[object] = ["step", "beta", "alpha_bar", "SNR, dB"]
+    header.extend(["prior term", "KL of x_t", "own term"])
     count = len(one.betas)
     chosen = sorted({round(i * (count - 1) / max(1, ROWS - 1)) for i in range(ROWS)})
     return [header, *([t + 1, *_step(one, t)] for t in chosen if t < count)]
@@ -125,6 +126,7 @@ def to_json(found: list[Figures], data: Data, start: Start, threshold: float) ->
             "mean": data.mean,
             "deviation": math.sqrt(data.variance),
             "coordinates": len(data.variances),
+            "entropy_bits": terminal.entropy(data) * NAT,
         },
         "start": start._asdict(),
         "threshold_bits": threshold,

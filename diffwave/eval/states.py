@@ -92,25 +92,24 @@ def data_of(recordings: Iterable[NDArray[np.int16]], model: DiffusionModel | Non
     of_samples = model is None or model.space.of_samples
     window = torch.hann_window(WINDOW, dtype=torch.float64)
     window /= window.square().sum().sqrt()
-    total, square, count, values, frames = 0.0, torch.zeros(1).double(), 0, 0, 0
+    total, square, values, frames = 0.0, torch.zeros(1, dtype=torch.float64), 0, 0
     for samples in recordings:
         state = encode(samples).cpu().double()
         total, values = total + float(state.sum()), values + state.numel()
         if of_samples and len(state) < WINDOW:
             continue
         if of_samples:
-            spectrum = torch.fft.fft(state.unfold(0, WINDOW, WINDOW // 2) * window)
-            power = spectrum.abs().square()
+            pieces = (state - state.mean()).unfold(0, WINDOW, WINDOW // 2)
+            power = torch.fft.fft(pieces * window).abs().square()
         else:
             power = state.square().mean(1)  # of real and imaginary part
         square, frames = square + power.sum(0), frames + len(power)
-        count += 1
     if not frames:
         raise InputError(f"The corpus has no recording of {WINDOW} samples.")
     mean = total / values
     power = square / frames
     if of_samples:
-        power[0] = power[1]  # the constant component, and what leaks from it, is the mean's
+        power[0] = power[1]  # the constant component is the mean's
     else:
         power = power - mean**2
     return Data(mean, power.clamp_min(ROUNDING))
