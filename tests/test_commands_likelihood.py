@@ -63,7 +63,7 @@ def test_a_process_on_samples(
     )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0] == "bits per sample, a chain of 6 steps, 2 draws of noise"
+    assert lines[0] == "bits per sample, a chain of 6 steps, noise drawn 2x"
     names = [line.split("  ")[0] for line in lines[3:]]
     assert [name for name in names if name.startswith("step")] == [
         f"step {t}" for t in range(6, 1, -1)

@@ -71,7 +71,7 @@ def run(options: Likelihood) -> int:
         bound_report.save_frames(report, options.per_frame)
     if options.plot is not None:
         bound_report.save_plot(report, options.plot)
-    print(f"{report.unit}, a chain of {len(bound.levels)} steps, {options.draws} draws of noise")
+    print(f"{report.unit}, a chain of {len(bound.levels)} steps, noise drawn {options.draws}x")
     print("standard errors in brackets: over recordings, of the noise alone\n")
     print(table(bound_report.rows(report)))
     print("\n" + "\n".join(report.notes))

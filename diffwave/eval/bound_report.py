@@ -21,7 +21,11 @@ from diffwave.text import csv_cell, decimals, printable
 
 GROUPS = 8
 """Rows of the table that the KL terms are summed to; JSON has each."""
-COLOURS = ("#0b6e4f", "#c0562f", "#5a4fa2", "#8a6d00", "#2f7fb5", "#a23b72")
+COLOURS = (
+    "#0b6e4f", "#c0562f", "#5a4fa2", "#b08a00", "#2f7fb5", "#a23b72", "#555555", "#66a61e"
+)  # fmt: skip
+DRAWN = 3
+"""Sets whose first recordings are drawn by frame: the first, and those that are told best."""
 
 
 @dataclass(frozen=True)
@@ -144,24 +148,26 @@ def _frames(report: Report) -> Iterator[list[object]]:
 
 
 def save_plot(report: Report, path: str | os.PathLike[str]) -> None:
-    """Draw the terms by step, the bound along the first recording of every set, and the ROC."""
+    """Draw the terms by step, the bound along the first recordings of some sets, and the ROC."""
     columns = 3 if len(report.sets) > 1 else 2
     figure = new_figure(5.0 * columns, 4.2)
     axes = figure.subplots(1, columns)
     bars = report.levels.flip(0)
     noise_db = (10 * (1 - bars).clamp_min(1e-12).log10()).tolist()[1:]
+    areas = {name: by_frame.value for name, (by_frame, _) in report.detection().items()}
+    drawn = [next(iter(report.sets)), *sorted(areas, key=lambda name: -areas[name])][:DRAWN]
     for colour, (name, bounds) in zip(_colours(report), report.sets.items(), strict=True):
         each = [estimate(bounds, slice(t, t + 1)).value for t in range(1, len(report.levels))]
         axes[0].plot(noise_db, each, ".-", color=colour, label=printable(name))
         frames = bounds[0].frames
         seconds = np.arange(len(frames)) * report.seconds_per_frame
-        label = printable(f"{name}: {bounds[0].name}")
-        axes[1].plot(seconds, frames, color=colour, linewidth=0.9, label=label)
-        if bounds is not next(iter(report.sets.values())):
+        if name in drawn:
+            label = printable(f"{name}: {bounds[0].name}")
+            axes[1].plot(seconds, frames, color=colour, linewidth=0.9, label=label)
+        if name in areas:
             usual = [bound.frames for bound in next(iter(report.sets.values()))]
             false, true = roc(usual, [bound.frames for bound in bounds])
-            value = report.detection()[name][0].value
-            axes[2].plot(false, true, color=colour, label=printable(f"{name}: {value:.3f}"))
+            axes[2].plot(false, true, color=colour, label=printable(f"{name}: {areas[name]:.3f}"))
     axes[0].set(title="KL of every step", xlabel="noise of the state, dB", ylabel=report.unit)
     axes[1].set(title="Bound of every frame", xlabel="seconds", ylabel=report.unit)
     if columns == 3:
