@@ -31,6 +31,9 @@ COEFFICIENTS = (
 )
 
 
+PULSES = "The mean of the prior has the recordings' own pulses, as in training."
+
+
 def run(options: Likelihood) -> int:
     """Print the terms of every set of recordings; write what else is asked for."""
     if options.plot is not None:
@@ -57,13 +60,10 @@ def run(options: Likelihood) -> int:
                 except InputError as error:
                     raise InputError(f"{mel or path}: {error}") from None
                 bar.update()
-    rate = vocoder.sample_rate
+    notes = [SAMPLES if vocoder.model.space.of_samples else COEFFICIENTS]
+    notes += [PULSES] * (vocoder.model.source is not None) + reader.notes
     report = bound_report.Report(
-        bound.unit,
-        bound.levels,
-        vocoder.hop_length / rate,
-        sets,
-        [SAMPLES if vocoder.model.space.of_samples else COEFFICIENTS, *reader.notes],
+        bound.unit, bound.levels, vocoder.hop_length / vocoder.sample_rate, sets, notes
     )
     if options.json is not None:
         save_json(options.json, bound_report.to_json(report))
