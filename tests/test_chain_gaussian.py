@@ -213,6 +213,8 @@ def test_a_device_without_float64_is_enough() -> None:
             diffusion.v_of(x, x, bar),
             diffusion.x0_from_v(x, x, bar),
             diffusion.eps_from_v(x, x, bar),
+            diffusion.prior_kl(x, bar),
+            diffusion.step_kl(x, x, bar, before),
         ]
     assert {(r.device.type, r.dtype) for r in results} == {("meta", torch.float32)}
 
