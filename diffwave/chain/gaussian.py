@@ -146,7 +146,7 @@ def vlb_terms(x_0: Tensor, eps: Tensor, predicted: Tensor, alpha_bar: Tensor) ->
 
     L_t = KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)) for t >= 2; L_1 is the negative
     log-likelihood of x_0 under p(x_0 | x_1) with variance beta_1; the last is the prior's
-    KL(q(x_T | x_0) || N(0, I)) (eq. 5). :mod:`diffwave.chain.bound` has the terms of a denoiser.
+    KL(q(x_T | x_0) || N(0, I)) (eq. 5).
 
     Args:
         x_0: one state, any shape.
@@ -158,11 +158,22 @@ def vlb_terms(x_0: Tensor, eps: Tensor, predicted: Tensor, alpha_bar: Tensor) ->
         [T + 1], float64; its sum bounds -log p(x_0).
     """
     x_0, bar = x_0.double(), _level(alpha_bar)
-    x_t = [q_sample(x_0, bar[t], eps[t].double()) for t in range(len(bar))]
-    means = [x0_from_eps(x_t[t], predicted[t].double(), bar[t]) for t in range(len(bar))]
-    steps = [step_kl(x_0, means[t], bar[t], bar[t - 1]) for t in range(1, len(bar))]
-    terms = [normal_nll(x_0, means[0], 1 - bar[0]), *steps, prior_kl(x_0, bar[-1])]
-    return torch.stack([term.sum() for term in terms])
+    before = torch.cat((torch.ones(1, dtype=torch.float64), bar[:-1]))
+    terms = []
+    for t in range(len(bar)):
+        x_t = q_sample(x_0, bar[t], eps[t].double())
+        mean_p, _ = p_mean_variance(predicted[t].double(), x_t, bar[t], before[t])
+        if t == 0:
+            variance = 1 - bar[0]
+            surprise = (x_0 - mean_p).square() / variance + torch.log(2 * math.pi * variance)
+            terms.append(0.5 * surprise.sum())
+        else:
+            mean_q, variance = q_posterior_mean_variance(x_0, x_t, bar[t], before[t])
+            terms.append(normal_kl(mean_q, variance, mean_p, variance).sum())
+    mean, variance = q_mean_variance(x_0, bar[-1])
+    one = torch.ones((), dtype=torch.float64)
+    terms.append(normal_kl(mean, variance, 0 * one, one).expand_as(x_0).sum())
+    return torch.stack(terms)
 
 
 def _level(value: Tensor | float) -> Tensor:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
 from diffwave.errors import InputError
-from diffwave.files import atomic_path
 from diffwave.jobs import Job, out_of_memory
 from diffwave.model import DiffusionModel, ModelConfig
 from diffwave.options import Generation
-from diffwave.text import finite, notice, printable
+from diffwave.text import notice, printable
 from diffwave.vocoder import DEFAULT, Vocoder
 
 
@@ -90,18 +86,3 @@ def table(rows: Sequence[Sequence[object]]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in cells
     )
-
-
-def named(text: str) -> tuple[str, str]:
-    """Name and place of "NAME=PLACE"; a place alone is named by the last part of its path."""
-    name, equals, place = text.partition("=")
-    if equals and name and place and os.sep not in name and not Path(text).exists():
-        return printable(name), place
-    return printable(Path(text).absolute().name), text
-
-
-def save_json(path: str, document: Mapping[str, Any]) -> None:
-    """Write strict JSON, whole or not at all; what is undefined is null."""
-    text = json.dumps(finite(document), indent=2, ensure_ascii=False, allow_nan=False)
-    with atomic_path(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8", newline="")

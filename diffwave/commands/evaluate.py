@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
 from torch import Tensor
 from tqdm import tqdm
 
-from diffwave.commands.common import described, generation, named, vocoder_of
+from diffwave.commands.common import described, generation, vocoder_of
 from diffwave.errors import InputError
 from diffwave.eval.libraries import needed_for
 from diffwave.eval.metrics import choose_metrics
@@ -56,10 +57,10 @@ def _systems(options: Evaluate, folder: Path) -> tuple[dict[str, System], dict[s
     systems: dict[str, System] = {}
     utterances: dict[str, list[str]] = {}
     places: dict[str, str] = {}
-    folders = [named(text) for text in options.generated]
+    folders = [_named(text) for text in options.generated]
     checkpoints = []
     if options.checkpoint or not folders:
-        checkpoints = [named(options.checkpoint or DEFAULT)]
+        checkpoints = [_named(options.checkpoint or DEFAULT)]
     for name, place in [*folders, *checkpoints]:
         if name in places:
             raise InputError(
@@ -86,6 +87,14 @@ def _checkpoint(options: Evaluate, files: list[Path], folder: Path) -> System:
 
     note = f"checkpoint {options.checkpoint}, {described(options, vocoder.model)}"
     return System(resynthesis_pairs(files, resynthesise, vocoder.sample_rate, folder), [note])
+
+
+def _named(text: str) -> tuple[str, str]:
+    """Name and place of "NAME=PLACE"; a place alone is named by the last part of its path."""
+    name, equals, place = text.partition("=")
+    if equals and name and place and os.sep not in name and not Path(text).exists():
+        return printable(name), place
+    return printable(Path(text).absolute().name), text
 
 
 def _write_page(folder: str, options: Evaluate, scores: Scores) -> Path:

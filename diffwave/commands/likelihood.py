@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from diffwave.commands.common import named, save_json, table
+from diffwave.commands.common import table
 from diffwave.errors import InputError
 from diffwave.eval import bound_report
 from diffwave.eval.likelihood import Bound, UtteranceBound
@@ -66,7 +66,7 @@ def run(options: Likelihood) -> int:
         bound.unit, bound.levels, vocoder.hop_length / vocoder.sample_rate, sets, notes
     )
     if options.json is not None:
-        save_json(options.json, bound_report.to_json(report))
+        bound_report.save_json(options.json, bound_report.to_json(report))
     if options.per_frame is not None:
         bound_report.save_frames(report, options.per_frame)
     if options.plot is not None:
@@ -82,7 +82,9 @@ def _files(options: Likelihood) -> dict[str, dict[str, Path]]:
     """The recordings of every set, by name."""
     sets: dict[str, dict[str, Path]] = {}
     for text in options.recordings:
-        name, place = named(text)
+        name, equals, place = text.partition("=")
+        if not (equals and name and place) or Path(text).exists():
+            name, place = Path(text).absolute().name, text
         if name in sets:
             raise InputError(f"Two sets would be called {name!r}: name one, other={place}.")
         path = Path(place)

@@ -12,8 +12,8 @@ from tqdm import tqdm
 from diffwave.chain.families import Schedule, parse_schedule, rescaled
 from diffwave.chain.schedule import NAMED, alpha_bars, betas_of, stretched
 from diffwave.chain.terminal import Data, Start, entropy
-from diffwave.commands.common import save_json, table
-from diffwave.eval import schedule_report
+from diffwave.commands.common import table
+from diffwave.eval import bound_report, schedule_report
 from diffwave.eval.likelihood import CONTINUOUS_STEPS
 from diffwave.eval.pairs import audio_files
 from diffwave.eval.plots import check_figure
@@ -40,7 +40,7 @@ def run(options: Options) -> int:
     found = [schedule_report.figures(one, data, start, options.threshold) for one in chains]
     if options.json is not None:
         document = schedule_report.to_json(found, data, start, options.threshold)
-        save_json(options.json, document)
+        bound_report.save_json(options.json, document)
     if options.plot is not None:
         schedule_report.save_plot(found, start, options.threshold, options.plot)
     deviation = math.sqrt(data.variance)

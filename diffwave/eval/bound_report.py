@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 import os
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from diffwave.eval.detection import Area, area, roc
 from diffwave.eval.likelihood import Estimate, UtteranceBound, estimate, log_deviation
 from diffwave.eval.plots import new_figure, save_figure
 from diffwave.files import atomic_path
-from diffwave.text import csv_cell, decimals, printable
+from diffwave.text import csv_cell, decimals, finite, printable
 
 GROUPS = 8
 """Rows of the table that the KL terms are summed to; JSON has each."""
@@ -125,6 +126,13 @@ def to_json(report: Report) -> dict[str, Any]:
             for name, (frame, recording) in report.detection().items()
         },
     }
+
+
+def save_json(path: str | os.PathLike[str], document: dict[str, Any]) -> None:
+    """Write strict JSON, whole or not at all; what is undefined is null."""
+    text = json.dumps(finite(document), indent=2, ensure_ascii=False, allow_nan=False)
+    with atomic_path(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8", newline="")
 
 
 def save_frames(report: Report, path: str | os.PathLike[str]) -> None:
