@@ -14,10 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import torch
 from torch import Tensor
 
 from diffwave.chain.gaussian import normal_nll, prior_kl, q_sample, step_kl
-from diffwave.chain.samplers import Denoise, check_levels
+from diffwave.chain.samplers import Denoise
+from diffwave.errors import InputError
 
 Decoder = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(x_0, mean, variance) -> -log p(x_0 | x_1) per element, nats."""
@@ -46,7 +48,9 @@ def bound_terms(
     Raises:
         InputError: when the levels are not increasing values in [0, 1).
     """
-    bars = check_levels(levels).flip(0)
+    bars = torch.as_tensor(levels, dtype=torch.float64, device="cpu").flip(0)
+    if not bool(((bars >= 0) & (bars < 1)).all() and (bars.diff() < 0).all()):
+        raise InputError("The levels of a chain must be alpha_bar values in [0, 1) that increase.")
     for t, bar in enumerate(bars, 1):
         predicted = denoise(q_sample(x_0, bar, noise(t)), bar)
         if t == 1:

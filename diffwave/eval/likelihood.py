@@ -37,7 +37,6 @@ from diffwave.eval.states import States
 from diffwave.mel import check_mel
 from diffwave.model import DiffusionModel
 from diffwave.spaces import Prior
-from diffwave.synthesis import chunks
 
 PCM_STEP = 2.0**-15
 """Of 16-bit samples in -1 .. 1."""
@@ -128,10 +127,10 @@ class Bound:
         clip = self.states.excited(clip)
         context = space.reach(self.model.network.receptive_field, 1, 0)
         found = []
-        for chunk in chunks(frames, CHUNK_FRAMES, context):
-            stretch = given[..., chunk.first : chunk.last].to(self.device)
-            terms = self._stretch(clip, stretch, chunk.first)
-            found.append(terms[..., chunk.keep_first - chunk.first : chunk.keep_last - chunk.first])
+        for start in range(0, frames, CHUNK_FRAMES):
+            first, end = max(0, start - context), min(start + CHUNK_FRAMES, frames)
+            stretch = given[..., first : min(frames, end + context)].to(self.device)
+            found.append(self._stretch(clip, stretch, first)[..., start - first : end - first])
         together = torch.cat(found, dim=-1).numpy()
         per_frame = math.log(2) * space.hop_length if space.of_samples else self._elements
         return UtteranceBound(name, together[:, :-1], together[0, -1], 1 / per_frame)
