@@ -99,6 +99,50 @@ def normal_kl(mean_1: Tensor, variance_1: Tensor, mean_2: Tensor, variance_2: Te
     return 0.5 * (ratio - 1 - torch.log(ratio) + (mean_1 - mean_2).square() / variance_2)
 
 
+def prior_kl(x_0: Tensor, alpha_bar: Tensor) -> Tensor:
+    """KL(q(x_T | x_0) || N(0, I)) per element, nats: the bound's L_T (eq. 5).
+
+    Sampling from N(mean, deviation^2) needs no formula of its own: x_0 is the state (x - mean) /
+    deviation, and a KL divergence does not change when both of its distributions are mapped alike.
+    """
+    mean, variance = q_mean_variance(x_0, alpha_bar)
+    return normal_kl(mean, variance, torch.zeros_like(mean), torch.ones_like(variance))
+
+
+def step_kl(x_0: Tensor, predicted: Tensor, alpha_bar: Tensor, alpha_bar_before: Tensor) -> Tensor:
+    """KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)) per element, nats: the bound's L_{t-1} (eq. 5).
+
+    Both have the posterior's variance, and p has its mean at the predicted x_0, so x_t drops out:
+    the posterior's mean of the difference is what is left. Equal to half of SNR(t - 1) - SNR(t)
+    times |x_0 - predicted|^2 (Kingma et al. 2021, arXiv 2107.00630, eq. 13).
+    """
+    error = x_0 - predicted
+    zero = torch.zeros_like(error)
+    mean, variance = q_posterior_mean_variance(error, zero, alpha_bar, alpha_bar_before)
+    return normal_kl(mean, variance, zero, variance)
+
+
+def normal_nll(x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+    """-log N(x; mean, variance) per element, nats."""
+    return 0.5 * ((x - mean).square() / variance + torch.log(2 * math.pi * variance))
+
+
+def discretised_nll(x: Tensor, mean: Tensor, variance: Tensor, width: float) -> Tensor:
+    """-log of the mass that N(mean, variance) has within width / 2 of x, per element, nats.
+
+    The decoder of integer data (Ho et al. 2020, eq. 13), in float64: x is a whole multiple of
+    `width` from -1 to 1 - width, and the outermost values have what lies beyond them as well.
+    """
+    x, mean, deviation = x.double(), mean.double(), variance.double().sqrt()
+    above = torch.where(x > 1 - 1.5 * width, math.inf, (x - mean + width / 2) / deviation)
+    below = torch.where(x < -1 + width / 2, -math.inf, (x - mean - width / 2) / deviation)
+    # In the lower tail, where the logarithm of the distribution function is precise.
+    upper = above + below > 0
+    above, below = torch.where(upper, -below, above), torch.where(upper, -above, below)
+    log_above, log_below = torch.special.log_ndtr(above), torch.special.log_ndtr(below)
+    return -log_above - torch.log(-torch.expm1(log_below - log_above))
+
+
 def vlb_terms(x_0: Tensor, eps: Tensor, predicted: Tensor, alpha_bar: Tensor) -> Tensor:
     """Terms L_1 .. L_T and L_T+1 of the variational bound of one x_0, in nats summed over x_0.
 

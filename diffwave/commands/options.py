@@ -171,6 +171,89 @@ class Evaluate(Generation):
 
 
 @dataclass(kw_only=True)
+class Likelihood(Options):
+    """Bound the code length of recordings under a checkpoint, term by term."""
+
+    recordings: list[str] = argument([], positional=True, metavar="[NAME=]DIR")
+    """Recordings, or folders of them; of several sets each is told from the first (ROC)."""
+    checkpoint: str | None = argument(None, metavar="NAME")
+    """Bundled name, folder or hub id (default: the bundled voice)."""
+    mels: list[str] = argument([], metavar="[NAME=]DIR")
+    """Mels of the recordings of a set, by file name, in place of their own; repeatable."""
+    only: str = argument("*", metavar="PATTERN")
+    """Recordings to take, by file name."""
+    limit: AtLeastOne | None = argument(None, metavar="N")
+    """Take the first N recordings of every folder (default: all)."""
+    seconds: Annotated[float, Meta(ge=0.2, le=1e6)] | None = None
+    """Take so much of the beginning of every recording (default: all)."""
+    steps: Annotated[int, Meta(ge=1, le=10_000)] | None = None
+    """Steps of the chain, as sampling visits them (default: the whole chain that was trained; 25
+    where every level was)."""
+    draws: Annotated[int, Meta(ge=1, le=1000)] = 2
+    """Independent estimates, from which the error of the noise is known."""
+    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] = 0
+    """Same seed, same figures."""
+    json: str | None = argument(None, metavar="FILE")
+    """Write every term, and the total of every recording."""
+    per_frame: str | None = argument(None, metavar="FILE.csv")
+    """Write the bound of every frame: how unusual the sound is there."""
+    plot: str | None = argument(None, metavar="FILE.png")
+    """Draw the terms by step, the bound by frame, and the ROC of several sets."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:N or mps."""
+    threads: Threads = 0
+    """CPU threads; 0: as many as PyTorch chooses."""
+
+    def check(self) -> None:
+        if not self.recordings:
+            raise InputError("Give a recording, or a folder of them.")
+        check_folders_of([self.json, self.per_frame, self.plot])
+
+
+@dataclass(kw_only=True)
+class Schedule(Options):
+    """Say where a chain ends, how long it must be and what its betas cost."""
+
+    schedules: list[str] = argument([], positional=True, metavar="[NAME=]BETAS")
+    """A published schedule by name (--published), betas separated by commas, linear:FIRST:LAST:T,
+    cosine:T, angle:T, or snr:FIRST:LAST:T in equal steps of dB; several are compared. None: that of
+    --checkpoint, or diffwave-base."""
+    published: bool = False
+    """Print the published schedules."""
+    corpus: str | None = argument(None, metavar="DIR")
+    """Recordings whose mean and power spectrum are the data's (default: white data, see --rms)."""
+    checkpoint: str | None = argument(None, metavar="NAME")
+    """The data are the states that this checkpoint makes of the corpus."""
+    only: str = argument("*", metavar="PATTERN")
+    """Recordings of the corpus to take, by file name."""
+    limit: AtLeastOne = argument(64, metavar="N")
+    """Recordings of the corpus to take at most."""
+    mean: Annotated[float, Meta(ge=-1e6, le=1e6)] = 0.0
+    """Of the data, without a corpus."""
+    rms: Annotated[float, Meta(gt=0, le=1e6)] = 1.0
+    """Standard deviation of the data, without a corpus; read speech has about 0.07."""
+    start_mean: Annotated[float, Meta(ge=-1e6, le=1e6)] = 0.0
+    """Of the Gaussian that sampling starts from."""
+    start_deviation: Annotated[float, Meta(gt=0, le=1e6)] = 1.0
+    """Of the same."""
+    threshold: Annotated[float, Meta(gt=0, le=1e6)] = 1e-5
+    """Bits per sample that the prior term is to be below; the default is that of Ho et al. 2020."""
+    rescale: bool = False
+    """Compare with the same schedules rescaled to zero terminal SNR (Lin et al. 2023)."""
+    json: str | None = argument(None, metavar="FILE")
+    """Write all figures, of every step."""
+    plot: str | None = argument(None, metavar="FILE.png")
+    """Draw betas, signal-to-noise ratio, distance from the start and cost of every step."""
+
+    def check(self) -> None:
+        if self.corpus is not None and not Path(self.corpus).is_dir():
+            raise InputError(f"There is no folder {self.corpus}.")
+        if self.checkpoint is not None and self.corpus is None:
+            raise InputError("The states of --checkpoint are made of a --corpus; give one.")
+        check_folders_of([self.json, self.plot])
+
+
+@dataclass(kw_only=True)
 class Prepare(Options):
     """Make a corpus to train on of a folder of recordings."""
 
@@ -269,7 +352,18 @@ class Bench(Options):
 
 COMMANDS: dict[str, type[Options]] = {
     cls.__name__.lower(): cls
-    for cls in (Synthesize, Mel, Info, Evaluate, Prepare, Train, Export, Bench)
+    for cls in (
+        Synthesize,
+        Mel,
+        Info,
+        Evaluate,
+        Likelihood,
+        Schedule,
+        Prepare,
+        Train,
+        Export,
+        Bench,
+    )
 }
 RENAMED = {"--rounds": "--n-iter", "--restore": "--enhance", "--no-restore": "--no-enhance"}
 """Options of earlier versions, and what they are called now."""
