@@ -17,7 +17,7 @@ from signals import speech_like
 from told import one_line
 
 from diffwave import cli
-from diffwave.eval.likelihood import Bound
+from diffwave.analysis.likelihood import Bound
 from diffwave.mel import MelSpectrogram, preset
 from diffwave.vocoder import Vocoder
 

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from diffwave.bounds import integer, shown
 from diffwave.chain import schedule
 from diffwave.errors import InputError
+from diffwave.schema import shown
 
 MOST_STEPS = 100_000
 """Of a schedule that is written out."""
@@ -96,8 +96,12 @@ def _snr_betas(first: float, last: float, steps: int) -> Tensor:
 
 
 def _count(text: str) -> int:
-    number = int(text) if text.isdecimal() and len(text) < 20 else text
-    return integer("The number of steps of a schedule", number, 1, MOST_STEPS)
+    if not (text.isdecimal() and len(text) < 20 and 1 <= int(text) <= MOST_STEPS):
+        raise InputError(
+            "The number of steps of a schedule must be an integer of at least 1 and at most "
+            f"{MOST_STEPS:,}, not {shown(text)}."
+        )
+    return int(text)
 
 
 def _number(text: str, whole: str) -> float:

@@ -159,18 +159,12 @@ def vlb_terms(x_0: Tensor, eps: Tensor, predicted: Tensor, alpha_bar: Tensor) ->
     Returns:
         [T + 1], float64; its sum bounds -log p(x_0).
     """
-    x_0, eps, predicted = x_0.double(), eps.double(), predicted.double()
-    bar = _float64(alpha_bar).view(-1, *[1] * x_0.ndim)
-    one = torch.ones_like(bar[:1])
-    before = torch.cat((one, bar[:-1]))
-    x_t = q_sample(x_0, bar, eps)
-    mean_q, variance = q_posterior_mean_variance(x_0, x_t, bar, before)
-    mean_p, _ = p_mean_variance(predicted, x_t, bar, before)
-    variance[0] = 1 - bar[0]
-    terms = (mean_q - mean_p).square() / (2 * variance)  # both have the posterior's variance
-    terms[0] += 0.5 * torch.log(2 * math.pi * variance[0])
-    prior = normal_kl(*q_mean_variance(x_0, bar[-1:]), 0 * one, one)
-    return torch.cat((terms, prior)).flatten(1).sum(1)
+    x_0, bar = x_0.double(), _float64(alpha_bar)
+    x_t = [q_sample(x_0, bar[t], eps[t].double()) for t in range(len(bar))]
+    means = [x0_from_eps(x_t[t], predicted[t].double(), bar[t]) for t in range(len(bar))]
+    steps = [step_kl(x_0, means[t], bar[t], bar[t - 1]) for t in range(1, len(bar))]
+    terms = [normal_nll(x_0, means[0], 1 - bar[0]), *steps, prior_kl(x_0, bar[-1])]
+    return torch.stack([term.sum() for term in terms])
 
 
 def alpha_sigma(alpha_bar: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:

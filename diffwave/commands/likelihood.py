@@ -7,15 +7,15 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from diffwave.analysis import bound_report
+from diffwave.analysis.likelihood import Bound, UtteranceBound
+from diffwave.analysis.plots import check_figure
+from diffwave.analysis.recordings import Recordings
 from diffwave.commands.common import table
+from diffwave.commands.options import Likelihood
 from diffwave.errors import InputError
-from diffwave.eval import bound_report
-from diffwave.eval.likelihood import Bound, UtteranceBound
-from diffwave.eval.pairs import audio_files
-from diffwave.eval.plots import check_figure
-from diffwave.eval.recordings import Recordings
+from diffwave.eval.scoring import audio_files
 from diffwave.mel.files import MEL_SUFFIXES, read_mel
-from diffwave.options import Likelihood
 from diffwave.text import printable
 from diffwave.vocoder import DEFAULT, Vocoder
 

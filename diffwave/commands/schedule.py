@@ -9,17 +9,17 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from diffwave.analysis import bound_report, schedule_report
+from diffwave.analysis.likelihood import CONTINUOUS_STEPS
+from diffwave.analysis.plots import check_figure
+from diffwave.analysis.recordings import Recordings
+from diffwave.analysis.states import data_of
 from diffwave.chain.families import Schedule, parse_schedule, rescaled
 from diffwave.chain.schedule import NAMED, alpha_bars, betas_of, stretched
 from diffwave.chain.terminal import Data, Start, entropy
 from diffwave.commands.common import table
-from diffwave.eval import bound_report, schedule_report
-from diffwave.eval.likelihood import CONTINUOUS_STEPS
-from diffwave.eval.pairs import audio_files
-from diffwave.eval.plots import check_figure
-from diffwave.eval.recordings import Recordings
-from diffwave.eval.states import data_of
-from diffwave.options import Schedule as Options
+from diffwave.commands.options import Schedule as Options
+from diffwave.eval.scoring import audio_files
 from diffwave.text import printable
 from diffwave.vocoder import Vocoder
 

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffwave.analysis.bound_report import COLOURS
+from diffwave.analysis.plots import new_figure, save_figure
 from diffwave.chain import schedule, terminal
 from diffwave.chain.families import Schedule
 from diffwave.chain.terminal import Data, Start
-from diffwave.eval.bound_report import COLOURS
-from diffwave.eval.plots import new_figure, save_figure
 from diffwave.text import number, printable
 
 NAT = 1 / math.log(2)

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from diffwave.eval.detection import Area, area, roc
-from diffwave.eval.likelihood import Estimate, UtteranceBound, estimate, log_deviation
-from diffwave.eval.plots import new_figure, save_figure
+from diffwave.analysis.detection import Area, area, roc
+from diffwave.analysis.likelihood import Estimate, UtteranceBound, estimate, log_deviation
+from diffwave.analysis.plots import new_figure, save_figure
 from diffwave.files import atomic_path
 from diffwave.text import csv_cell, decimals, finite, printable
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from diffwave.eval.detection import area, roc
+from diffwave.analysis.detection import area, roc
 
 
 def drawn(seed: int, count: int, shift: float = 0.0) -> list[np.ndarray]:

@@ -11,10 +11,10 @@ import torch
 from signals import speech_like
 from tiny import random_model, source_config, spectral_config, waveform_config
 
-from diffwave.data.clip import Clip
+from diffwave.analysis.recordings import Recordings
+from diffwave.analysis.states import WINDOW, States, data_of
+from diffwave.data.crops import Clip
 from diffwave.errors import InputError
-from diffwave.eval.recordings import Recordings
-from diffwave.eval.states import WINDOW, States, data_of
 
 
 def test_white_noise_has_a_flat_spectrum_and_its_mean() -> None:

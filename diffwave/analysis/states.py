@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffwave.chain.terminal import Data
-from diffwave.data.clip import Clip
-from diffwave.data.crops import Framing
+from diffwave.data.crops import Clip, Framing
 from diffwave.data.source import analyse, polarity
 from diffwave.errors import InputError
 from diffwave.model import DiffusionModel
@@ -60,10 +59,12 @@ class States:
     def of(self, clip: Clip, mel: Tensor, first: int) -> Encoded:
         """The state of the frames of a mel [1, n_mels, T], which begin with frame `first`."""
         space, frames = self.model.space, mel.shape[-1]
-        samples = self.framing.samples_of(clip, first, frames)
-        wave = torch.from_numpy(samples.astype(np.float32) / 32768)[None].to(self.device)
-        wave, start = clip.polarity * wave, first * space.hop_length - space.pad_left
-        source = self.framing.source_of(clip, start, frames)
+        start = first * space.hop_length - space.pad_left
+        # Its mel is none that counts here: a clip with one is cut by frames, and reflected.
+        framed = dataclasses.replace(clip, mel=np.empty((0, first + frames), np.float32))
+        crop = self.framing.cut(framed, first, frames)
+        wave = clip.polarity * torch.from_numpy(crop.wave / 32768)[None].to(self.device)
+        source = crop.source
         excitation = source and Excitation(*(x[None].to(self.device) for x in source[:2]))
         prior = space.prior(mel, excitation)
         return Encoded(wave, prior, space.encode(wave, mel, prior), start)

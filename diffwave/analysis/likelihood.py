@@ -27,13 +27,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from diffwave.analysis.states import States
 from diffwave.chain.bound import Decoder, bound_terms
 from diffwave.chain.gaussian import discretised_nll, normal_nll
 from diffwave.chain.noise import white_noise
-from diffwave.chain.sampling import MOST_STEPS, Sampling
-from diffwave.data.clip import Clip
+from diffwave.chain.sampling import Sampling
+from diffwave.data.crops import Clip
 from diffwave.errors import InputError
-from diffwave.eval.states import States
 from diffwave.mel import check_mel
 from diffwave.model import DiffusionModel
 from diffwave.spaces import Prior
@@ -160,7 +160,7 @@ class Bound:
         for draw in range(self.draws):
 
             def noise(t: int, draw: int = draw) -> Tensor:
-                stream = draw * (MOST_STEPS + 1) + t
+                stream = draw * (len(self.levels) + 1) + t
                 white = white_noise(self.seed, stream, start, wave.shape[-1])
                 return model.space.noise(white.to(self.device)[None])
 

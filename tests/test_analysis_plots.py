@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from diffwave.analysis.plots import check_figure, new_figure, save_figure
 from diffwave.errors import InputError
-from diffwave.eval.plots import check_figure, new_figure, save_figure
 
 
 @pytest.mark.parametrize(("name", "begins"), [("a.png", b"\x89PNG"), ("a.SVG", b"<?xml")])
