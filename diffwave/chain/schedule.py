@@ -96,6 +96,8 @@ def zero_terminal_snr(betas: Tensor) -> Tensor:
     stop at sqrt(alpha_bar_T) = .529 (T = 50), while sampling starts from pure noise.
     """
     root = alpha_bars(betas).sqrt()
+    if len(root) < 2:
+        raise InputError("A schedule that is to end in pure noise needs two or more steps.")
     root = (root - root[-1]) * root[0] / (root[0] - root[-1])
     return betas_of(root.square())
 
