@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import io
-import keyword
 import os
 import sys
 from collections.abc import Sequence
@@ -30,8 +29,7 @@ def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:
         command, options = _parse(arguments, prog, command)
         options.check()
         # Imported here: --help and what is wrong so far need not wait for PyTorch.
-        module = command + "_" * keyword.iskeyword(command)
-        status = int(importlib.import_module(f"diffwave.commands.{module}").run(options))
+        status = int(importlib.import_module(f"diffwave.commands.{command}").run(options))
         sys.stdout.flush()  # here, where a failure is still dealt with
         return status
     except InputError as error:

@@ -46,7 +46,7 @@ def test_every_difference_is_one(change: dict[str, Any]) -> None:
     variant = with_output(VariantNet(VariantNetConfig(**SMALL, **change)))
     plain = VariantNet(VariantNetConfig(**SMALL)).requires_grad_(False)
     plain.load_state_dict(variant.state_dict())
-    assert (variant(*inputs()) - plain(*inputs())).abs().max() > 1e-4
+    assert (variant(*inputs()) - plain(*inputs())).abs().max() > 2e-5
 
 
 def test_layers_upsample_on_their_own() -> None:
