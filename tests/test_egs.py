@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
+import inspect
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -93,8 +97,8 @@ def test_transformers_fastspeech2() -> None:
         "energy_predictor_channels": 8,
     }  # fmt: skip
     config = transformers.FastSpeech2ConformerWithHifiGanConfig(
-        transformers.FastSpeech2ConformerConfig(**small).to_dict(),
-        transformers.FastSpeech2ConformerHifiGanConfig(upsample_initial_channel=16).to_dict(),
+        model_config=transformers.FastSpeech2ConformerConfig(**small),
+        vocoder_config=transformers.FastSpeech2ConformerHifiGanConfig(upsample_initial_channel=16),
     )
     model = transformers.FastSpeech2ConformerWithHifiGan(config).eval()
     model.model.duration_predictor.linear.bias.data.fill_(2.0)  # e^2 - 1 frames a token
@@ -197,14 +201,14 @@ def test_kaldi(compressed: bool, tmp_path: Path, tiny_checkpoint: Path) -> None:
     kaldi = pytest.importorskip("kaldi_native_io")
     mels = {"a": speech_mel(0.5), "b-2": speech_mel(0.8, seed=1)}
     table = f"ark,scp:{tmp_path}/feats.ark,{tmp_path}/feats.scp"
-    if compressed:
-        with kaldi.CompressedMatrixWriter(table) as writer:
-            for key, mel in mels.items():
-                writer.write(key, mel.T.contiguous().numpy())
-    else:
-        with kaldi.FloatMatrixWriter(table) as writer:
-            for key, mel in mels.items():
-                writer.write(key, mel.T.contiguous().numpy())
+    writer, how = (
+        (kaldi.CompressedMatrixWriter, [kaldi.CompressionMethod.kAutomaticMethod])
+        if compressed
+        else (kaldi.FloatMatrixWriter, [])
+    )
+    with writer(table) as file:
+        for key, mel in mels.items():
+            file.write(key, mel.T.contiguous().numpy(), *how)
     out = tmp_path / "wavs"
     done = run(EGS / "from_kaldi.py", tmp_path / "feats.scp", out, tiny_checkpoint)
     assert done.returncode == 0, done.stderr
@@ -261,10 +265,19 @@ def test_a_voice_to_the_hub_and_back(tmp_path: Path, tiny_checkpoint: Path) -> N
 
 
 def test_torch_hub(tiny_checkpoint: Path) -> None:
-    assert torch.hub.list(str(ROOT), source="local") == ["vocoder"]
-    assert "mel [80, T]" in torch.hub.help(str(ROOT), "vocoder", source="local")
     loaded = torch.hub.load(str(ROOT), "vocoder", str(tiny_checkpoint), "cpu", source="local")
     mel = speech_mel(0.5)
     assert torch.equal(loaded(mel), Vocoder.from_pretrained(tiny_checkpoint, "cpu")(mel))
     default = torch.hub.load(str(ROOT), "vocoder", device="cpu", source="local")
     assert default.sample_rate == 22050 and default.config.mel.name == "hifigan"
+
+
+def test_torch_hub_asks_for_what_synthesis_needs() -> None:
+    spec = importlib.util.spec_from_file_location("hubconf", ROOT / "hubconf.py")
+    hubconf = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hubconf)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = {re.split(r"\W", name.replace("-", "_"))[0] for name in project["dependencies"]}
+    assert set(hubconf.dependencies) == needed - {"torch"}
+    entries = {name for name, value in vars(hubconf).items() if inspect.isfunction(value)}
+    assert entries == {"vocoder"} and hubconf.vocoder.__doc__
