@@ -183,6 +183,38 @@ def test_coqui() -> None:
         use_voice(CoquiSynthesizer(16000), voice)
 
 
+def test_coqui_itself(tmp_path: Path) -> None:
+    """The library's own synthesizer and a small GlowTTS with random weights."""
+    module = pytest.importorskip("TTS.utils.synthesizer", exc_type=ImportError)
+    from TTS.tts.configs.glow_tts_config import GlowTTSConfig
+    from TTS.tts.models.glow_tts import GlowTTS
+    from with_coqui import use_voice
+
+    small = {"kernel_size": 3, "num_layers": 1, "num_heads": 2, "hidden_channels_ffn": 16}
+    config = GlowTTSConfig(
+        hidden_channels_enc=16, hidden_channels_dec=16, hidden_channels_dp=16,
+        num_block_layers=2, num_flow_blocks_dec=2, use_phonemes=False,
+        text_cleaner="basic_cleaners", encoder_params={**small, "dropout_p": 0.1},
+    )  # fmt: skip
+    torch.manual_seed(0)
+    torch.save({"model": GlowTTS(config).state_dict()}, tmp_path / "model.pth")
+    config.save_json(str(tmp_path / "config.json"))
+    synthesizer = module.Synthesizer(
+        tts_checkpoint=tmp_path / "model.pth", tts_config_path=tmp_path / "config.json"
+    )
+    voice = voice_of("coqui")
+    use_voice(synthesizer, voice, seed=3)
+    given: list[Tensor] = []
+    inference = synthesizer.vocoder_model.inference
+    synthesizer.vocoder_model.inference = lambda mel: given.append(mel) or inference(mel)
+    wave = np.array(synthesizer.tts("Any text at all, at length."))
+    mel = given[0]
+    expected = voice(mel, seed=3)[0].numpy()
+    assert mel.shape[:2] == (1, 80) and mel.shape[2] > 4
+    np.testing.assert_allclose(wave[: len(expected)], expected, atol=1e-5)
+    assert not wave[len(expected) :].any()  # its pause after a text
+
+
 def test_matcha() -> None:
     from with_matcha import MatchaVocoder
 
