@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from local_hub import local_hub
+from signals import speech_like
 from tiny import random_model, spectral_config, speech_mel
 from torch import Tensor
 
@@ -138,6 +139,47 @@ def test_espnet() -> None:
     assert text2speech.fs == 22050
     torch.testing.assert_close(output["wav"], voice(output["feat_gen_denorm"].T, seed=3))
     assert output["wav"].shape == (len(output["feat_gen_denorm"]) * HOP,)
+
+
+@pytest.mark.slow
+def test_espnet_itself(tmp_path: Path) -> None:
+    """The toolkit's own `Text2Speech` and a small FastSpeech 2 with random weights."""
+    module = pytest.importorskip("espnet2.bin.tts_inference", exc_type=ImportError)
+    import yaml
+    from espnet2.tasks.tts import TTSTask
+    from with_espnet import EspnetVocoder
+
+    voice = voice_of("espnet")
+    audio = {"fs": 22050, "n_fft": 1024, "hop_length": 256, "win_length": 1024}
+    sums = {"sum": np.full(80, -15.0), "sum_square": np.full(80, 25.0)}
+    np.savez(tmp_path / "stats.npz", count=np.array(10), **sums)
+    widths = ("adim", "eunits", "dunits", "postnet_chans", "duration_predictor_chans",
+              "pitch_predictor_chans", "energy_predictor_chans")  # fmt: skip
+    small = {name: 8 for name in widths} | {"aheads": 2, "elayers": 1, "dlayers": 1}
+    config = TTSTask.get_default_config() | {
+        "token_list": ["<blank>", "<unk>", *"abcdefghijklmnopqrstuvwxyz ", "<sos/eos>"],
+        "token_type": "char", "cleaner": None, "g2p": None, "odim": None,
+        "tts": "fastspeech2", "tts_conf": {**small, "postnet_layers": 1},
+        "feats_extract": "fbank",
+        "feats_extract_conf": {**audio, "fmin": 80, "fmax": 7600, "n_mels": 80},
+        "normalize": "global_mvn", "normalize_conf": {"stats_file": str(tmp_path / "stats.npz")},
+        "pitch_extract": "dio", "pitch_normalize": None,
+        "pitch_extract_conf": {"fs": 22050, "n_fft": 1024, "hop_length": 256},
+        "energy_extract": "energy", "energy_extract_conf": audio, "energy_normalize": None,
+    }  # fmt: skip
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    torch.manual_seed(0)
+    text2speech = module.Text2Speech(train_config=str(tmp_path / "config.yaml"))
+    text2speech.tts.duration_predictor.linear.bias.data.fill_(1.5)  # e^1.5 - 1 frames a token
+    text2speech.vocoder = EspnetVocoder(voice, seed=3)
+    output = text2speech("any text at all")
+    mel = output["feat_gen_denorm"]
+    assert text2speech.fs == 22050 and len(mel) > 15
+    torch.testing.assert_close(output["wav"], voice(mel.T, seed=3))
+    # Its mels are those of the preset.
+    wave = torch.from_numpy(speech_like(1.0, 22050))
+    theirs, _ = text2speech.feats_extract(wave[None], torch.tensor([len(wave)]))
+    torch.testing.assert_close(theirs[0].T, voice.mel(wave), rtol=1e-3, atol=1e-3)
 
 
 class CoquiSynthesizer:
