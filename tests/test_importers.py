@@ -146,7 +146,7 @@ def test_the_command_makes_a_voice(project: str, tmp_path: Path) -> None:
     card = (out / "README.md").read_text()
     for words in (PROJECTS[project].address, file.name, "apache-2.0", "LJSpeech \\| all", "LJ"):
         assert words in card
-    assert str(tmp_path) not in card
+    assert "--steps 50" in card and str(tmp_path) not in card
     vocoder = Vocoder.from_pretrained(out, "cpu")
     mel = vocoder.mel(torch.from_numpy(speech_like(0.4, 22050)))
     wave = vocoder(mel)
@@ -237,6 +237,14 @@ def test_a_file_of_another_project_is_named(
     torch.save(content(said, random_state(is_of)), file)
     assert cli.main(["import", said, str(file), str(tmp_path / "out")]) == 2
     one_line(capsys, "looks like", PROJECTS[is_of].title)
+
+
+def test_a_whole_file_of_another_project_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written("philsyn", tmp_path)
+    assert cli.main(["import", "lmnt", str(file), str(tmp_path / "out")]) == 2
+    one_line(capsys, "looks like", PROJECTS["philsyn"].title)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,8 @@ python synthesize.py mel.npy out.wav --checkpoint FOLDER_OF_THIS_FILE
 
 def model_card(layout: Project, file: Path, out: Path, model: DiffusionModel, about: About) -> str:
     """The model card: where the weights come from, and what they want."""
-    config, mel = model.config, model.config.mel
+    config, mel, chain = model.config, model.config.mel, model.denoiser.trained_levels
+    whole = "" if chain is None else f", the whole chain by --steps {len(chain)}"
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     code = f"; the code of {layout.title} is under {layout.licence}" if layout.licence else ""
     front = {
@@ -45,7 +46,7 @@ def model_card(layout: Project, file: Path, out: Path, model: DiffusionModel, ab
         "single precision",
         "mels": f"{mel.name}: {mel.n_mels} bands, {mel.fmin:g} to {mel.fmax:g} Hz, of audio at "
         f"{mel.sample_rate} Hz, {mel.hop_length} samples apart",
-        "chain": f"{config.diffusion.schedule}; {config.sampling.default} steps by default",
+        "chain": f"{config.diffusion.schedule}; {config.sampling.default} steps by default{whole}",
         "speaker": about.speaker,
         "data": about.data,
         "licence": about.licence or f"not stated in the file; ask whoever trained it{code}",

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from diffwave.bounds import shown
 from diffwave.errors import InputError
-from diffwave.importers.layouts import Project
+from diffwave.importers.layouts import PROJECTS, Project
 
 _DERIVED = {
     "alphas", "alphas_cumprod", "signal_coefficients", "noise_coefficients", "posterior_variance",
@@ -30,6 +30,7 @@ _NORMALISED = (
 
 
 def load(file: Path) -> Any:
+    """What a file of PyTorch holds, tensors and plain values only; InputError otherwise."""
     if not file.is_file():
         raise InputError(f"There is no file {file}.")
     try:
@@ -55,7 +56,10 @@ def weights(content: Any, layout: Project) -> tuple[dict[str, Tensor], Mapping[s
     if layout.entry:
         state = content.get(layout.entry) if isinstance(content, Mapping) else None
         if state is None:
-            raise InputError(f"a checkpoint of {layout.title} has an entry {layout.entry!r}.")
+            held = content if isinstance(content, Mapping) else {}
+            others = [p.title for p in PROJECTS.values() if p.entry and p.entry in held]
+            hint = f"; it looks like one of {others[0]}" if others else ""
+            raise InputError(f"a checkpoint of {layout.title} has an entry {layout.entry!r}{hint}.")
     if not isinstance(state, Mapping) or not state:
         raise InputError(f"it holds no weights of {layout.title}.")
     for name, tensor in state.items():
