@@ -326,6 +326,34 @@ class Export(Options):
 
 
 @dataclass(kw_only=True)
+class Import(Options):
+    """Make a checkpoint of another project's DiffWave."""
+
+    project: Literal["lmnt", "philsyn", "speechbrain"] = argument(positional=True)
+    """Whose file it is: lmnt-com/diffwave (weights-N.pt), philsyn/DiffWave-Vocoder (N.pkl) or
+    SpeechBrain (diffwave.ckpt)."""
+    file: str = argument(positional=True)
+    """Its checkpoint; only tensors and plain settings are read."""
+    output: str = argument(positional=True)
+    """Checkpoint folder to make."""
+    schedule: str | None = argument(None, metavar="NAME")
+    """Noise schedule of its training, such as diffwave-base or diffwave-large (default: what the
+    file says, or that of the paper for its size)."""
+    mel: str | None = argument(None, metavar="PRESET")
+    """Mel convention of its training (default: the project's)."""
+    dilation_cycle: Annotated[int, Meta(ge=1, le=20)] | None = argument(None, metavar="N")
+    """Layers after which the dilation is 1 again (default: what the file says, or 10)."""
+    title: str | None = None
+    """Of the model card (default: the folder's name)."""
+    data: str | None = argument(None, metavar="TEXT")
+    """What it was trained on, for the model card."""
+    speaker: str | None = argument(None, metavar="NAME")
+    """Whose voice it is, for the model card."""
+    license: str | None = argument(None, metavar="ID")
+    """Licence of the weights, such as apache-2.0, for the model card."""
+
+
+@dataclass(kw_only=True)
 class Bench(Options):
     """Measure what vocoders cost on this machine, ours and others."""
 
@@ -362,6 +390,7 @@ COMMANDS: dict[str, type[Options]] = {
         Prepare,
         Train,
         Export,
+        Import,
         Bench,
     )
 }
