@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from diffwave.mel import MelSpectrogram
 from diffwave.spaces.stft import STFT
 
-MOMENTUM = 0.8
+MOMENTUM = 0.85
 """How far an iteration is extrapolated beyond the projection, in units of the last change."""
 MAX_GAIN = 2.0
 """Largest change of a bin in one iteration, in nepers (17 dB): a mel that no signal has, such as
