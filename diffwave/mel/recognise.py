@@ -1,0 +1,126 @@
+"""Which convention a mel is of, by softmax regression on its traits, and how sure that is.
+
+`recognise.safetensors`, beside this file, holds the weights; `recipes/conventions/fit.py` makes
+them of recordings.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from diffwave.errors import InputError
+from diffwave.mel.conventions import CONVENTIONS, Convention
+from diffwave.mel.traits import traits
+
+WEIGHTS = Path(__file__).with_suffix(".safetensors")
+MIN_FRAMES = 8
+"""Fewer say nothing."""
+SURE = 0.9
+"""Probability from which a name is given without a warning."""
+ENOUGH_FRAMES = 100
+"""With fewer a name is given with a warning."""
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """What a mel is taken for."""
+
+    probabilities: dict[str, float]
+    """By label: a convention's name, or the name and "*" when normalised band by band."""
+    transposed: bool
+    """Whether the bands are on the last axis."""
+    frames: int
+
+    @property
+    def label(self) -> str:
+        """The most probable one."""
+        return max(self.probabilities, key=self.probabilities.__getitem__)
+
+    @property
+    def convention(self) -> Convention:
+        """Of that; of a normalised one without its statistics."""
+        return CONVENTIONS[self.label.removesuffix("*")]
+
+    @property
+    def normalised(self) -> bool:
+        """Whether it is normalised by statistics that have to be given."""
+        return self.label.endswith("*")
+
+    @property
+    def sure(self) -> bool:
+        """Whether the name needs no warning."""
+        return self.probabilities[self.label] >= SURE and self.frames >= ENOUGH_FRAMES
+
+    @property
+    def others(self) -> list[str]:
+        """Less probable ones that cannot be excluded, best first."""
+        rest = {
+            name: p for name, p in self.probabilities.items() if p > 0.02 and name != self.label
+        }
+        return sorted(rest, key=rest.__getitem__, reverse=True)
+
+
+@functools.cache
+def _models() -> dict[int, tuple[list[str], dict[str, Tensor]]]:
+    """Labels and tensors by number of bands."""
+    stored = load_file(WEIGHTS)
+    models: dict[int, tuple[list[str], dict[str, Tensor]]] = {}
+    for bands in {int(key.split(".")[0]) for key in stored}:
+        tensors = {
+            key.split(".")[1]: value
+            for key, value in stored.items()
+            if key.startswith(f"{bands}.")
+        }
+        names = bytes(tensors.pop("names").tolist()).decode().split("\n")
+        models[bands] = names, {key: value.float() for key, value in tensors.items()}
+    return models
+
+
+def known_bands() -> list[int]:
+    """Numbers of bands of which conventions can be told."""
+    return sorted(_models())
+
+
+def recognise(mel: Tensor) -> Recognised:
+    """The convention of a mel [n_mels, T] or [T, n_mels] of finite numbers.
+
+    Raises:
+        InputError: for an array of another rank, of no known number of bands, or of fewer than 8
+            frames.
+    """
+    if mel.dim() != 2:
+        raise InputError(f"A mel-spectrogram has two axes, not the shape {list(mel.shape)}.")
+    layouts = [t for t in (False, True) if mel.shape[-1 if t else 0] in _models()]
+    if not layouts:
+        known = ", ".join(map(str, known_bands()))
+        raise InputError(
+            f"A mel-spectrogram of the shape {list(mel.shape)} is of no known convention: none of "
+            f"its axes has {known} bands."
+        )
+    mel = mel.detach().float().cpu()
+    views = {transposed: mel.T if transposed else mel for transposed in layouts}
+    if max(view.shape[1] for view in views.values()) < MIN_FRAMES:
+        raise InputError(
+            f"{min(mel.shape)} frames are too few to tell a convention from; give it by name."
+        )
+    views = {t: view for t, view in views.items() if view.shape[1] >= MIN_FRAMES}
+    seen = {t: _standard(view) for t, view in views.items()}
+    # The wrong layout of a square looks like nothing that the weights were fitted to.
+    transposed = min(seen, key=lambda t: float(seen[t].clamp(-8, 8).square().mean()))
+    view = views[transposed]
+    names, model = _models()[len(view)]
+    logits = model["weight"] @ seen[transposed].clamp(-8, 8) + model["bias"]
+    probabilities = logits.double().softmax(0).tolist()
+    return Recognised(dict(zip(names, probabilities, strict=True)), transposed, view.shape[1])
+
+
+def _standard(mel: Tensor) -> Tensor:
+    """The traits of a mel [n_mels, T] in units of their deviation in the data of the fit."""
+    _, model = _models()[len(mel)]
+    return (traits(mel) - model["mean"]) / model["scale"]

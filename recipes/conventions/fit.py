@@ -1,0 +1,102 @@
+"""Fit what `diffwave inspect` knows mels by: softmax regression on `diffwave.mel.traits`.
+
+    python recipes/conventions/fit.py CORPUS/wavs ... --output diffwave/mel/recognise.safetensors
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from mels import NORMALISED, examples, smoothed, split, statistics
+from safetensors.torch import save_file
+from torch import Tensor
+
+from diffwave.mel.conventions import CONVENTIONS
+from diffwave.mel.traits import traits
+
+GAINS = (-18.0, -12.0, -6.0, 0.0, 6.0)
+
+
+def gather(files: list[Path], normaliser_files: list[Path]) -> dict[int, tuple[Tensor, list[str]]]:
+    """Traits and labels by number of bands: whole, cut short and smoothed mels."""
+    normalisers = {
+        name: statistics(normaliser_files, CONVENTIONS[name]) for name in NORMALISED
+    }
+    rng = np.random.default_rng(0)
+    rows: dict[int, list[Tensor]] = {}
+    labels: dict[int, list[str]] = {}
+    for example in examples(files, GAINS, normalisers, seed=1, speed=0.15):
+        mel = example.mel
+        variants = [mel]
+        for amount in (0.0, rng.uniform(0.2, 0.8)):
+            size = int(rng.integers(60, mel.shape[1])) if mel.shape[1] > 60 else mel.shape[1]
+            start = int(rng.integers(0, mel.shape[1] - size + 1))
+            variants.append(smoothed(mel[:, start : start + size], amount))
+        for variant in variants:
+            rows.setdefault(len(mel), []).append(traits(variant))
+            labels.setdefault(len(mel), []).append(example.label)
+    return {bands: (torch.stack(rows[bands]), labels[bands]) for bands in rows}
+
+
+def regression(x: Tensor, y: Tensor, classes: int, penalty: float) -> tuple[Tensor, Tensor]:
+    """Weights [classes, n] and bias of softmax regression of standardised x [N, n]."""
+    weight = torch.zeros(classes, x.shape[1], requires_grad=True)
+    bias = torch.zeros(classes, requires_grad=True)
+    solver = torch.optim.LBFGS([weight, bias], max_iter=300, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        solver.zero_grad()
+        value = torch.nn.functional.cross_entropy(x @ weight.T + bias, y)
+        value = value + penalty * weight.square().sum()
+        value.backward()
+        return value
+
+    solver.step(loss)
+    return weight.detach(), bias.detach()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--each", type=int, default=30, help="recordings of each folder")
+    parser.add_argument("--penalty", type=float, default=2e-4)
+    parser.add_argument("--save", type=Path, help="keep the traits")
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    begin = time.time()
+    chosen = []
+    for folder in options.folders:
+        files = split([folder], held_out=False)
+        step = max(1, len(files) // options.each)
+        chosen.append(files[::step][: options.each])
+    files = [file for group in itertools.zip_longest(*chosen) for file in group if file]
+    data = gather(files, files[:12])
+    if options.save:
+        torch.save(data, options.save)
+    tensors = {}
+    for bands, (x, labels) in data.items():
+        names = sorted(set(labels))
+        y = torch.tensor([names.index(label) for label in labels])
+        mean, scale = x.mean(0), x.std(0).clamp(min=1e-3)
+        z = ((x - mean) / scale).clamp(-8, 8)
+        weight, bias = regression(z, y, len(names), options.penalty)
+        right = ((z @ weight.T + bias).argmax(1) == y).double().mean()
+        print(f"{bands} bands: {len(x)} mels, {len(names)} kinds, {right:.4f} right in training")
+        prefix = f"{bands}."
+        tensors |= {
+            f"{prefix}weight": weight.half(), f"{prefix}bias": bias,
+            f"{prefix}mean": mean, f"{prefix}scale": scale,
+            f"{prefix}names": torch.tensor(list("\n".join(names).encode()), dtype=torch.uint8),
+        }  # fmt: skip
+    save_file(tensors, options.output)
+    print(f"{options.output}: {options.output.stat().st_size} bytes in {time.time() - begin:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
