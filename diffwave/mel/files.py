@@ -37,7 +37,16 @@ def read_f0(path: str | os.PathLike[str]) -> Tensor:
     return _read(Path(path), _F0_READERS, "pitch")
 
 
+def read_arrays(path: str | os.PathLike[str]) -> Any:
+    """The array of a file that `read_mel` reads, or a mapping of all its arrays by name."""
+    return _content(Path(path), _READERS, "array")
+
+
 def _read(path: Path, readers: Mapping[str, Callable[[Path], Any]], kind: str) -> Tensor:
+    return _tensor(_the_mel(_content(path, readers, kind), path), path)
+
+
+def _content(path: Path, readers: Mapping[str, Callable[[Path], Any]], kind: str) -> Any:
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise InputError(f"{path} is no {kind} file: its name must end in {', '.join(readers)}.")
@@ -46,7 +55,7 @@ def _read(path: Path, readers: Mapping[str, Callable[[Path], Any]], kind: str) -
     try:
         with warnings.catch_warnings():  # of old formats and rare tensors; what matters is raised
             warnings.simplefilter("ignore")
-            content = reader(path)
+            return reader(path)
     except InputError:
         raise
     except PermissionError:
@@ -64,7 +73,6 @@ def _read(path: Path, readers: Mapping[str, Callable[[Path], Any]], kind: str) -
             f"Cannot read {path}: it is truncated or not a {path.suffix} file "
             f"({type(error).__name__})."
         ) from None
-    return _tensor(_the_mel(content, path), path)
 
 
 def write_mel(path: str | os.PathLike[str], mel: Tensor) -> None:

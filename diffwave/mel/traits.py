@@ -6,7 +6,9 @@ Three kinds of numbers are taken of a mel [n_mels, T].
   bins of the Fourier transform, neighbours share more bins or fewer, in a pattern that the sample
   rate, the transform's length, the edges and the number of bands decide, and no voice does.
   It does not depend on any scaling of a band, so that statistics do not hide it.
-- The correlation of frames one to three apart: how far windows overlap, in units of the hop.
+- The correlation of frames one to six apart: how far windows overlap, in units of the hop; the
+  scatter of neighbouring values, which falls with the number of independent bins in a band; and the
+  modulation of loudness by syllables, in cycles per frame.
 - The values: quantiles, spread, how many lie on the floor, and the mean over time of each band with
   the slope at the edges.
 """
@@ -19,7 +21,7 @@ from torch import Tensor
 MAX_FRAMES = 4000
 """More need not be looked at."""
 LEVELS = (0.0, 0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98, 1.0)
-REGIONS = 6
+REGIONS = 8
 LINEAR_PEAK = 30.0
 """Times the mean by which a mel without a logarithm peaks; with one, 5 at most."""
 
@@ -39,8 +41,9 @@ def traits(mel: Tensor) -> Tensor:
     if linear:
         mel = mel.clamp(min=max(1e-10, float(mel.max()) * 1e-12)).log()
     return torch.cat(
-        (_values(mel, linear), _spectrum(mel), _shared_bins(mel, 1), _shared_bins(mel, 2),
-         *(_overlap(mel, lag) for lag in (1, 2, 3)))
+        (_values(mel, linear), _spectrum(mel), _modulation(mel), _grain(mel),
+         *(_shared_bins(mel, apart) for apart in (1, 2, 3)),
+         *(_overlap(mel, lag) for lag in (1, 2, 3, 4, 6)))
     ).float()  # fmt: skip
 
 
@@ -74,6 +77,32 @@ def _shared_bins(mel: Tensor, apart: int) -> Tensor:
     product = (change[apart:] * change[:-apart]).sum(1)
     correlation = product / (norm[apart:] * norm[:-apart] + 1e-9)
     return correlation.clamp(-0.995, 0.995).atanh()
+
+
+def _modulation(mel: Tensor) -> Tensor:
+    """Log shares of the power of loudness in octaves of cycles per frame, [7]."""
+    loudness = mel.mean(0) - mel.mean()
+    loudness = torch.nn.functional.pad(loudness, (0, max(0, 256 - len(loudness))))
+    power = torch.fft.rfft(loudness, MAX_FRAMES).abs().square()
+    ends = [round(MAX_FRAMES / 2 ** (octave + 1)) for octave in range(8)]
+    shares = torch.stack([power[low:high].sum() for high, low in zip(ends, ends[1:], strict=False)])
+    return (shares / (power.sum() + 1e-9) + 1e-6).log()
+
+
+def _grain(mel: Tensor) -> Tensor:
+    """Log scatter of a value about its neighbours in time, and about those in frequency."""
+    spread = mel.std() + 1e-9
+    about = mel[:, 1:-1] - (mel[:, 2:] + mel[:, :-2]) / 2, mel[1:-1] - (mel[2:] + mel[:-2]) / 2
+    return torch.cat(
+        [
+            torch.nn.functional.adaptive_avg_pool1d(
+                (each.abs().median(1).values / spread)[None, None], REGIONS
+            )[0, 0]
+            .clamp(min=1e-4)
+            .log()
+            for each in about
+        ]
+    )
 
 
 def _overlap(mel: Tensor, lag: int) -> Tensor:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 import itertools
 import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,27 +22,28 @@ from diffwave.mel.conventions import CONVENTIONS
 from diffwave.mel.traits import traits
 
 GAINS = (-18.0, -12.0, -6.0, 0.0, 6.0)
+IMAGES = (0.0, 0.1, 0.3)
 
 
-def gather(files: list[Path], normaliser_files: list[Path]) -> dict[int, tuple[Tensor, list[str]]]:
-    """Traits and labels by number of bands: whole, cut short and smoothed mels."""
-    normalisers = {
-        name: statistics(normaliser_files, CONVENTIONS[name]) for name in NORMALISED
-    }
-    rng = np.random.default_rng(0)
-    rows: dict[int, list[Tensor]] = {}
-    labels: dict[int, list[str]] = {}
-    for example in examples(files, GAINS, normalisers, seed=1, speed=0.15):
+Rows = list[tuple[int, str, Tensor]]
+"""Number of bands, label and traits of a mel."""
+
+
+def gather(file: Path, index: int, normalisers: dict[str, tuple[Tensor, Tensor]]) -> Rows:
+    """Of a recording in every convention: the whole mel, and parts of it, one of them smoothed."""
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(index)
+    gain, image = GAINS[index % len(GAINS)], IMAGES[index % len(IMAGES)]
+    rows: Rows = []
+    for example in examples([file], [gain], normalisers, seed=index, images=[image], speed=0.1):
         mel = example.mel
         variants = [mel]
-        for amount in (0.0, rng.uniform(0.2, 0.8)):
-            size = int(rng.integers(60, mel.shape[1])) if mel.shape[1] > 60 else mel.shape[1]
+        for amount in (0.0, 0.0, rng.uniform(0.2, 0.8)):
+            size = int(rng.integers(min(60, mel.shape[1]), mel.shape[1] + 1))
             start = int(rng.integers(0, mel.shape[1] - size + 1))
             variants.append(smoothed(mel[:, start : start + size], amount))
-        for variant in variants:
-            rows.setdefault(len(mel), []).append(traits(variant))
-            labels.setdefault(len(mel), []).append(example.label)
-    return {bands: (torch.stack(rows[bands]), labels[bands]) for bands in rows}
+        rows += [(len(mel), example.label, traits(variant)) for variant in variants]
+    return rows
 
 
 def regression(x: Tensor, y: Tensor, classes: int, penalty: float) -> tuple[Tensor, Tensor]:
@@ -65,7 +68,8 @@ def main() -> None:
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--each", type=int, default=30, help="recordings of each folder")
-    parser.add_argument("--penalty", type=float, default=2e-4)
+    parser.add_argument("--penalty", type=float, default=1e-3)
+    parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--save", type=Path, help="keep the traits")
     options = parser.parse_args()
     torch.manual_seed(0)
@@ -76,7 +80,14 @@ def main() -> None:
         step = max(1, len(files) // options.each)
         chosen.append(files[::step][: options.each])
     files = [file for group in itertools.zip_longest(*chosen) for file in group if file]
-    data = gather(files, files[:12])
+    normalisers = {name: statistics(files[:12], CONVENTIONS[name]) for name in NORMALISED}
+    with ProcessPoolExecutor(options.jobs) as pool:
+        work = partial(gather, normalisers=normalisers)
+        rows = [row for found in pool.map(work, files, range(len(files))) for row in found]
+    data = {}
+    for bands in sorted({row[0] for row in rows}):
+        mine = [row for row in rows if row[0] == bands]
+        data[bands] = torch.stack([row[2] for row in mine]), [row[1] for row in mine]
     if options.save:
         torch.save(data, options.save)
     tensors = {}
