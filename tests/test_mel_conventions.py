@@ -107,7 +107,9 @@ def test_statistics_must_fit_the_bands() -> None:
     convention = CONVENTIONS["vocos"].with_statistics(torch.tensor([1.0]), torch.full((100,), 2.0))
     mel = CONVENTIONS["vocos"].analyse(wave_of(24000))
     torch.testing.assert_close(convention.values(CONVENTIONS["vocos"].bands(mel)), (mel - 1) / 2)
-    with pytest.raises(InputError, match="of 80 bands, but a mel of the 'vocos' convention has 100"):
+    with pytest.raises(
+        InputError, match="of 80 bands, but a mel of the 'vocos' convention has 100"
+    ):
         CONVENTIONS["vocos"].with_statistics(torch.zeros(80), torch.ones(80))
 
 

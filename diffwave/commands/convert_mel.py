@@ -65,7 +65,8 @@ def converted(path: Path, word: str, statistics: str | None, target: MelConfig) 
         InputError: as `read_incoming` does; a mel that is not one even when converted.
     """
     goal = Convention(target, "the checkpoint")
-    incoming = read_incoming(path, word, statistics)
+    expected = next((c for c in CONVENTIONS.values() if c.mel == target), None)
+    incoming = read_incoming(path, word, statistics, expected)
     if word == AUTO:
         with tqdm.external_write_mode(sys.stderr):
             notice(f"{path}: {incoming.described(goal)}.")

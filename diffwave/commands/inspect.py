@@ -5,32 +5,32 @@ from __future__ import annotations
 import json
 import math
 import shlex
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from diffwave.commands.common import table
+from diffwave.errors import InputError
 from diffwave.mel import check_mel
-from diffwave.mel.conventions import Convention
+from diffwave.mel.conventions import CONVENTIONS, Convention
 from diffwave.mel.convert import difference, rms
 from diffwave.mel.incoming import AUTO, Incoming, read_incoming
 from diffwave.options import Inspect
-from diffwave.errors import InputError
 from diffwave.text import printable
 from diffwave.vocoder import DEFAULT, Vocoder
 
 COLUMNS, ROWS = 72, 16
 SHADES = " .:-=+*#%@"
-PREDICTED = 0.5
-"""Of the mel enhancer's gate, from which a mel counts as smoothed."""
+SMOOTHED = 0.75
+"""Of the mel enhancer's gate: recordings' mels have 0.3 to 0.5, smoothed ones 0.97 and more."""
 
 
 def run(options: Inspect) -> int:
     """Print the findings, a picture and advice, or the findings as JSON."""
-    incoming = read_incoming(options.input, options.convention or AUTO, options.stats)
     vocoder = Vocoder.from_pretrained(options.checkpoint or DEFAULT, "cpu")
+    expected = next((c for c in CONVENTIONS.values() if c.mel == vocoder.config.mel), None)
+    incoming = read_incoming(options.input, options.convention or AUTO, options.stats, expected)
     findings = _findings(incoming, vocoder)
     findings["advice"] = _advice(incoming, findings, options)
     if options.json:
@@ -110,20 +110,30 @@ def _rows(incoming: Incoming, findings: dict[str, Any]) -> list[tuple[str, objec
         ("at the ends", f"{100 * findings['at_lowest']:.1f} % lowest, "
                         f"{100 * findings['at_highest']:.2f} % highest"),
         ("level", f"about {findings['rms_db']:.0f} dB (rms, of full scale)"),
-        ("detail", "unknown: the checkpoint has no mel enhancer" if gate is None else
-                   f"{'smoothed, as of a model' if gate >= PREDICTED else 'as of a recording'} "
-                   f"(gate of the mel enhancer {gate:.2f})"),
+        ("detail", _detail(gate, findings["conversion"])),
         ("fits", "yes" if findings["fits"] else f"no; to {findings['checkpoint']}: "
                                                 f"{findings['conversion']}"),
     ]  # fmt: skip
 
 
+def _detail(gate: float | None, conversion: str) -> str:
+    if gate is None:
+        return "unknown: the checkpoint has no mel enhancer"
+    if gate < SMOOTHED:
+        what = "as of a recording"
+    elif conversion.startswith("exact"):
+        what = "smoothed, as a model's prediction"
+    else:
+        what = "smoothed, by a model or by the conversion"
+    return f"{what} (gate of the mel enhancer {gate:.2f})"
+
+
 def _picture(incoming: Incoming) -> str:
     """The mel in characters, low bands at the bottom."""
     log = incoming.convention.bands(incoming.mel).log()
-    pooled = torch.nn.functional.adaptive_avg_pool2d(
-        log[None], (ROWS, min(COLUMNS, log.shape[1]))
-    )[0]
+    pooled = torch.nn.functional.adaptive_avg_pool2d(log[None], (ROWS, min(COLUMNS, log.shape[1])))[
+        0
+    ]
     top = float(pooled.max())
     depth = max(1e-6, min(9.0 * incoming.convention.power, top - float(pooled.min())))
     level = ((pooled - top) / depth + 1).clamp(0, 1) * (len(SHADES) - 1)
@@ -149,5 +159,7 @@ def _advice(incoming: Incoming, findings: dict[str, Any], options: Inspect) -> s
     if findings["at_highest"] > 0.01:
         words.append("Its loudest values are cut off: it was clipped.")
     if findings["at_lowest"] > 0.5:
-        words.append("More than half of it lies on the floor: digital silence, or a floor too high.")
+        words.append(
+            "More than half of it lies on the floor: digital silence, or a floor too high."
+        )
     return " ".join(words)

@@ -149,7 +149,9 @@ def _widened(bands: Tensor, source: Convention, target: Convention) -> Tensor:
     The energy under a Hann window has a deviation of 0.141 times its length; what the target's
     lacks is made up for by a Gaussian.
     """
-    lengths = [c.mel.win_length / c.mel.sample_rate / source.frame_seconds for c in (source, target)]
+    lengths = [
+        c.mel.win_length / c.mel.sample_rate / source.frame_seconds for c in (source, target)
+    ]
     variance = 0.141**2 * (lengths[1] ** 2 - lengths[0] ** 2)
     if variance < 0.05:  # frames squared: a neighbour would weigh less than 1 in 10 000
         return bands

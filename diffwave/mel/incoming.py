@@ -82,7 +82,10 @@ def declared(path: str | os.PathLike[str]) -> str | None:
 
 
 def read_incoming(
-    path: str | os.PathLike[str], word: str = AUTO, statistics: str | None = None
+    path: str | os.PathLike[str],
+    word: str = AUTO,
+    statistics: str | None = None,
+    expected: Convention | None = None,
 ) -> Incoming:
     """The mel of a file, either layout, and its convention.
 
@@ -91,6 +94,7 @@ def read_incoming(
         word: the convention as `convention_of` takes it; "auto" for the one that the file says, or
             else the one that it looks like.
         statistics: what it was normalised by, as `read_statistics` takes it.
+        expected: the convention that "auto" assumes unless the mel excludes it.
 
     Raises:
         InputError: for a file that cannot be read, an unknown convention, bands that it does not
@@ -98,12 +102,14 @@ def read_incoming(
     """
     mel = _two_axes(read_mel(path), path)
     how, found = "as told", None
+    normaliser = None if statistics is None else read_statistics(statistics)
     if word == AUTO and (said := declared(path)) is not None:
         word, how = said, "as the file says"
     if word == AUTO:
-        found = recognise(mel)
+        plain = mel if normaliser is None else _undone(mel, *normaliser)
+        found = recognise(plain, plain=normaliser is not None, expected=expected)
         convention, how = found.convention, "recognised"
-        if found.normalised and statistics is None:
+        if found.normalised:
             raise InputError(
                 f"{path} looks like a mel of the convention {convention.name!r}, normalised band "
                 f"by band: give its mean and deviation with --stats."
@@ -112,8 +118,8 @@ def read_incoming(
     else:
         convention = convention_of(word)
         mel = _upright(mel, convention)
-    if statistics is not None:
-        convention = convention.with_statistics(*read_statistics(statistics))
+    if normaliser is not None:
+        convention = convention.with_statistics(*normaliser)
     check_bands(mel, convention)
     return Incoming(mel.contiguous(), convention, how, found)
 
@@ -130,6 +136,19 @@ def _two_axes(mel: Tensor, path: str | os.PathLike[str]) -> Tensor:
     if not torch.isfinite(mel).all():
         raise InputError(f"The mel-spectrogram in {path} holds NaN or infinity.")
     return mel
+
+
+def _undone(mel: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    """A normalised mel of either layout as it was, in that layout."""
+    bands = max(mean.numel(), scale.numel())
+    if bands not in (1, *mel.shape):
+        raise InputError(
+            f"The statistics are of {bands} bands, but the mel-spectrogram has the shape "
+            f"{list(mel.shape)}."
+        )
+    flat = bands == 1 or mel.shape[0] != bands  # bands last; a square one is taken as bands first
+    mean, scale = (each if flat else each[:, None] for each in (mean, scale))
+    return (mel * scale + mean).float()
 
 
 def _upright(mel: Tensor, convention: Convention) -> Tensor:
@@ -160,7 +179,7 @@ def write_converted(path: str | os.PathLike[str], mel: Tensor, convention: Conve
     with atomic_path(path) as temporary:
         if suffix == ".npz":
             with temporary.open("wb") as file:
-                np.savez(file, mel=mel.numpy(), **{KEY: np.array(convention.name)})
+                np.savez(file, mel=mel.numpy(), convention=np.array(convention.name))
         else:
             from safetensors.torch import save_file
 

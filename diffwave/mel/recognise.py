@@ -7,6 +7,7 @@ them of recordings.
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,8 @@ MIN_FRAMES = 8
 """Fewer say nothing."""
 SURE = 0.9
 """Probability from which a name is given without a warning."""
+EXCLUDED = 1e-3
+"""Probability below which a convention that is expected is not assumed."""
 ENOUGH_FRAMES = 100
 """With fewer a name is given with a warning."""
 
@@ -36,11 +39,13 @@ class Recognised:
     transposed: bool
     """Whether the bands are on the last axis."""
     frames: int
+    expected: str | None = None
+    """The name that was expected, when it cannot be excluded."""
 
     @property
     def label(self) -> str:
-        """The most probable one."""
-        return max(self.probabilities, key=self.probabilities.__getitem__)
+        """The most probable one, or the expected one."""
+        return self.expected or max(self.probabilities, key=self.probabilities.__getitem__)
 
     @property
     def convention(self) -> Convention:
@@ -55,6 +60,8 @@ class Recognised:
     @property
     def sure(self) -> bool:
         """Whether the name needs no warning."""
+        if self.expected is not None:
+            return True
         return self.probabilities[self.label] >= SURE and self.frames >= ENOUGH_FRAMES
 
     @property
@@ -73,9 +80,7 @@ def _models() -> dict[int, tuple[list[str], dict[str, Tensor]]]:
     models: dict[int, tuple[list[str], dict[str, Tensor]]] = {}
     for bands in {int(key.split(".")[0]) for key in stored}:
         tensors = {
-            key.split(".")[1]: value
-            for key, value in stored.items()
-            if key.startswith(f"{bands}.")
+            key.split(".")[1]: value for key, value in stored.items() if key.startswith(f"{bands}.")
         }
         names = bytes(tensors.pop("names").tolist()).decode().split("\n")
         models[bands] = names, {key: value.float() for key, value in tensors.items()}
@@ -87,8 +92,13 @@ def known_bands() -> list[int]:
     return sorted(_models())
 
 
-def recognise(mel: Tensor) -> Recognised:
+def recognise(mel: Tensor, plain: bool = False, expected: Convention | None = None) -> Recognised:
     """The convention of a mel [n_mels, T] or [T, n_mels] of finite numbers.
+
+    Args:
+        mel: the array.
+        plain: leave out conventions that are normalised by statistics.
+        expected: one that it is taken for unless that can be excluded (`EXCLUDED`).
 
     Raises:
         InputError: for an array of another rank, of no known number of bands, or of fewer than 8
@@ -115,9 +125,14 @@ def recognise(mel: Tensor) -> Recognised:
     transposed = min(seen, key=lambda t: float(seen[t].clamp(-8, 8).square().mean()))
     view = views[transposed]
     names, model = _models()[len(view)]
-    logits = model["weight"] @ seen[transposed].clamp(-8, 8) + model["bias"]
-    probabilities = logits.double().softmax(0).tolist()
-    return Recognised(dict(zip(names, probabilities, strict=True)), transposed, view.shape[1])
+    logits = (model["weight"] @ seen[transposed].clamp(-8, 8) + model["bias"]).double()
+    if plain:
+        normalised = [n[-1] == "*" or CONVENTIONS[n].mel.mean is not None for n in names]
+        logits[torch.tensor(normalised)] = -math.inf
+    probabilities = dict(zip(names, logits.softmax(0).tolist(), strict=True))
+    if expected is not None and probabilities.get(expected.name, 0) > EXCLUDED:
+        return Recognised(probabilities, transposed, view.shape[1], expected.name)
+    return Recognised(probabilities, transposed, view.shape[1])
 
 
 def _standard(mel: Tensor) -> Tensor:

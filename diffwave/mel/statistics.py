@@ -1,4 +1,4 @@
-"""Means and deviations by which other programs normalise mels: value = (log-mel - mean) / deviation.
+"""Means and deviations that other programs normalise mels by: value = (log-mel - mean) / deviation.
 
 Read are ParallelWaveGAN's `stats.h5` (mean, scale) and TensorFlowTTS' `stats.npy` (two rows),
 ESPnet2's `feats_stats.npz` (count, sum, sum_square), Matcha-TTS' two numbers, and any .npz, .json
@@ -108,12 +108,12 @@ def _statistics(content: Any, path: Path) -> tuple[Tensor, Tensor]:
         if len(mean) != len(square):
             raise InputError(f"{path} has sums of {len(mean)} and of {len(square)} bands.")
         return mean, (square - mean.square()).clamp(min=1e-20).sqrt()
-    mean = next((content[name] for name in MEAN if name in content), None)
-    scale = next((content[name] for name in SCALE if name in content), None)
-    if mean is None or scale is None:
+    means = [content[name] for name in MEAN if name in content]
+    scales = [content[name] for name in SCALE if name in content]
+    if not means or not scales:
         names = ", ".join(map(str, content)) or "nothing"
         raise InputError(f"{path} holds {names:.200}, but statistics are a mean and a scale.")
-    return _row(mean, path), _row(scale, path)
+    return _row(means[0], path), _row(scales[0], path)
 
 
 def _row(value: Any, path: Path, flat: bool = True) -> Tensor:

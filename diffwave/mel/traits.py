@@ -15,6 +15,8 @@ Three kinds of numbers are taken of a mel [n_mels, T].
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -85,7 +87,7 @@ def _modulation(mel: Tensor) -> Tensor:
     loudness = torch.nn.functional.pad(loudness, (0, max(0, 256 - len(loudness))))
     power = torch.fft.rfft(loudness, MAX_FRAMES).abs().square()
     ends = [round(MAX_FRAMES / 2 ** (octave + 1)) for octave in range(8)]
-    shares = torch.stack([power[low:high].sum() for high, low in zip(ends, ends[1:], strict=False)])
+    shares = torch.stack([power[low:high].sum() for high, low in pairwise(ends)])
     return (shares / (power.sum() + 1e-9) + 1e-6).log()
 
 

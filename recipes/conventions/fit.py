@@ -1,6 +1,6 @@
 """Fit what `diffwave inspect` knows mels by: softmax regression on `diffwave.mel.traits`.
 
-    python recipes/conventions/fit.py CORPUS/wavs ... --output diffwave/mel/recognise.safetensors
+python recipes/conventions/fit.py CORPUS/wavs ... --output diffwave/mel/recognise.safetensors
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from diffwave.mel.conventions import CONVENTIONS
 from diffwave.mel.traits import traits
 
 GAINS = (-18.0, -12.0, -6.0, 0.0, 6.0)
-IMAGES = (0.0, 0.1, 0.3)
+IMAGES = (0.0, 0.05, 0.1, 0.2, 0.4)
 
 
 Rows = list[tuple[int, str, Tensor]]
@@ -33,9 +33,9 @@ def gather(file: Path, index: int, normalisers: dict[str, tuple[Tensor, Tensor]]
     """Of a recording in every convention: the whole mel, and parts of it, one of them smoothed."""
     torch.set_num_threads(1)
     rng = np.random.default_rng(index)
-    gain, image = GAINS[index % len(GAINS)], IMAGES[index % len(IMAGES)]
+    gain, image, speed = rng.choice(GAINS), rng.choice(IMAGES), rng.choice((0.0, 0.1))
     rows: Rows = []
-    for example in examples([file], [gain], normalisers, seed=index, images=[image], speed=0.1):
+    for example in examples([file], [gain], normalisers, index, [image], speed):
         mel = example.mel
         variants = [mel]
         for amount in (0.0, 0.0, rng.uniform(0.2, 0.8)):

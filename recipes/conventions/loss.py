@@ -67,9 +67,7 @@ def main() -> None:
             late = convention.mel.centered and not difference(convention, target).frames
             moved = wave if not late else torch.cat((wave.new_zeros(vocoder.hop_length // 2), wave))
             error = mel_error(converted, target.analyse(moved))
-            scores.setdefault(name, []).append(
-                (error, pesq(*pair, rate), distillmos(*pair, rate))
-            )
+            scores.setdefault(name, []).append((error, pesq(*pair, rate), distillmos(*pair, rate)))
         if options.json:
             options.json.write_text(json.dumps(scores))
     base = scores.get(vocoder.config.mel.name)
