@@ -16,8 +16,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from diffwave.errors import InputError
-from diffwave.mel.conventions import CONVENTIONS, Convention
-from diffwave.mel.traits import traits
+from diffwave.mel.conventions import CONVENTIONS, TINY, Convention
+from diffwave.mel.normalise import log_amplitude
+from diffwave.mel.traits import MAX_FRAMES, is_linear, traits
 
 WEIGHTS = Path(__file__).with_suffix(".safetensors")
 MIN_FRAMES = 8
@@ -26,6 +27,11 @@ SURE = 0.9
 """Probability from which a name is given without a warning."""
 EXCLUDED = 1e-3
 """Probability below which a convention that is expected is not assumed."""
+IMPOSSIBLE = 20.0
+"""What is taken from the logit of a convention that the values rule out."""
+UNDERSHOOT, TOP, SPREAD = 1.5, (-9.0, 6.0), 2.0
+"""Nats: what a predicted mel may lie below the floor; where its loudest value lies; and how far at
+least above the soft ones."""
 ENOUGH_FRAMES = 100
 """With fewer a name is given with a warning."""
 
@@ -126,6 +132,7 @@ def recognise(mel: Tensor, plain: bool = False, expected: Convention | None = No
     view = views[transposed]
     names, model = _models()[len(view)]
     logits = (model["weight"] @ seen[transposed].clamp(-8, 8) + model["bias"]).double()
+    logits[[not possible(view, label) for label in names]] -= IMPOSSIBLE
     if plain:
         normalised = [n[-1] == "*" or CONVENTIONS[n].mel.mean is not None for n in names]
         logits[torch.tensor(normalised)] = -math.inf
@@ -133,6 +140,30 @@ def recognise(mel: Tensor, plain: bool = False, expected: Convention | None = No
     if expected is not None and probabilities.get(expected.name, 0) > EXCLUDED:
         return Recognised(probabilities, transposed, view.shape[1], expected.name)
     return Recognised(probabilities, transposed, view.shape[1])
+
+
+def possible(mel: Tensor, label: str) -> bool:
+    """Whether a mel [n_mels, T] may hold a wave within -1 .. 1 if it is of the label's convention.
+
+    As amplitudes, 1 for white noise at full scale, nothing may be below the floor or far above 1,
+    and loud and soft must be some way apart, or all of it as soft as the floor.
+    """
+    convention = CONVENTIONS[label.removesuffix("*")]
+    if label.endswith("*"):
+        return True  # by unknown statistics
+    if convention.linear != is_linear(mel):
+        return convention.linear and bool(mel.min() >= 0)
+    values = mel[:, :MAX_FRAMES].double()
+    log = (values if convention.linear else log_amplitude(values, convention.mel)).clamp(-99, 99)
+    log = values.clamp(min=TINY).log() if convention.linear else log
+    unit = convention.window_norm**convention.power * convention.filterbank().sum(1).median()
+    floor = math.log(convention.mel.amplitude_range[0])
+    low, high = (float(log.flatten().quantile(q)) for q in (0.02, 1.0))
+    top = (high - float(unit.log())) / convention.power
+    above = (high - low) / convention.power
+    inside = convention.linear or float(log.min()) > floor - UNDERSHOOT * convention.power
+    silent = high < floor + SPREAD
+    return inside and (silent or (TOP[0] < top < TOP[1] and above > SPREAD))
 
 
 def _standard(mel: Tensor) -> Tensor:
