@@ -157,7 +157,7 @@ def possible(mel: Tensor, label: str) -> bool:
     log = (values if convention.linear else log_amplitude(values, convention.mel)).clamp(-99, 99)
     log = values.clamp(min=TINY).log() if convention.linear else log
     unit = convention.window_norm**convention.power * convention.filterbank().sum(1).median()
-    floor = math.log(convention.mel.amplitude_range[0])
+    floor = math.log(max(convention.mel.amplitude_range[0], convention.added))
     low, high = (float(log.flatten().quantile(q)) for q in (0.02, 1.0))
     top = (high - float(unit.log())) / convention.power
     above = (high - low) / convention.power
