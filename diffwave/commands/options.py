@@ -88,8 +88,14 @@ class Synthesize(Generation):
     """Raise the pitch, or lower it where negative. Of checkpoints that have a source."""
     chunk: Annotated[int, Meta(ge=1, le=2**31)] = argument(1024, metavar="FRAMES")
     """Frames generated at a time; bounds memory, does not change the result."""
+    convention: str | None = argument(None, "--from", metavar="NAME")
+    """Convention of the mels, to be converted: as of convert-mel (default: the checkpoint's)."""
+    stats: str | None = argument(None, metavar="FILE")
+    """Mean and deviation that the mels were normalised by, as of convert-mel; with --from."""
 
     def check(self) -> None:
+        if self.stats is not None and self.convention is None:
+            raise InputError("--stats goes with --from: name the convention of the mels, or auto.")
         source = None if self.input == "-" else Path(self.input)
         if self.f0 is not None:
             check_exists(Path(self.f0))
@@ -126,6 +132,53 @@ class Mel(Options):
         check_places(Path(self.input), Path(self.output))
         if not Path(self.input).is_dir():
             check_suffix(self.output, (".npy",))
+
+
+@dataclass(kw_only=True)
+class ConvertMel(Options):
+    """Convert mel-spectrograms from one convention to another."""
+
+    input: str | None = argument(None, positional=True)
+    """A mel-spectrogram (.npy, .npz, .pt, .safetensors), or a folder of them."""
+    output: str | None = argument(None, positional=True)
+    """A mel file (.npy; .npz and .safetensors keep the convention's name); a folder if the input is
+    one."""
+    source: str = argument("auto", "--from", metavar="NAME")
+    """Convention that it is of, one of those that --list shows; NAME,KEY=VALUE,... for one that
+    differs, such as hifigan,hop_length=200; auto for what the file says, or what it looks like."""
+    to: str = argument("hifigan", metavar="NAME")
+    """Convention to make; likewise."""
+    stats: str | None = argument(None, metavar="FILE")
+    """Mean and deviation that it was normalised by: .h5, .npy, .npz, .json, .safetensors, or two
+    numbers as MEAN,DEVIATION."""
+    list: bool = False
+    """Print the conventions."""
+
+    def check(self) -> None:
+        if self.list:
+            return
+        if self.input is None or self.output is None:
+            raise InputError("Give a mel-spectrogram and a file to make of it, or --list.")
+        check_places(Path(self.input), Path(self.output))
+
+
+@dataclass(kw_only=True)
+class Inspect(Options):
+    """Say what a mel-spectrogram is, and what to do with it."""
+
+    input: str = argument(positional=True)
+    """A mel-spectrogram (.npy, .npz, .pt, .safetensors)."""
+    checkpoint: str | None = argument(None, metavar="NAME")
+    """That it shall fit: bundled name, folder or hub id (default: the bundled voice)."""
+    convention: str | None = argument(None, "--from", metavar="NAME")
+    """Convention that it is of, where it is known (default: recognise it)."""
+    stats: str | None = argument(None, metavar="FILE")
+    """Mean and deviation that it was normalised by, as of convert-mel."""
+    json: bool = False
+    """Print as JSON, without the picture."""
+
+    def check(self) -> None:
+        check_exists(Path(self.input))
 
 
 @dataclass(kw_only=True)
@@ -379,10 +432,12 @@ class Bench(Options):
 
 
 COMMANDS: dict[str, type[Options]] = {
-    cls.__name__.lower(): cls
+    "convert-mel" if cls is ConvertMel else cls.__name__.lower(): cls
     for cls in (
         Synthesize,
         Mel,
+        ConvertMel,
+        Inspect,
         Info,
         Evaluate,
         Likelihood,
