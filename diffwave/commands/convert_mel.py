@@ -11,7 +11,6 @@ from tqdm import tqdm
 from diffwave.commands.common import check_all_done, each, table
 from diffwave.commands.jobs import Job, file_jobs
 from diffwave.commands.options import ConvertMel
-from diffwave.errors import InputError
 from diffwave.files import make_folder
 from diffwave.mel import MelConfig, check_mel
 from diffwave.mel.conventions import ALIASES, CONVENTIONS, Convention, convention_of

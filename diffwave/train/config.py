@@ -25,7 +25,7 @@ from diffwave.schema import AtLeastOne, BelowOne, Count, NotNegative, Positive, 
 from diffwave.spaces import EnergyPrior, SpectralConfig, WaveformConfig
 
 Minutes = Annotated[float, Meta(ge=0)]  # infinity: never
-PULSE_MOMENTUM = 0.85
+PULSE_MOMENTUM = 0.87
 """Of the mel-consistency iterations of a voice with a source: at .9 pulses become blunt."""
 
 
