@@ -27,7 +27,7 @@ from diffwave.train.state import Progress, Trained, averaged, save_state, saved_
 from diffwave.vocoder import Vocoder
 
 SCORES: dict[str, Any] = {
-    "notes": ["2 steps of ddim, seed 0"],
+    "notes": ["checkpoint /home/me, at home/run/export, 2 steps of ddim, seed 0"],
     "metrics": {
         "pesq": {"mean": 2.5, "interval": [2.25, 2.75], "unit": "", "better": "higher"},
         "loudness": {"mean": -12.34, "interval": [None, None], "unit": "dB", "better": "0"},
@@ -124,7 +124,7 @@ def test_the_card_says_all_stages_and_scores(run: Path, tmp_path: Path) -> None:
     assert "| loudness, dB | 0 | -12.3 | - |" in card
     assert "| f0, cents | lower | - | - |" in card
     assert "On 2 held-out clips" in card
-    assert "- 2 steps of ddim, seed 0" in card
+    assert "- this checkpoint, 2 steps of ddim, seed 0" in card and "/home" not in card
     assert "diffwave train stage-2.yaml " in card
     assert "| default | 4 steps of ddim |" in card
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import re
 import sys
 import threading
@@ -268,6 +269,8 @@ def test_progress_is_shown_from_the_first_step(
     assert re.fullmatch(r"25\.0%, step 1, loss [\d.]+, [\d.]+ steps/s, [\d.]+ minutes left", line)
     terminal = io.StringIO()
     terminal.isatty = lambda: True  # type: ignore[method-assign]
+    _, widthless = os.openpty()  # as `script` and some containers have them
+    terminal.fileno = lambda: widthless  # type: ignore[method-assign]
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setattr(loop, "NOTE_SECONDS", 0)
     train(configure("bar", run__steps=4, run__log_steps=1000), progress_bar=True)

@@ -21,7 +21,16 @@ from diffwave.networks import (
     SpectralNetConfig,
     WaveformNetConfig,
 )
-from diffwave.schema import AtLeastOne, BelowOne, Count, NotNegative, Positive, Share, Threads
+from diffwave.schema import (
+    AtLeastOne,
+    BelowOne,
+    Count,
+    NotNegative,
+    Positive,
+    Share,
+    Threads,
+    shown,
+)
 from diffwave.spaces import EnergyPrior, SpectralConfig, WaveformConfig
 
 Minutes = Annotated[float, Meta(ge=0)]  # infinity: never
@@ -98,7 +107,7 @@ class LossConfig:
         if not _falling(hz[::-1]) or not max(weights, default=0) > 0:
             raise InputError(
                 "The setting loss.bin_weights must be pairs of rising Hz and a weight, one of them "
-                f"above 0, not {self.bin_weights}."
+                f"above 0, not {shown(self.bin_weights)}."
             )
         ours = (self.denoising, self.unrolled, self.enhancement, self.source)
         if not max(*ours, *self.weights.values()) > 0:
@@ -118,7 +127,7 @@ class LossConfig:
             raise InputError(
                 "The setting loss.unrolled_angles must fall from at most 1, and stay below the "
                 "first and above 0 when moved by loss.unrolled_jitter = "
-                f"{self.unrolled_jitter}, not {self.unrolled_angles}."
+                f"{self.unrolled_jitter}, not {shown(self.unrolled_angles)}."
             )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from tqdm import tqdm
 from diffwave.checkpoint import save_checkpoint
 from diffwave.errors import InputError
 from diffwave.files import remove_leftovers
+from diffwave.text import number
 from diffwave.train.config import RunConfig, TrainConfig
 from diffwave.train.learner import Learner, Measured, learning_rate
 from diffwave.train.logbook import METRICS_FILE, Logbook, read_rows
@@ -144,7 +146,9 @@ class _Run:
             first = progress.step
             on_terminal = progress_bar and sys.stderr.isatty()
             done = 100 * share_done(progress, settings)
-            bar: tqdm[Any] = tqdm(total=100, initial=done, bar_format=BAR, disable=not on_terminal)
+            size = shutil.get_terminal_size()  # never 0, for which tqdm shows nothing
+            shape: dict[str, Any] = {"bar_format": BAR, "ncols": size.columns, "nrows": size.lines}
+            bar: tqdm[Any] = tqdm(total=100, initial=done, disable=not on_terminal, **shape)
             stack.enter_context(bar)
             stopped, self.clock = False, time.monotonic()
             while share_done(self.progress, settings) < 1 and not stopped:
@@ -203,7 +207,7 @@ class _Run:
         seconds = 60 * (self.progress.minutes - self.window_minutes) / len(self.window)
         text = (
             f"step {self.progress.step}, loss {self.window[-1].loss:.4f}, "
-            f"{1 / max(seconds, 1e-9):.2f} steps/s"
+            f"{number(1 / max(seconds, 1e-9))} steps/s"
         )
         bar.set_postfix_str(text, refresh=False)
         bar.update(100 * share - bar.n)
