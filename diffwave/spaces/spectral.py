@@ -200,7 +200,9 @@ class SpectralSpace(Space):
             moment += features.T @ log_power
         penalty = torch.full((n_features,), RIDGE, dtype=torch.float64)
         penalty[-1] = 0
-        weights = torch.linalg.lstsq(gram + penalty.diag(), moment).solution
+        # Not lstsq, whose last bits depend on where the memory lies.
+        factor = torch.linalg.cholesky(gram + penalty.diag())
+        weights = torch.cholesky_solve(moment, factor)
         self.envelope_weight.copy_(weights[:-1].T)
         self.envelope_bias.copy_(weights[-1])
         total, count = torch.zeros(self.config.bins, dtype=torch.float64), 0
