@@ -21,7 +21,16 @@ from diffwave.networks import (
     SpectralNetConfig,
     WaveformNetConfig,
 )
-from diffwave.schema import AtLeastOne, BelowOne, Count, NotNegative, Positive, Share, Threads
+from diffwave.schema import (
+    AtLeastOne,
+    BelowOne,
+    Count,
+    NotNegative,
+    Positive,
+    Share,
+    Threads,
+    shown,
+)
 from diffwave.spaces import EnergyPrior, SpectralConfig, WaveformConfig
 
 Minutes = Annotated[float, Meta(ge=0)]  # infinity: never
@@ -100,7 +109,7 @@ class LossConfig:
         if not _falling(hz[::-1]) or not max(weights) > 0:
             raise InputError(
                 "The setting loss.bin_weights must be pairs of rising Hz and a weight, one of them "
-                f"above 0, not {self.bin_weights}."
+                f"above 0, not {shown(self.bin_weights)}."
             )
         ours = (self.denoising, self.unrolled, self.enhancement, self.source)
         if not max(*ours, *self.weights.values()) > 0:
@@ -114,7 +123,8 @@ class LossConfig:
         if not inside or levels[0] <= 0:
             raise InputError(
                 "The setting loss.unrolled_levels must fall from at most 1, and stay below the "
-                f"first and above 0 when moved by loss.unrolled_jitter = {jitter}, not {levels}."
+                f"first and above 0 when moved by loss.unrolled_jitter = {jitter}, not "
+                f"{shown(levels)}."
             )
 
 
