@@ -40,6 +40,8 @@ class Judgement(NamedTuple):
 class Discriminator(nn.Module):
     """Convolutions of a picture of a wave; a subclass says which picture."""
 
+    last: nn.Conv2d
+
     def __init__(self, layers: Sequence[nn.Conv2d], last: nn.Conv2d) -> None:
         super().__init__()
         self.layers, self.last = nn.ModuleList(layers), last
@@ -113,5 +115,5 @@ def of_equal_level(real: Tensor, *generated: Tensor) -> tuple[Tensor, ...]:
 
     At the level of speech, an RMS below 0.1, period discriminators learn nothing for long.
     """
-    rms = real.square().mean(1, keepdim=True).sqrt().clamp_min(LEAST_RMS)
+    rms = real.square().mean(1, keepdim=True).clamp_min(LEAST_RMS**2).sqrt()
     return tuple(wave / rms for wave in (real, *generated))

@@ -194,9 +194,7 @@ class Learner:
             waited = max((adversary.waited for adversary in self.adversaries), default=0)
             set_rate(trained.optimizer, learning_rate(optim, step - waited, share))
             if scaler.is_enabled():
-                scaler.step(
-                    trained.optimizer
-                )  # not if it overflowed; the next scale is then a half
+                scaler.step(trained.optimizer)  # if it overflowed, the next scale is a half
                 scaler.update()
             elif finite:
                 trained.optimizer.step()
