@@ -14,7 +14,7 @@ keeps the size of what passes through them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -47,10 +47,10 @@ class Discriminator(nn.Module):
         self.layers, self.last = nn.ModuleList(layers), last
         for layer in layers:
             nn.init.kaiming_normal_(layer.weight, a=SLOPE, nonlinearity="leaky_relu")
-        nn.init.normal_(last.weight, std=0.01)  # undecided, so that its gradients are small
-        for layer in (*layers, last):
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
+            nn.init.zeros_(cast(Tensor, layer.bias))
+        # Undecided at first: half-way between recordings and what is generated.
+        nn.init.normal_(last.weight, std=0.01)
+        nn.init.constant_(cast(Tensor, last.bias), 0.5)
 
     def picture(self, wave: Tensor) -> Tensor:
         """What is looked at, [B, channels, height, width], of waves [B, L] of RMS about 1."""
