@@ -343,7 +343,7 @@ def test_a_step_against_the_gradient_fools_them() -> None:
     assert x.grad is not None
     with torch.no_grad():
         x -= 1e-2 * x.grad / x.grad.abs().max()
-    assert float(value_of(loss, batch, call).mean()) < float(before.detach())
+        assert float(value_of(loss, batch, call).mean()) < float(before.detach())
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16, torch.float16])
