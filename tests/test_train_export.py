@@ -23,7 +23,7 @@ from diffwave.errors import InputError
 from diffwave.model import Sampling, SamplingConfig
 from diffwave.train.config import TrainConfig
 from diffwave.train.export import UNPUBLISHED, About, averaged_model, export_run
-from diffwave.train.learner import make_optimizer
+from diffwave.train.optimizers import make_optimizer
 from diffwave.train.settings import SETTINGS_FILE, read_config, save_settings
 from diffwave.train.state import Progress, Trained, averaged, save_state, saved_states
 
