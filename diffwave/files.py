@@ -22,6 +22,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
+
 from diffwave.errors import InputError
 
 _In = TypeVar("_In")
@@ -242,6 +244,11 @@ def _sync(path: Path) -> None:
     """Wait for the disk: without this, a power cut after the rename may leave an empty file."""
     with open(path, "rb") as file:
         os.fsync(file.fileno())
+
+
+def json_text(value: Any, indent: int = 2) -> str:
+    """JSON of built-in types and dataclasses; of numbers that are not finite, null."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=indent).decode() + "\n"
 
 
 def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:

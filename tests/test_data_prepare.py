@@ -212,7 +212,7 @@ def test_the_envelope_is_the_one_that_training_would_fit(run: Prepare, tmp_path:
     run()
     settings = config(f"data.folder={tmp_path / 'corpus'}")
     model = settings.model_config()
-    space = SpectralSpace(SpectralConfig.of(model.mel), MelSpectrogram(model.mel))
+    space = SpectralSpace(SpectralConfig().of(model.mel), MelSpectrogram(model.mel))
     assert load_envelope(envelope_path(tmp_path / "corpus"), space)
     stored = space.state_dict()
     crops = Crops(load(tmp_path).train, model, settings.data, settings.run.seed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-# ruff: noqa: RUF009
 import importlib
 import pkgutil
 import subprocess

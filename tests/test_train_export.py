@@ -20,6 +20,7 @@ from diffwave import cli
 from diffwave.checkpoint import load_checkpoint, save_checkpoint
 from diffwave.errors import InputError
 from diffwave.model import Sampling, SamplingConfig
+from diffwave.schema import stored
 from diffwave.train.config import TrainConfig
 from diffwave.train.export import UNPUBLISHED, About, averaged_model, export_run
 from diffwave.train.learner import make_optimizer
@@ -196,7 +197,7 @@ def test_the_card_says_how_it_is_sampled(
     sampling: SamplingConfig, text: str, run: Path, tmp_path: Path
 ) -> None:
     state = torch.load(saved_states(run)[0], weights_only=True)
-    state["config"]["sampling"] = sampling.to_dict()
+    state["config"]["sampling"] = stored(sampling)
     torch.save(state, saved_states(run)[0])
     export_run(run, tmp_path / "out")
     assert f"| default | {text} |" in (tmp_path / "out" / "README.md").read_text()

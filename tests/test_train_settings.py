@@ -296,11 +296,11 @@ def test_model_follows_the_mel_preset(name: str) -> None:
     """One loudness enters the network as one number, whatever the convention calls it."""
     mel = PRESETS[name]
     spectral = TrainConfig(mel=name).model_config()
-    assert (spectral.mel, spectral.space) == (mel, SpectralConfig.of(mel))
+    assert (spectral.mel, spectral.space) == (mel, SpectralConfig().of(mel))
     assert spectral.enhancer is not None
     assert spectral.network.n_mels == spectral.enhancer.n_mels == mel.n_mels
     waveform = TrainConfig(mel=name, network="waveform").model_config()
-    assert waveform.space == WaveformConfig.of(mel) and waveform.enhancer is None
+    assert waveform.space == WaveformConfig().of(mel) and waveform.enhancer is None
     assert waveform.network.n_mels == mel.n_mels
     value = mel.log_factor * math.log(0.03) + mel.offset
     entering = (value - spectral.normalise.mean) / spectral.normalise.scale

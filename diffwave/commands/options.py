@@ -4,8 +4,6 @@ Imports nothing heavy, so that --help and a wrong argument do not wait for PyTor
 `diffwave.commands` with the command's name runs it.
 """
 
-# ruff: noqa: RUF009
-
 from __future__ import annotations
 
 import dataclasses

@@ -68,6 +68,6 @@ def load_envelope(path: Path, space: Space) -> bool:
 def _fitted_for(space: Space) -> str:
     settings = {
         "space": dataclasses.asdict(space.config),  # type: ignore[call-overload]
-        "mel": space.frontend.config.to_dict(),
+        "mel": dataclasses.asdict(space.frontend.config),
     }
     return json.dumps(settings, sort_keys=True)

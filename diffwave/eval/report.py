@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,8 +13,8 @@ from diffwave.errors import InputError
 from diffwave.eval.libraries import version_of
 from diffwave.eval.metrics import METRICS
 from diffwave.eval.scores import INTERVAL, Scores, Summary
-from diffwave.files import atomic_path
-from diffwave.text import csv_cell, decimals, finite, markdown_table, printable
+from diffwave.files import atomic_path, json_text
+from diffwave.text import csv_cell, decimals, markdown_table, printable
 
 METHOD = (
     "Waves are aligned by cross-correlation (of spectrograms, then of waves within 1.5 ms; at "
@@ -66,7 +65,7 @@ def to_json(scores: Scores) -> str:
             for test in scores.tests
         ]  # fmt: skip
     document |= {"missing": scores.missing, "utterances": _table(scores).to_dict("records")}
-    return json.dumps(finite(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json_text(document)
 
 
 def to_csv(scores: Scores) -> str:

@@ -11,17 +11,3 @@ NETWORKS: dict[str, tuple[type[NetworkConfig], type[Network]]] = {
     WaveformNetConfig.kind: (WaveformNetConfig, WaveformNet),
 }
 """A new network is a file here and a line above."""
-
-__all__ = [
-    "NETWORKS",
-    "MelEnhancer",
-    "MelEnhancerConfig",
-    "Network",
-    "NetworkConfig",
-    "SourcePredictor",
-    "SourcePredictorConfig",
-    "SpectralNet",
-    "SpectralNetConfig",
-    "WaveformNet",
-    "WaveformNetConfig",
-]

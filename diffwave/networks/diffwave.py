@@ -17,6 +17,9 @@ Synthesis", ICLR 2021, arXiv 2009.09761, figure 2 and appendix. The two publishe
 | `output_conv`                  | Conv1x1 (C -> 1), output                               |
 """
 
+from __future__ import annotations
+
+import dataclasses
 import math
 import re
 from collections.abc import Mapping
@@ -29,9 +32,10 @@ from msgspec import Meta
 from torch import Tensor, nn
 
 from diffwave.errors import InputError
+from diffwave.mel import MelConfig
 from diffwave.networks.base import Network, NetworkConfig
-from diffwave.networks.layers import Layers, Width, check_weights
-from diffwave.schema import check_fields
+from diffwave.networks.layers import Layers, Width
+from diffwave.schema import check_fields, derived
 from diffwave.spaces import Prior, SpaceConfig
 
 STEP_WIDTH = 512  # of the step embedding that all residual layers share
@@ -48,17 +52,14 @@ class WaveformNetConfig(NetworkConfig):
     layers: Layers = 30  # residual layers
     dilation_cycle: Annotated[int, Meta(ge=1, le=20)] = 10  # layer i dilates by 2 ** (i % cycle)
     n_mels: Annotated[int, Meta(ge=0, le=1 << 16)] = 80  # mel bands; 0: unconditional
-    hop_length: Annotated[int, Meta(ge=1, le=1 << 20)] = 256  # samples per mel frame
+    hop_length: Annotated[int, Meta(ge=1, le=1 << 20)] = derived(256)  # samples per mel frame
 
     def __post_init__(self) -> None:
         check_fields(self, "The waveform network's ")
-        layer = STEP_WIDTH + 8 * self.channels + 2 * self.n_mels
-        check_weights("waveform network", self.channels * self.layers * layer)
 
-    def check(self, space: SpaceConfig) -> None:
-        """Raise InputError for a space of another hop_length."""
-        if self.hop_length != space.hop_length:
-            raise InputError("The network's hop_length is not the space's.")
+    def of(self, mel: MelConfig, space: SpaceConfig) -> WaveformNetConfig:
+        n_mels = mel.n_mels if self.n_mels else 0
+        return dataclasses.replace(self, n_mels=n_mels, hop_length=mel.hop_length)
 
 
 class StepEmbedding(nn.Module):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -164,14 +163,14 @@ class TrainConfig:
     network: Literal["spectral", "waveform"] = "spectral"
     """"spectral" or "waveform"."""
     spectral: SpectralNetConfig = field(default_factory=SpectralNetConfig)
-    """Sizes of the spectral network; n_mels and bins follow from the mel preset."""
+    """Sizes of the spectral network."""
     waveform: WaveformNetConfig = field(default_factory=WaveformNetConfig)
-    """Sizes of the waveform network; n_mels and hop_length follow from the mel preset."""
+    """Sizes of the waveform network."""
     enhancer: MelEnhancerConfig = field(default_factory=MelEnhancerConfig)
     """Sizes of the mel enhancer of the spectral network; 0 layers: none."""
     source: SourcePredictorConfig = field(default_factory=lambda: SourcePredictorConfig(layers=0))
     """Sizes of the source predictor of the spectral network, whose prior then has pulses; 0 layers:
-    no source. n_mels and bands follow."""
+    no source."""
     source_bands: list[NotNegative] = field(
         default_factory=lambda: [0, 500, 1000, 2000, 3000, 4000, 5500, 7000, 8500, 11025]
     )
@@ -207,35 +206,21 @@ class TrainConfig:
         """The model these settings describe."""
         mel = mel_config(self.mel)
         if self.network == "waveform":
-            sizes = dataclasses.replace(
-                self.waveform,
-                n_mels=mel.n_mels if self.waveform.n_mels else 0,
-                hop_length=mel.hop_length,
-            )
-            samples = WaveformConfig.of(mel, self.prior)
-            # As published: the mel as it is.
-            plain = NormaliseConfig(0, 1)
-            return ModelConfig(mel, sizes, samples, self.diffusion, self.sampling, plain)
+            samples, plain = WaveformConfig(prior=self.prior), NormaliseConfig(0, 1)
+            return ModelConfig(mel, self.waveform, samples, self.diffusion, self.sampling, plain)
         if self.prior.floor < 1:
             raise InputError(
                 "An energy prior is for a chain on samples; an envelope does its work."
             )
-        space, source, nyquist = SpectralConfig.of(mel), None, mel.sample_rate / 2
-        if self.source.layers:
-            limits = (*(hz for hz in self.source_bands if hz < nyquist), nyquist)
-            space = dataclasses.replace(space, source_bands=limits)
-            source = dataclasses.replace(self.source, n_mels=mel.n_mels, bands=len(limits) - 1)
-        trunk = dataclasses.replace(
-            self.spectral, n_mels=mel.n_mels, bins=space.bins, source=source is not None
-        )
-        enhancer = dataclasses.replace(self.enhancer, n_mels=mel.n_mels)
+        nyquist = mel.sample_rate / 2
+        bands = (*(hz for hz in self.source_bands if hz < nyquist), nyquist)
         return ModelConfig(
             mel,
-            trunk,
-            space,
+            self.spectral,
+            SpectralConfig(source_bands=bands if self.source.layers else ()),
             self.diffusion,
             self.sampling,
             self.normalise.of(mel),
-            enhancer if enhancer.layers else None,
-            source,
+            self.enhancer if self.enhancer.layers else None,
+            self.source if self.source.layers else None,
         )

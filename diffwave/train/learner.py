@@ -222,7 +222,7 @@ def _as_base(config: TrainConfig) -> TrainConfig:
         log.info("%s has no source; none is trained", config.run.init)
         return dataclasses.replace(config, source=SourcePredictorConfig(layers=0))
     log.info("%s has a source, and keeps it", config.run.init)
-    bands = list(getattr(base.space, "source_bands", ()))
+    bands = list(base.space.source_bands)
     return dataclasses.replace(config, source=base.source, source_bands=bands)
 
 
