@@ -7,6 +7,7 @@ SIGTERM, of which :mod:`diffwave.cli` makes an exception.
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -21,8 +22,6 @@ from concurrent.futures import Executor, Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
-
-import msgspec
 
 from diffwave.errors import InputError
 
@@ -248,7 +247,8 @@ def _sync(path: Path) -> None:
 
 def json_text(value: Any, indent: int = 2) -> str:
     """JSON of built-in types and dataclasses; of numbers that are not finite, null."""
-    return msgspec.json.format(msgspec.json.encode(value), indent=indent).decode() + "\n"
+    text = json.dumps(value, default=dataclasses.asdict)
+    return json.dumps(json.loads(text, parse_constant=lambda name: None), indent=indent) + "\n"
 
 
 def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -45,8 +45,8 @@ def current_config(data: Mapping[str, Any]) -> dict[str, Any]:
     waveform = network.get("kind") == "waveform"
     if isinstance(space, Mapping):
         data["space"] = {"kind": "spectral", **space}
-    elif waveform and isinstance(mel := data.get("mel"), Mapping):
-        data["space"] = {"kind": "waveform", "hop_length": mel.get("hop_length")}
+    elif waveform:
+        data["space"] = {"kind": "waveform"}
     if prior is not None and isinstance(data.get("space"), dict):
         data["space"]["prior"] = prior
     data["normalise"] = {"mean": 0.0, "scale": 1.0} if waveform else _taken(network)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from diffwave.errors import InputError
-from diffwave.eval.libraries import needed_for
 from diffwave.files import atomic_path, json_text, read_json
+from diffwave.libraries import needed_for
 from diffwave.schema import convert
 from diffwave.text import markdown_table, number
 

@@ -25,7 +25,7 @@ from diffwave.bench.result import LeftOut, Setting
 from diffwave.chain.sampling import Sampling, SamplingConfig
 from diffwave.chain.schedule import NAMED, alpha_bars, angle
 from diffwave.errors import InputError
-from diffwave.eval.libraries import version_of
+from diffwave.libraries import version_of
 from diffwave.mel import MelConfig, preset
 from diffwave.mel.normalise import NormaliseConfig
 from diffwave.model import DiffusionConfig, DiffusionModel, ModelConfig
@@ -71,8 +71,7 @@ def build_systems(
 ) -> tuple[list[System], list[LeftOut]]:
     """The systems of these names, on the CPU, and those whose library is missing.
 
-    Raises:
-        InputError: an unknown name, or a checkpoint that cannot be used.
+    InputError for an unknown name, or a checkpoint that cannot be used.
     """
     found, missing = [], []
     for name in names:

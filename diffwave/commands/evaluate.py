@@ -12,8 +12,8 @@ from tqdm import tqdm
 from diffwave.commands.common import described, generation, vocoder_of
 from diffwave.commands.options import Evaluate
 from diffwave.errors import InputError
-from diffwave.eval.libraries import needed_for
 from diffwave.eval.metrics import choose_metrics
+from diffwave.libraries import needed_for
 from diffwave.text import printable
 from diffwave.vocoder import DEFAULT
 

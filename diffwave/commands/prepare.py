@@ -16,11 +16,7 @@ NAMED = 10  # rejected files that are named on the screen; all are in the report
 
 
 def run(options: Prepare) -> int:
-    """Prepare a corpus, or check the files of one; returns the exit status.
-
-    Raises:
-        InputError: for settings or folders that cannot be used, no usable audio, or a damaged file.
-    """
+    """Prepare a corpus, or check the files of one."""
     if options.verify:
         return _verify(Path(options.audio))
     assert options.prepared is not None  # checked beforehand

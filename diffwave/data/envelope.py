@@ -44,13 +44,9 @@ def save_envelope(path: Path, space: Space) -> None:
 
 
 def load_envelope(path: Path, space: Space) -> bool:
-    """Give a space what `save_envelope` wrote.
+    """Give a space what `save_envelope` wrote; InputError if that is damaged.
 
-    Returns:
-        False if there is no such file, or if it was fitted for another space or other mels.
-
-    Raises:
-        InputError: the file is damaged.
+    False if there is no such file, or if it was fitted for another space or other mels.
     """
     if not path.is_file():
         return False

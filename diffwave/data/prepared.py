@@ -154,11 +154,7 @@ class Prepared:
     _maps: dict[str, NDArray[Any]] = field(default_factory=dict)
 
     def clip(self, entry: Entry) -> Clip:
-        """A clip whose arrays are read-only views of the mapped files.
-
-        Raises:
-            InputError: a file cannot be read, or does not hold the clip.
-        """
+        """A clip whose arrays are read-only views of the mapped files; InputError without them."""
         place = entry.shard, entry.start, entry.length
         samples = self._rows(entry, "samples", *place, "<i2", 1)[:, 0]
         mel = source = None

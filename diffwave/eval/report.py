@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 
 from diffwave.errors import InputError
-from diffwave.eval.libraries import version_of
 from diffwave.eval.metrics import METRICS
 from diffwave.eval.scores import INTERVAL, Scores, Summary
 from diffwave.files import atomic_path, json_text
+from diffwave.libraries import version_of
 from diffwave.text import csv_cell, decimals, markdown_table, printable
 
 METHOD = (
