@@ -24,6 +24,8 @@ from diffwave.schema import AtLeastOne, BelowOne, Count, NotNegative, Positive, 
 from diffwave.spaces import EnergyPrior, SpectralConfig, WaveformConfig
 
 Minutes = Annotated[float, Meta(ge=0)]  # infinity: never
+PULSE_MOMENTUM = 0.87
+"""Of the mel-consistency iterations of a voice with a source: at .9 pulses become blunt."""
 
 
 @dataclass
@@ -212,12 +214,14 @@ class TrainConfig:
             raise InputError(
                 "An energy prior is for a chain on samples; an envelope does its work."
             )
-        nyquist = mel.sample_rate / 2
-        bands = (*(hz for hz in self.source_bands if hz < nyquist), nyquist)
+        space, nyquist = SpectralConfig(), mel.sample_rate / 2
+        if self.source.layers:
+            bands = (*(hz for hz in self.source_bands if hz < nyquist), nyquist)
+            space = SpectralConfig(source_bands=bands, momentum=PULSE_MOMENTUM)
         return ModelConfig(
             mel,
             self.spectral,
-            SpectralConfig(source_bands=bands if self.source.layers else ()),
+            space,
             self.diffusion,
             self.sampling,
             self.normalise.of(mel),
