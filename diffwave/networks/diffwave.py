@@ -21,8 +21,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -31,7 +29,6 @@ import torch.nn.functional as F
 from msgspec import Meta
 from torch import Tensor, nn
 
-from diffwave.errors import InputError
 from diffwave.mel import MelConfig
 from diffwave.networks.base import Network, NetworkConfig
 from diffwave.networks.layers import Layers, Width
@@ -188,32 +185,3 @@ class WaveformNet(Network):
 
     def _upsample(self, mel: Tensor | None) -> Tensor | None:
         return None if self.upsampler is None else self.upsampler(mel)
-
-
-_LMNT_NAMES = {
-    r"input_projection": r"input_conv",
-    r"diffusion_embedding\.projection(\d)": r"step_embedding.fc\1",
-    r"spectrogram_upsampler\.conv(\d)": r"upsampler.conv\1",
-    r"residual_layers\.(\d+)\.dilated_conv": r"layers.\1.dilated_conv",
-    r"residual_layers\.(\d+)\.diffusion_projection": r"layers.\1.step_fc",
-    r"residual_layers\.(\d+)\.conditioner_projection": r"mel_convs.\1",
-    r"residual_layers\.(\d+)\.output_projection": r"layers.\1.out_conv",
-    r"skip_projection": r"skip_conv",
-    r"output_projection": r"output_conv",
-}
-
-
-def lmnt_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the weights of an lmnt-com/diffwave checkpoint (its "model" entry) to `WaveformNet`'s.
-
-    Shapes and the order of the halves (gate, signal; residual, skip) agree. That network counts
-    steps from 0 and saw whole steps only. Raises InputError on a key that it does not have.
-    """
-    return {_name_of_lmnt(key): value for key, value in state.items()}
-
-
-def _name_of_lmnt(key: str) -> str:
-    for theirs, ours in _LMNT_NAMES.items():
-        if match := re.fullmatch(theirs + r"\.(?P<kind>weight|bias)", key):
-            return f"{match.expand(ours)}.{match['kind']}"
-    raise InputError(f"{key!r} is not a weight of an lmnt-com/diffwave checkpoint.")
