@@ -170,7 +170,7 @@ def test_a_card_without_scores_claims_none(run: Path, tmp_path: Path) -> None:
     (run / SETTINGS_FILE).unlink()
     export_run(run, tmp_path / "out", about=About("Aunt Mary"))
     card = (tmp_path / "out" / "README.md").read_text()
-    assert card.startswith("---\nlicense: unknown\n") and "\n# Aunt Mary\n" in card
+    assert card.startswith('---\nlicense: "unknown"\n') and "\n# Aunt Mary\n" in card
     assert "Scores" not in card and "How it was trained" not in card and "| data |" not in card
     assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
 
