@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from diffwave.text import markdown_cell
+from diffwave.base.text import markdown_cell
 
 _CARD = """---
 {front}---

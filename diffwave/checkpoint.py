@@ -11,14 +11,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from diffwave.errors import InputError
-from diffwave.files import atomic_folder, json_text, read_json
-from diffwave.migrate import current_state
+from diffwave.base.errors import InputError
+from diffwave.base.files import atomic_folder, json_text, read_json
+from diffwave.base.migrate import current_state
+from diffwave.base.schema import shown, stored
 from diffwave.model import DiffusionModel, ModelConfig
-from diffwave.schema import shown, stored
 
 FORMAT = 3
-"""That is written; every earlier one is read (:mod:`diffwave.migrate`)."""
+"""That is written; every earlier one is read (:mod:`diffwave.base.migrate`)."""
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 KEPT_IN_FLOAT32 = "space."

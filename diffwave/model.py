@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from diffwave.base.errors import InputError
+from diffwave.base.migrate import current_config, current_state
+from diffwave.base.schema import shown, strictly
 from diffwave.chain.sampling import Sampling, SamplingConfig
 from diffwave.denoiser import Denoiser, DiffusionConfig
-from diffwave.errors import InputError
 from diffwave.mel import MelConfig, MelSpectrogram
 from diffwave.mel.normalise import NormaliseConfig
-from diffwave.migrate import current_config, current_state
 from diffwave.networks import (
     NETWORKS,
     MelEnhancer,
@@ -28,7 +29,6 @@ from diffwave.networks import (
     SourcePredictor,
     SourcePredictorConfig,
 )
-from diffwave.schema import shown, strictly
 from diffwave.spaces import SPACES, Source, Space, SpaceConfig
 
 MOST_WEIGHTS = 1_000_000_000

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import enhancing_config, random_model, spectral_config, waveform_config
 
+from diffwave.base.errors import InputError
 from diffwave.checkpoint import (
     CONFIG_FILE,
     WEIGHTS_FILE,
@@ -19,7 +20,6 @@ from diffwave.checkpoint import (
     load_config,
     save_checkpoint,
 )
-from diffwave.errors import InputError
 from diffwave.model import ModelConfig
 
 

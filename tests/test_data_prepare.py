@@ -15,6 +15,7 @@ import soundfile
 import torch
 from signals import speech_like
 
+from diffwave.base.errors import InputError
 from diffwave.data import envelope, prepare
 from diffwave.data.corpus import Corpus, load_corpus
 from diffwave.data.crops import Crops, Framing
@@ -22,7 +23,6 @@ from diffwave.data.envelope import envelope_path, fitted_space, load_envelope
 from diffwave.data.prepare import EXAMPLES, CorpusReport
 from diffwave.data.prepared import Entry, open_prepared
 from diffwave.data.recording import Recording, Remark
-from diffwave.errors import InputError
 from diffwave.mel import MelSpectrogram, preset
 from diffwave.spaces import SpectralConfig, SpectralSpace
 from diffwave.train.config import TrainConfig

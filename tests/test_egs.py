@@ -23,8 +23,8 @@ from tiny import random_model, spectral_config, speech_mel
 from torch import Tensor
 
 from diffwave import Vocoder
-from diffwave.audio import read_audio
-from diffwave.errors import InputError
+from diffwave.base.audio import read_audio
+from diffwave.base.errors import InputError
 from diffwave.mel import preset
 
 ROOT = Path(__file__).parents[1]

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
+from diffwave.base.schema import stored, strictly
 from diffwave.mel.config import PRESETS, MelConfig, mel_config, preset
-from diffwave.schema import stored, strictly
 
 HIFIGAN = PRESETS["hifigan"]
 

@@ -23,15 +23,16 @@ from tiny import (
     waveform_config,
 )
 
+from diffwave.base.errors import InputError
+from diffwave.base.migrate import current_state
+from diffwave.base.schema import stored
 from diffwave.chain import schedule
 from diffwave.chain.gaussian import q_sample, v_of, x0_from_eps, x0_from_v
 from diffwave.chain.samplers import ancestral, ddim, sample
 from diffwave.chain.sampling import Sampling, SamplingConfig
 from diffwave.denoiser import Condition, Denoiser, DiffusionConfig
-from diffwave.errors import InputError
 from diffwave.mel import preset
 from diffwave.mel.normalise import NormaliseConfig
-from diffwave.migrate import current_state
 from diffwave.model import DiffusionModel, ModelConfig
 from diffwave.networks import (
     MelEnhancerConfig,
@@ -39,7 +40,6 @@ from diffwave.networks import (
     SpectralNetConfig,
     WaveformNetConfig,
 )
-from diffwave.schema import stored
 from diffwave.spaces import EnergyPrior, SpectralConfig, WaveformConfig
 
 CONFIGS = {

@@ -9,10 +9,10 @@ import pytest
 import torch
 from tiny import waveform_config
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
+from diffwave.base.schema import stored
 from diffwave.model import DiffusionModel, ModelConfig
 from diffwave.networks import VariantNet, VariantNetConfig, WaveformNet, WaveformNetConfig
-from diffwave.schema import stored
 
 SMALL = {"channels": 4, "layers": 3, "dilation_cycle": 3, "n_mels": 5}
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from signals import speech_like
 from torch import Tensor
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
 from diffwave.mel import PRESETS, MelSpectrogram
 from diffwave.spaces.source import Excitation
 from diffwave.spaces.spectral import SpectralConfig, SpectralSpace

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from signals import speech_like
 from torch import Tensor
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
 from diffwave.mel import PRESETS, MelConfig, MelSpectrogram
 from diffwave.spaces import EnergyPrior, WaveformConfig, WaveformSpace
 

@@ -17,10 +17,10 @@ from tiny import enhancing_config, random_model
 from torch.amp.grad_scaler import GradScaler
 
 from diffwave import cli
+from diffwave.base.errors import InputError
+from diffwave.base.schema import stored
 from diffwave.checkpoint import load_checkpoint, save_checkpoint
-from diffwave.errors import InputError
 from diffwave.model import Sampling, SamplingConfig
-from diffwave.schema import stored
 from diffwave.train.config import TrainConfig
 from diffwave.train.export import UNPUBLISHED, About, averaged_model, export_run
 from diffwave.train.learner import make_optimizer

@@ -15,8 +15,8 @@ from signals import speech_like
 from tiny import enhancing_config, random_model, source_config, spectral_config
 from torch import Tensor
 
+from diffwave.base.errors import InputError
 from diffwave.data.crops import Batch
-from diffwave.errors import InputError
 from diffwave.mel import preset
 from diffwave.model import DiffusionModel
 from diffwave.networks import MelEnhancerConfig

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from diffwave.base.errors import InputError
+from diffwave.base.schema import convert, documented
 from diffwave.data.config import DataConfig, PrepareConfig
-from diffwave.errors import InputError
 from diffwave.mel import PRESETS
 from diffwave.model import Sampling, SamplingConfig
-from diffwave.schema import convert, documented
 from diffwave.spaces import EnergyPrior, SpectralConfig, WaveformConfig
 from diffwave.train.config import LossConfig, OptimConfig, RunConfig, TrainConfig
 from diffwave.train.settings import described_settings, read_config, save_settings
@@ -133,7 +133,7 @@ def test_what_msgspec_cannot_name_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     def fail(*_: object, **__: object) -> None:
         raise SystemError("returned a result with an exception set")
 
-    monkeypatch.setattr("diffwave.schema.msgspec.convert", fail)
+    monkeypatch.setattr("diffwave.base.schema.msgspec.convert", fail)
     with pytest.raises(InputError, match=r"^The setting holds something too large"):
         convert({"lr": 1}, dict, "The setting ")
 

@@ -20,9 +20,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny import enhancing_config, random_model, spectral_config, waveform_config
 from torch import nn
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
+from diffwave.base.schema import stored
 from diffwave.model import DiffusionModel, ModelConfig, SamplingConfig
-from diffwave.schema import stored
 from diffwave.train import state
 from diffwave.train.config import OptimConfig
 from diffwave.train.learner import make_optimizer

@@ -16,8 +16,8 @@ from torch import Tensor
 from diffwave.analysis.detection import Area, area, roc
 from diffwave.analysis.likelihood import Estimate, UtteranceBound, estimate, log_deviation
 from diffwave.analysis.plots import new_figure, save_figure
-from diffwave.files import atomic_path, json_text
-from diffwave.text import csv_cell, decimals, printable
+from diffwave.base.files import atomic_path, json_text
+from diffwave.base.text import csv_cell, decimals, printable
 
 GROUPS = 8
 """Rows of the table that the KL terms are summed to; JSON has each."""

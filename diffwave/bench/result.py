@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from diffwave.errors import InputError
-from diffwave.files import atomic_path, json_text, read_json
-from diffwave.libraries import needed_for
-from diffwave.schema import convert
-from diffwave.text import markdown_table, number
+from diffwave.base.errors import InputError
+from diffwave.base.files import atomic_path, json_text, read_json
+from diffwave.base.libraries import needed_for
+from diffwave.base.schema import convert
+from diffwave.base.text import markdown_table, number
 
 FORMAT = 2
 PLOTS = (".png", ".svg", ".pdf")

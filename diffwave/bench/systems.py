@@ -20,12 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from diffwave.audio import write_audio
+from diffwave.base.audio import write_audio
+from diffwave.base.errors import InputError
+from diffwave.base.libraries import version_of
 from diffwave.bench.result import LeftOut, Setting
 from diffwave.chain.sampling import Sampling, SamplingConfig
 from diffwave.chain.schedule import NAMED, alpha_bars, angle
-from diffwave.errors import InputError
-from diffwave.libraries import version_of
 from diffwave.mel import MelConfig, preset
 from diffwave.mel.normalise import NormaliseConfig
 from diffwave.model import DiffusionConfig, DiffusionModel, ModelConfig

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
+from diffwave.base.files import json_text
+from diffwave.base.schema import stored
 from diffwave.commands.common import table
 from diffwave.commands.options import Info
-from diffwave.files import json_text
-from diffwave.schema import stored
 from diffwave.vocoder import Vocoder, bundled, find_checkpoint
 
 

@@ -6,10 +6,10 @@ import os
 import sys
 from pathlib import Path
 
+from diffwave.base.errors import InputError
 from diffwave.commands.options import Prepare
 from diffwave.data.prepare import prepare
 from diffwave.data.prepared import is_prepared, open_prepared
-from diffwave.errors import InputError
 from diffwave.train.settings import read_config
 
 NAMED = 10  # rejected files that are named on the screen; all are in the report

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from diffwave.errors import InputError
-from diffwave.schema import AtLeastOne, Count, NotNegative, Share
+from diffwave.base.errors import InputError
+from diffwave.base.schema import AtLeastOne, Count, NotNegative, Share
 
 Level = Annotated[float, Meta(ge=-60, le=0)]
 Decibels = Annotated[float, Meta(ge=-200, le=200)]

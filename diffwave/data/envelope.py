@@ -9,8 +9,8 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from diffwave.base.errors import InputError
 from diffwave.data.crops import Crops
-from diffwave.errors import InputError
 from diffwave.mel import MelSpectrogram
 from diffwave.model import ModelConfig
 from diffwave.spaces import SPACES, Space

@@ -20,6 +20,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from diffwave.base.errors import InputError
+from diffwave.base.files import atomic_folder, in_order, json_text, make_folder
 from diffwave.data.config import DataConfig
 from diffwave.data.corpus import MelFolder, audio_paths, length_notes
 from diffwave.data.crops import Crops, Framing
@@ -38,8 +40,6 @@ from diffwave.data.prepared import (
 )
 from diffwave.data.recording import Recording, Remark, take
 from diffwave.data.source import analyse, polarities
-from diffwave.errors import InputError
-from diffwave.files import atomic_folder, in_order, json_text, make_folder
 from diffwave.model import ModelConfig
 from diffwave.spaces import SPACES
 

@@ -21,13 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from diffwave.base.errors import InputError
+from diffwave.base.files import json_text, read_json
+from diffwave.base.schema import convert, strictly
 from diffwave.data.config import DataConfig
 from diffwave.data.crops import Clip
 from diffwave.data.source import frame_count
-from diffwave.errors import InputError
-from diffwave.files import json_text, read_json
 from diffwave.mel import MelConfig
-from diffwave.schema import convert, strictly
 
 INDEX = "corpus.json"
 FORMAT = "diffwave corpus 1"

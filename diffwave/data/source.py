@@ -14,7 +14,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from diffwave.libraries import import_library, needed_for
+from diffwave.base.libraries import import_library, needed_for
 from diffwave.spaces.source import HIGHEST_F0, LOWEST_F0, Pulses, band_centres, band_weights
 
 FRAME = 0.005

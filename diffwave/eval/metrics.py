@@ -25,7 +25,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
+from diffwave.base.libraries import import_library
 from diffwave.eval.phase import envelope_correlation, pulse_sharpness
 from diffwave.eval.source_filter import (
     MEL_CEPSTRUM,
@@ -35,7 +36,6 @@ from diffwave.eval.source_filter import (
     voicing_f1,
 )
 from diffwave.eval.waves import Wave, as_tensor, at_rate
-from diffwave.libraries import import_library
 from diffwave.mel import MelSpectrogram, preset
 
 FRAME, HOP = 0.025, 0.010  # s, of the level measurements

@@ -9,12 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
+from diffwave.base.files import atomic_path, json_text
+from diffwave.base.libraries import version_of
+from diffwave.base.text import csv_cell, decimals, markdown_table, printable
 from diffwave.eval.metrics import METRICS
 from diffwave.eval.scores import INTERVAL, Scores, Summary
-from diffwave.files import atomic_path, json_text
-from diffwave.libraries import version_of
-from diffwave.text import csv_cell, decimals, markdown_table, printable
 
 METHOD = (
     "Waves are aligned by cross-correlation (of spectrograms, then of waves within 1.5 ms; at "

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from diffwave.base.libraries import import_library
 from diffwave.eval.waves import Wave, as_tensor, at_rate
-from diffwave.libraries import import_library
 
 CREPE = "full"  # the size of the network that is reported in the literature; "tiny" is for tests
 CREPE_RATE, CREPE_HOP, CREPE_WINDOW = 16000, 160, 1024

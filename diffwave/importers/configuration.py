@@ -12,17 +12,17 @@ import torch
 from msgspec import Meta
 from torch import Tensor
 
+from diffwave.base.errors import InputError
+from diffwave.base.schema import convert, stored
 from diffwave.chain.sampling import Sampling, SamplingConfig
 from diffwave.chain.schedule import NAMED, align, alpha_bars, angle, betas_of
 from diffwave.denoiser import DiffusionConfig
-from diffwave.errors import InputError
 from diffwave.importers.layouts import PROJECTS, Project
 from diffwave.mel import MelConfig, preset
 from diffwave.mel.config import mel_config
 from diffwave.mel.normalise import NormaliseConfig
 from diffwave.model import ModelConfig
 from diffwave.networks import VariantNetConfig
-from diffwave.schema import convert, stored
 from diffwave.spaces import WaveformConfig
 
 FAST = {"diffwave-base": "diffwave-base-fast", "diffwave-large": "diffwave-large-fast"}

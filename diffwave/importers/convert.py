@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from diffwave.base.errors import InputError
+from diffwave.base.files import atomic_folder
 from diffwave.checkpoint import save_checkpoint
-from diffwave.errors import InputError
-from diffwave.files import atomic_folder
 from diffwave.importers.card import card_of
 from diffwave.importers.configuration import About, configuration
 from diffwave.importers.layouts import PROJECTS

@@ -30,12 +30,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from diffwave.audio import read_audio
-from diffwave.errors import InputError
+from diffwave.base.audio import read_audio
+from diffwave.base.errors import InputError
+from diffwave.base.files import atomic_folder, json_text
+from diffwave.base.libraries import version_of
 from diffwave.eval.metrics import METRICS
 from diffwave.eval.scores import Scores
-from diffwave.files import atomic_folder, json_text
-from diffwave.libraries import version_of
 from diffwave.listening import pictures
 
 MAX_GAIN = 4.0  # of the level matching: a silent wave is not to be blown up

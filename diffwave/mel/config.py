@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from diffwave.errors import InputError
-from diffwave.schema import check_fields, shown, stored, strictly
+from diffwave.base.errors import InputError
+from diffwave.base.schema import check_fields, shown, stored, strictly
 
 Samples = Annotated[int, Meta(ge=1, le=1 << 16)]
 Finite = Annotated[float, Meta(gt=-1e30, lt=1e30)]  # beyond it arithmetic overflows

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
+from diffwave.base.schema import stored, strictly
 from diffwave.mel.config import PRESETS, MelConfig
 from diffwave.mel.frontend import mel_filterbank
 from diffwave.mel.normalise import log_amplitude
-from diffwave.schema import stored, strictly
 
 TINY = 1e-20
 

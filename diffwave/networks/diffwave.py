@@ -29,10 +29,10 @@ import torch.nn.functional as F
 from msgspec import Meta
 from torch import Tensor, nn
 
+from diffwave.base.schema import check_fields, derived
 from diffwave.mel import MelConfig
 from diffwave.networks.base import Network, NetworkConfig
 from diffwave.networks.layers import Layers, Width
-from diffwave.schema import check_fields, derived
 from diffwave.spaces import Prior, SpaceConfig
 
 STEP_WIDTH = 512  # of the step embedding that all residual layers share

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from diffwave.base.schema import check_fields, derived
 from diffwave.mel.normalise import NormaliseConfig
 from diffwave.networks.layers import Dilations, LayersOrNone, MelNet, Width
-from diffwave.schema import check_fields, derived
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from diffwave.base.schema import check_fields, derived
 from diffwave.networks.layers import Dilations, LayersOrNone, MelNet, Width
-from diffwave.schema import check_fields, derived
 from diffwave.spaces.source import HIGHEST_F0, LOWEST_F0, Source
 
 CENTS = 20

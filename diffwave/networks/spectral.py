@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from diffwave.base.schema import check_fields, derived
 from diffwave.mel import MelConfig
 from diffwave.mel.normalise import frame_triples
 from diffwave.networks.base import Network, NetworkConfig
 from diffwave.networks.layers import Blocks, Dilations, Layers, Reach, Width
-from diffwave.schema import check_fields, derived
 from diffwave.spaces import Prior, SpaceConfig
 
 

@@ -27,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
 from diffwave.mel import MelConfig, MelSpectrogram
 from diffwave.spaces.source import Excitation
 

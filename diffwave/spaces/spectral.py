@@ -15,10 +15,10 @@ from msgspec import Meta
 from torch import Tensor
 from torch.nn import functional as F
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
+from diffwave.base.schema import check_fields, derived
 from diffwave.mel import MelConfig, MelSpectrogram
 from diffwave.mel.normalise import frame_triples
-from diffwave.schema import check_fields, derived
 from diffwave.spaces.base import Prior, Space, SpaceConfig, curve_at
 from diffwave.spaces.consistency import match_mel
 from diffwave.spaces.source import Excitation, band_weights, minimum_phase

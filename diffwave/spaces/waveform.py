@@ -11,9 +11,9 @@ import torch
 from msgspec import Meta
 from torch import Tensor
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
+from diffwave.base.schema import check_fields, derived
 from diffwave.mel import MelConfig
-from diffwave.schema import check_fields, derived
 from diffwave.spaces.base import Prior, Space, SpaceConfig
 from diffwave.spaces.source import Excitation
 

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
+from diffwave.base.errors import InputError
+from diffwave.base.schema import AtLeastOne, BelowOne, Count, NotNegative, Positive, Share, Threads
 from diffwave.data.config import DataConfig
-from diffwave.errors import InputError
 from diffwave.mel import mel_config
 from diffwave.mel.normalise import NormaliseConfig
 from diffwave.model import DiffusionConfig, ModelConfig, SamplingConfig
@@ -20,7 +21,6 @@ from diffwave.networks import (
     SpectralNetConfig,
     WaveformNetConfig,
 )
-from diffwave.schema import AtLeastOne, BelowOne, Count, NotNegative, Positive, Share, Threads
 from diffwave.spaces import EnergyPrior, SpectralConfig, WaveformConfig
 
 Minutes = Annotated[float, Meta(ge=0)]  # infinity: never

@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 
+from diffwave.base.errors import InputError
+from diffwave.base.files import atomic_path
+from diffwave.base.text import decimals, markdown_table
 from diffwave.card import model_card
 from diffwave.checkpoint import load_checkpoint, save_checkpoint
 from diffwave.data.prepared import TRAIN, open_prepared
-from diffwave.errors import InputError
-from diffwave.files import atomic_path
 from diffwave.model import DiffusionModel, ModelConfig, SamplingConfig
-from diffwave.text import decimals, markdown_table
 from diffwave.train.config import TrainConfig
 from diffwave.train.logbook import METRICS_FILE, read_rows
 from diffwave.train.settings import SETTINGS_FILE, read_config, save_settings

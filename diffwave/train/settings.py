@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from diffwave.errors import InputError
-from diffwave.files import atomic_path
-from diffwave.migrate import FORMER_SAMPLING, current_sampling, current_settings
-from diffwave.schema import convert, documented, limits, stored
-from diffwave.text import notice
+from diffwave.base.errors import InputError
+from diffwave.base.files import atomic_path
+from diffwave.base.migrate import FORMER_SAMPLING, current_sampling, current_settings
+from diffwave.base.schema import convert, documented, limits, stored
+from diffwave.base.text import notice
 from diffwave.train.config import TrainConfig
 
 SETTINGS_FILE = "settings.yaml"

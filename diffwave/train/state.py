@@ -23,11 +23,11 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from diffwave.errors import InputError
-from diffwave.files import atomic_path, write_error
-from diffwave.migrate import RENAMED_METRICS
+from diffwave.base.errors import InputError
+from diffwave.base.files import atomic_path, write_error
+from diffwave.base.migrate import RENAMED_METRICS
+from diffwave.base.schema import stored
 from diffwave.model import DiffusionModel, ModelConfig
-from diffwave.schema import stored
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
 
 # These import torchaudio for their own commands that read files, which nothing here calls.
 WITH_TORCHAUDIO = ("distillmos", "torchcrepe")

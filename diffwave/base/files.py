@@ -23,7 +23,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")

@@ -12,9 +12,9 @@ from typing import Any
 
 from torch import Tensor
 
-from diffwave.errors import InputError
-from diffwave.schema import convert, shown
-from diffwave.text import notice
+from diffwave.base.errors import InputError
+from diffwave.base.schema import convert, shown
+from diffwave.base.text import notice
 
 _RENAMED = {"representation.": "space.", "restorer.": "enhancer.", "network.": "denoiser.network."}
 FORMER_SAMPLING = {"steps", "sampler", "angles", "mel_rounds", "rounds"}
