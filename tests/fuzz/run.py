@@ -39,10 +39,10 @@ import soundfile
 import torch
 
 from diffwave import cli
-from diffwave.audio import AUDIO_SUFFIXES
+from diffwave.base.audio import AUDIO_SUFFIXES
+from diffwave.base.errors import InputError
 from diffwave.commands.options import COMMANDS
 from diffwave.data import envelope
-from diffwave.errors import InputError
 
 from . import ROOT
 from .inputs import KINDS
