@@ -194,7 +194,9 @@ def utterance_source(
     if transpose:
         source = transposed(source, transpose)
     pulses = [
-        pulse_times(hz.numpy(), voiced.numpy(), config.sample_rate, config.hop_length, centre(model))
+        pulse_times(
+            hz.numpy(), voiced.numpy(), config.sample_rate, config.hop_length, centre(model)
+        )
         for hz, voiced in zip(source.f0, source.voiced, strict=True)
     ]
     return UtteranceSource(pulses, source.share)

@@ -15,6 +15,7 @@ from diffwave.audio import AUDIO_SUFFIXES, read_audio, write_audio
 from diffwave.commands.common import check_all_done, each, generation, vocoder_of
 from diffwave.commands.jobs import Job, file_jobs
 from diffwave.commands.options import Synthesize
+from diffwave.commands.raw import run_raw
 from diffwave.errors import InputError
 from diffwave.files import make_folder
 from diffwave.mel import check_mel
@@ -27,8 +28,10 @@ def run(options: Synthesize) -> int:
     """A mel or recording, or a folder of them, to audio; prints duration and real-time factor.
 
     "-" for the input is a .npy (or a wav) on standard input; for the output, a wav on standard
-    output, and what is printed goes to standard error.
+    output, and what is printed goes to standard error. With --raw both are streams.
     """
+    if options.raw:
+        return run_raw(options)
     with tempfile.TemporaryDirectory(prefix="diffwave-") as place:
         source, target = Path(options.input), Path(options.output)
         if options.input == "-":
@@ -76,6 +79,7 @@ def _synthesize(source: Path, target: Path, options: Synthesize) -> None:
             f0=f0,
             transpose=options.transpose,
             chunk_frames=options.chunk,
+            low_latency=options.low_latency,
             progress=bar.update,
         )
         clipped = write_audio(out, wave, vocoder.sample_rate, options.bits)
