@@ -211,7 +211,7 @@ class Vocoder:
         if comes_in_pieces(mel):
             pieces = generate_stream(stream, checked_pieces(mel, self.config.mel), progress)
             return (piece[0] for piece in pieces)
-        mel = as_tensor("mel-spectrogram", mel)
+        mel = as_tensor("mel-spectrogram", mel)  # type: ignore[arg-type]  # no iterator by now
         checked = check_mel(mel, self.config.mel)
         if low_latency:
             pieces = generate_stream(stream, [checked.detach().cpu()], progress)
@@ -248,11 +248,14 @@ class Vocoder:
         frames, sampling = None if low_latency else 1, self.model.sampling(steps, None, n_iter)
         return open_stream(self.model, sampling, frames, low_latency, enhance=enhance).look_ahead
 
-    def __call__(self, mel: Tensor | ArrayLike, **options: Any) -> Tensor:
+    def __call__(
+        self, mel: Tensor | ArrayLike | Iterable[Tensor | ArrayLike], **options: Any
+    ) -> Tensor:
         """Speech for a mel-spectrogram, [T * hop_length] or [B, T * hop_length].
 
         Args:
-            mel: [n_mels, T] or [B, n_mels, T], NumPy or PyTorch, in the checkpoint's convention.
+            mel: [n_mels, T] or [B, n_mels, T], NumPy or PyTorch, in the checkpoint's convention; or
+                pieces of one.
             options: as of :meth:`stream`.
         """
         return torch.cat(list(self.stream(mel, **options)), dim=-1)
