@@ -172,9 +172,9 @@ class Vocoder:
                 negative), within 50 .. 600 Hz. Of checkpoints that have a source.
             chunk_frames: frames generated at a time; bounds memory, does not change the result. By
                 default 1024, or 64 of a mel in pieces.
-            low_latency: generate every frame within 80 ms after it has come, whatever lies beyond:
-                another and a little worse wave, which does not depend on the pieces either. It has
-                its own number of frames at a time, and takes no f0.
+            low_latency: wait at most 80 ms for later frames before a frame is generated: a wave a
+                little worse than the other, which does not depend on the pieces either. It has its
+                own number of frames at a time, and takes no f0.
             callback: `callback(step, alpha_bar, x, x_0)`, for those who study the chain.
             progress: called with the number of frames of every finished chunk.
             deprecated: the former names `rounds` of n_iter and `restore` of enhance.

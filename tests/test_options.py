@@ -22,7 +22,7 @@ from diffwave.commands.options import COMMANDS, RENAMED, Generation, argument
 from diffwave.commands.parser import Parser, add_options, renamed, settings_to_overrides
 from diffwave.schema import documented
 
-SHARED = {"common", "jobs", "options", "parser"}
+SHARED = {"common", "jobs", "options", "parser", "raw"}
 
 
 @dataclass(kw_only=True)

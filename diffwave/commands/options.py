@@ -91,7 +91,7 @@ class Synthesize(Generation):
     """Frames generated at a time; bounds memory, does not change the result (default: 1024, or 64
     of those that come with --raw)."""
     low_latency: bool = False
-    """Generate every frame within 80 ms after it has come, whatever comes later: a little worse."""
+    """Wait at most 80 ms for later frames before a frame is generated: a little worse."""
     raw: bool = False
     """Of - and -: frames of the mel, 32-bit floats (little-endian), as they come on standard input,
     and samples without a header, as soon as they are there, on standard output."""

@@ -1,4 +1,4 @@
-"""A mel that comes in pieces, generated with little look-ahead: within 80 ms of a frame's arrival.
+"""A mel that comes in pieces, generated with little look-ahead: a frame waits 80 ms at most.
 
 All of a vocoder here looks into the same few frames: what a block of frames is generated from ends
 `look_ahead` frames after it, as if the utterance did. Mel enhancer, source predictor and network
@@ -23,7 +23,7 @@ from diffwave.streaming.source import SourceTrack
 from diffwave.synthesis import estimate
 
 MOST_SECONDS = 0.08
-"""What a frame waits for at most, after its arrival, until the last of its samples is generated."""
+"""What a frame waits for others at most, after its arrival, until its samples are generated."""
 BLOCK_FRAMES = 3
 """Frames generated at a time, unless they and the least look-ahead would take longer."""
 
