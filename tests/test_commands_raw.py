@@ -159,6 +159,7 @@ def test_what_is_no_mel_is_one_sentence(
         ("- a.wav --raw", "--raw is of standard input and output"),
         ("- - --raw --low-latency --chunk 4", "so no --chunk"),
         ("- - --raw --f0 f0.npy", "--f0"),
+        ("- - --raw --from auto", "without --from"),
     ],
 )
 def test_options_that_do_not_go_together(

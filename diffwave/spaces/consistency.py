@@ -18,8 +18,6 @@ from torch.nn import functional as F
 from diffwave.mel import MelSpectrogram
 from diffwave.spaces.stft import STFT
 
-MOMENTUM = 0.9
-"""How far an iteration is extrapolated beyond the projection, in units of the last change."""
 MAX_GAIN = 2.0
 """Largest change of a bin in one iteration, in nepers (17 dB): a mel that no signal has, such as
 one that a network predicted, is approached without bursts."""
@@ -31,13 +29,15 @@ def match_mel(
     frontend: MelSpectrogram,
     stft: STFT,
     n_iter: int,
+    momentum: float = 0.9,
     past: Tensor | None = None,
 ) -> Tensor:
     """`n_iter` iterations of both constraints on a spectrum [B, T, K + 1]; differentiable.
 
     The mel [B, n_mels, T] was made by a frontend with the frames and the window of the STFT. For
-    every iteration a frame depends on ceil(n_fft / hop_length) more frames on both sides.
-    Samples `past` [B, P] at the start, if there are any, are known and stay as they are.
+    every iteration a frame depends on ceil(n_fft / hop_length) more frames on both sides. It is
+    extrapolated beyond the projection by `momentum` times the last change. Samples `past` [B, P] at
+    the start, if there are any, are known and stay as they are.
     """
     if n_iter == 0:
         return spectrum
@@ -57,7 +57,7 @@ def match_mel(
         if past is not None:
             signal[:, : past.shape[-1]] = past
         # The STFT is linear: extrapolating signals, not spectra, is a quarter of the work.
-        ahead = stft(signal if last is None else last.lerp(signal, 1 + MOMENTUM))
+        ahead = stft(signal if last is None else last.lerp(signal, 1 + momentum))
         last = signal
         below, above = ahead.tensor_split((covered,), dim=-1)
         power = below.real.square() + below.imag.square()

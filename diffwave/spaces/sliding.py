@@ -45,7 +45,10 @@ class SlidingConsistency:
         if self.spectrum is not None:
             spectrum = torch.cat((self.spectrum, spectrum), dim=1)
         mel = mel[..., mel.shape[-1] - spectrum.shape[1] :]
-        spectrum = match_mel(spectrum, mel, space.frontend, space.stft, self.n_iter, self.past)
+        momentum = space.config.momentum
+        spectrum = match_mel(
+            spectrum, mel, space.frontend, space.stft, self.n_iter, momentum, self.past
+        )
         signal = space.stft.inverse(spectrum)
         if self.past is not None:
             signal[:, : self.past.shape[-1]] = self.past

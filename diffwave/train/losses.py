@@ -1,13 +1,13 @@
-"""What is minimised: a registry of loss terms, and the two that train the network.
-
-A term is a class of :class:`Loss`; its name in :data:`LOSSES` is its weight's in the settings. It
-may hold networks of its own (a teacher, a discriminator).
-"""
+"""Losses that train the network: denoising, and the energy distance of what few steps generate."""
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from itertools import combinations
+from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,24 +17,30 @@ from diffwave.data.crops import Batch
 from diffwave.denoiser import Denoiser
 from diffwave.errors import InputError
 from diffwave.model import DiffusionModel
+from diffwave.spaces.base import curve_at
 from diffwave.spaces.source import Excitation
 from diffwave.train.config import LossConfig
-from diffwave.train.spectral_distance import SpectralDistance
+
+FFT_SIZES = (2048, 1024, 512, 256, 128, 64)
+"""At rates around 22,050 Hz; twice as long at twice the rate. The shortest, 3 ms, tells whether the
+energy of a period comes at once."""
+LOG_FLOOR = 1e-3
+"""Added to magnitudes before the logarithm, in units where white noise of variance 1 has
+magnitudes about 1; far below speech, it keeps the logarithm calm in pauses."""
 
 
 class Loss(nn.Module, ABC):
     """A term of the objective: ``loss(model, denoiser, batch) -> [B]``.
 
     `model` has the space, the frontend and the enhancer; `denoiser` is the model's, perhaps
-    compiled or in less precision.
+    compiled or in less precision. A loss may hold networks of its own (a teacher, a discriminator).
     """
 
-    def __init__(self, model: DiffusionModel, config: LossConfig) -> None:
-        """Takes from the model what is fixed, but does not keep it: its weights are not a loss's.
+    trains: ClassVar[str] = "network"
+    """What of the model: "network", "enhancer" or "source"."""
 
-        Raises:
-            InputError: for a model that this loss cannot train.
-        """
+    def __init__(self, model: DiffusionModel, config: LossConfig) -> None:
+        """Take from the model what is fixed, but do not keep it: its weights are not a loss's."""
         super().__init__()
         self.config = config
 
@@ -44,9 +50,9 @@ class Loss(nn.Module, ABC):
 
 
 @torch.no_grad()
-def mel_of(model: DiffusionModel, wave: Tensor, mel: Tensor | None) -> Tensor:
-    """What the network is given: the crop's own mel, or the predicted `mel` of it, enhanced."""
-    return model.space.mel_of_crop(wave) if mel is None else model.enhance(mel)
+def mel_of(model: DiffusionModel, batch: Batch) -> Tensor:
+    """What the network is given: the crops' own mel, or the predicted one of them, enhanced."""
+    return model.space.mel_of_crop(batch.wave) if batch.mel is None else model.enhance(batch.mel)
 
 
 class DenoisingLoss(Loss):
@@ -61,50 +67,17 @@ class DenoisingLoss(Loss):
         self.weights = model.space.loss_weights(config.bin_weights)
 
     def forward(self, model: DiffusionModel, denoiser: Denoiser, batch: Batch) -> Tensor:
-        """Loss [B], every example at its own noise level."""
-        mel = mel_of(model, batch.wave, batch.mel)
-        return self.at(
-            model,
-            denoiser,
-            batch.wave,
-            batch.white[:, 0],
-            denoiser.levels_at(batch.place),
-            mel,
-            batch.excitation,
-        )
-
-    def at(
-        self,
-        model: DiffusionModel,
-        denoiser: Denoiser,
-        wave: Tensor,
-        white: Tensor,
-        alpha_bar: Tensor,
-        mel: Tensor,
-        excitation: Excitation | None = None,
-    ) -> Tensor:
-        """Loss of every example at a given noise level, [B].
-
-        Args:
-            model, denoiser: as of any loss.
-            wave: samples with their context, [B, space.context(T)].
-            white: unit white noise of that shape.
-            alpha_bar: noise level of every example, [B].
-            mel: [B, n_mels, T].
-            excitation: of a model with a source.
-        """
+        """Loss [B], every example at the noise level of its place."""
         with torch.no_grad():
-            prior = model.space.prior(mel, excitation)
-            x_0, noise = model.space.encode(wave, mel, prior), model.space.noise(white)
+            mel = mel_of(model, batch)
+            prior = model.space.prior(mel, batch.excitation)
+            x_0 = model.space.encode(batch.wave, mel, prior)
+            noise = model.space.noise(batch.white[:, 0])
         cond = denoiser.condition(mel, prior, project=False)
+        error = denoiser.loss(x_0, noise, denoiser.levels_at(batch.place), cond)
         # In the unit of the envelope: where pulses leave little to noise, little can be wrong.
-        error = denoiser.loss(x_0, noise, alpha_bar, cond)
         error = error * (prior.deviation / prior.envelope).square()
         return model.space.mean_error(error, self.weights, self.config.edge_frames)
-
-
-def _twice(excitation: Excitation | None) -> Excitation | None:
-    return excitation and Excitation(*(x.repeat(2, *[1] * (x.ndim - 1)) for x in excitation))
 
 
 class UnrolledLoss(Loss):
@@ -129,22 +102,20 @@ class UnrolledLoss(Loss):
         self.n_iter = min(config.unrolled_n_iter, model.config.sampling.most_iterations)
 
     def levels(self, place: float) -> Tensor:
-        """alpha_bar of the sampler's steps; place in [0, 1) moves all angles but the first."""
+        """alpha_bar of the sampler's steps; place in [0, 1) moves all levels but the first."""
         shift = self.config.unrolled_jitter * (2 * place - 1)
-        first, *others = self.config.unrolled_angles
+        first, *others = self.config.unrolled_levels
         return schedule.alpha_bar_of_angle([first, *(u + shift for u in others)])
 
     def forward(self, model: DiffusionModel, denoiser: Denoiser, batch: Batch) -> Tensor:
-        """Loss [B], at the noise levels of the batch.
-
-        Raises:
-            InputError: when the crops are too short for the longest spectra.
-        """
+        """Loss [B], at the noise levels of the batch; InputError for crops that are too short."""
         self.distance.to(batch.wave.device)
-        space, white = model.space, batch.white
+        space, white, excitation = model.space, batch.white, batch.excitation
         with torch.no_grad():
-            twice = mel_of(model, batch.wave, batch.mel).repeat(2, 1, 1)
-            prior = space.prior(twice, _twice(batch.excitation))
+            twice = mel_of(model, batch).repeat(2, 1, 1)
+            if excitation is not None:
+                excitation = Excitation(*(torch.cat((x, x)) for x in excitation))
+            prior = space.prior(twice, excitation)
             noise = space.noise(torch.cat((white[:, 0], white[:, 1])))
         cond = denoiser.condition(twice, prior, project=False)
         estimates: list[Tensor] = []
@@ -175,8 +146,56 @@ class UnrolledLoss(Loss):
                 f"{generated.shape[1]}; raise data.crop_frames."
             )
         real = wave[:, model.space.pad_left :][:, inner]
-        first, second = generated[:, inner].chunk(2)
-        to_first, to_second, apart = self.distance(
-            [(real, first), (real, second), (first, second)], scale_by=real
-        )
+        to_first, to_second, apart = self.distance(real, *generated[:, inner].chunk(2))
         return 0.5 * (to_first + to_second - self.config.repulsion * apart)
+
+
+class SpectralDistance(nn.Module):
+    """Mean distance of log magnitudes and of magnitudes over several STFT resolutions.
+
+    The logarithms of a frame are compared by their Euclidean distance, the magnitudes by their
+    absolute one. Both are of negative type: the energy distance between two distributions is never
+    negative (Gritsenko et al. 2020, arXiv 2008.01160). The Euclidean one is that of whole frames:
+    it is 0 only if bins agree jointly, where a sum of absolute ones sees every bin by itself.
+    """
+
+    def __init__(self, sample_rate: int, weights: list[tuple[float, float]]) -> None:
+        """Weights over frequency as in `LossConfig.bin_weights`: (Hz, weight), interpolated."""
+        super().__init__()
+        # A power of 2 stays one.
+        octaves = round(math.log2(sample_rate / 22050))
+        self.fft_sizes = [math.ceil(size * 2**octaves) for size in FFT_SIZES]
+        for size in self.fft_sizes:
+            bins = np.arange(size // 2 + 1) * sample_rate / size
+            self.register_buffer(f"weight_{size}", curve_at(bins, weights), persistent=False)
+            window = torch.hann_window(size)
+            window = window / window.square().sum().sqrt()
+            self.register_buffer(f"window_{size}", window, persistent=False)
+
+    def magnitudes(self, wave: Tensor, size: int) -> Tensor:
+        """|STFT| of [B, L] at one resolution, hop a quarter of the size, [B, frames, bins]."""
+        frames = wave.unfold(-1, size, size // 4) * self.get_buffer(f"window_{size}")
+        spectrum = torch.fft.rfft(frames)
+        # Not abs(): its gradient at zero is not a number.
+        return torch.sqrt(spectrum.real.square() + spectrum.imag.square() + 1e-12)
+
+    def forward(self, *waves: Tensor) -> list[Tensor]:
+        """Distances [B] of every two of some waves [B, L], in the order of `combinations`.
+
+        The magnitude term is relative to the mean magnitude of the first one.
+        """
+        first = waves[0]
+        pairs = list(combinations(range(len(waves)), 2))
+        totals = [torch.zeros(len(first), device=first.device) for _ in pairs]
+        for size in self.fft_sizes:
+            weight = self.get_buffer(f"weight_{size}")
+            magnitudes = [self.magnitudes(wave, size) for wave in waves]
+            logs = [torch.log(magnitude + LOG_FLOOR) for magnitude in magnitudes]
+            scale = magnitudes[0].detach().mean((1, 2)) + LOG_FLOOR
+            for i, (a, b) in enumerate(pairs):
+                # The constant keeps the gradient of the root finite where frames are equal.
+                squares = ((logs[a] - logs[b]).square() * weight).mean(2)
+                log_term = (torch.sqrt(squares + 1e-6) - 1e-3).mean(1)
+                linear_term = ((magnitudes[a] - magnitudes[b]).abs() * weight).mean((1, 2)) / scale
+                totals[i] = totals[i] + (log_term + linear_term) / len(self.fft_sizes)
+        return totals

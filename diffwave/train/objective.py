@@ -1,4 +1,4 @@
-"""What a step minimises, as one module: batch in, loss out."""
+"""What a step minimises, as one module: batch in, loss out; and the registry of losses."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from diffwave.errors import InputError
 from diffwave.model import DiffusionModel
 from diffwave.train.config import LossConfig
 from diffwave.train.losses import DenoisingLoss, Loss, UnrolledLoss
-from diffwave.train.restoration import EnhancementLoss
-from diffwave.train.source import SourceLoss
+from diffwave.train.mel_losses import EnhancementLoss, SourceLoss
 
 log = logging.getLogger(__name__)
 
@@ -30,25 +29,28 @@ LOSSES: dict[str, type[Loss]] = {
 
 
 def weights(model: DiffusionModel, config: LossConfig) -> dict[str, float]:
-    """Weights above 0 of the losses that this model can be trained with.
+    """Weights above 0 of the losses whose part of the model is there.
 
-    Raises:
-        InputError: for a loss that there is not, or none that this model can be trained with.
+    InputError for a loss that there is not, or none that this model can be trained with.
     """
-    given = {
-        "enhancement": config.enhancement if model.enhancer is not None else 0.0,
-        "denoising": config.denoising,
-        "unrolled": config.unrolled,
-        "source": config.source if model.source is not None else 0.0,
-        **config.weights,
-    }
+    ours = ("enhancement", "denoising", "unrolled", "source")
+    given = {name: getattr(config, name) for name in ours} | config.weights
     for name in given:
         if name not in LOSSES:
             raise InputError(f"There is no loss named {name!r}; there are {', '.join(LOSSES)}.")
-    chosen = {name: weight for name, weight in given.items() if weight}
+    chosen = {
+        name: weight
+        for name, weight in given.items()
+        if weight and getattr(model, LOSSES[name].trains) is not None
+    }
     if not chosen:
-        raise InputError("No loss with a weight above 0 trains a part that this model has.")
+        raise InputError("The losses with a weight above 0 train nothing of this model.")
     return chosen
+
+
+def trained_parts(model: DiffusionModel, config: LossConfig) -> set[str]:
+    """Which of "network", "enhancer" and "source" the losses train."""
+    return {LOSSES[name].trains for name in weights(model, config)}
 
 
 class Objective(nn.Module):
@@ -68,12 +70,12 @@ class Objective(nn.Module):
         super().__init__()
         self.model = [model]  # in a list: its space is no part of what is trained
         self.precision = precision
-        self.called: Callable[..., Tensor] = (
-            _Compiled(model.network) if compile else model.network.__call__
-        )
+        # The method: compiled, the module would be another one with the same parameters.
+        forward = model.network.forward
+        self.call: Callable[..., Tensor] = torch.compile(forward) if compile else forward
         # All that is trained, and so all that processes have to exchange.
         self.denoiser = Denoiser(
-            model.network, model.config.diffusion, model.config.normalise, self._call
+            model.network, model.config.diffusion, model.config.normalise, self._autocast
         )
         self.enhancer, self.source = model.enhancer, model.source
         self.weights = weights(model, config)
@@ -86,26 +88,12 @@ class Objective(nn.Module):
             loss = loss + weight * self.losses[name](self.model[0], self.denoiser, batch).mean()
         return loss
 
-    def _call(self, x_t: Tensor, *inputs: Any, **others: Any) -> Tensor:
+    def _autocast(self, x_t: Tensor, *inputs: Any, **others: Any) -> Tensor:
         less = self.precision != torch.float32
         with torch.autocast(x_t.device.type, self.precision, enabled=less):
-            return self.called(x_t, *inputs, **others)
-
-
-class _Compiled:
-    """A network compiled on its first call, or itself, with a warning, if that fails.
-
-    Not a module: a second one would list every parameter twice.
-    """
-
-    def __init__(self, network: nn.Module) -> None:
-        self.network = network
-        self.chosen: Callable[..., Tensor] = torch.compile(network)
-
-    def __call__(self, *inputs: Any, **others: Any) -> Tensor:
-        try:
-            return self.chosen(*inputs, **others)
-        except torch._dynamo.exc.TorchDynamoException as error:
-            log.warning("torch.compile failed (%s); training uncompiled.", type(error).__name__)
-            self.chosen = self.network
-            return self.chosen(*inputs, **others)
+            try:
+                return self.call(x_t, *inputs, **others)
+            except torch._dynamo.exc.TorchDynamoException as error:
+                log.warning("torch.compile failed (%s); training uncompiled.", type(error).__name__)
+                self.call = self.model[0].network.forward
+                return self.call(x_t, *inputs, **others)
