@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -313,3 +316,24 @@ def test_a_mel_that_comes_slowly_is_not_waited_for(vocoder: Vocoder) -> None:
     assert not asked
     next(wave)
     assert len(asked) == 7
+
+
+def test_the_picture_of_latency_and_cost(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    root = Path(__file__).parents[1]
+    command = [sys.executable, str(root / "egs/streaming_latency.py"), str(tmp_path / "a.png")]
+    command += ["--checkpoint", str(tiny_checkpoint), "--mel", str(root / "egs/mel.npy")]
+    command += ["--exact", "4", "64", "--low-latency", "3", "--blocks", "2"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=root)
+    assert result.returncode == 0, result.stderr
+    rows = [line.split("|")[1:-1] for line in result.stdout.splitlines() if line.startswith("|")]
+    sizes = [(row[0].strip(), row[1].strip(), row[3].strip()) for row in rows[2:]]
+    ahead = Vocoder.from_pretrained(tiny_checkpoint, "cpu").look_ahead()
+    waits = [f"{1000 * (size - 1 + ahead) * HOP / 22050:.0f}" for size in (4, 64)]
+    assert sizes == [
+        ("as in one piece", "4", waits[0]),
+        ("as in one piece", "64", waits[1]),
+        ("low latency", "3", "70"),
+    ]
+    assert float(rows[2][6]) > float(rows[3][6]) > 0  # small chunks cost more
+    assert (tmp_path / "a.png").stat().st_size > 10_000
