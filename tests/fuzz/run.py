@@ -277,7 +277,7 @@ def fuzz(
     tallies = {kind: Tally() for kind in kinds}
     deadline = time.monotonic() + 60 * minutes
     for command in COMMANDS:  # here, so that the children need not
-        importlib.import_module(f"diffwave.commands.{command}")
+        importlib.import_module(f"diffwave.commands.{command.replace("-", "_")}")
     number = first
     try:
         while time.monotonic() < deadline and (count is None or number < first + count):
