@@ -84,11 +84,12 @@ def test_all_stages_make_a_voice_with_a_card(finished: tuple[Path, str, object])
     assert [row["utterance"] for row in scores["utterances"]] == ["LJ001-0001"]
     assert load_config(exp / "voice").sampling.default == 2  # of the last run
     card = (exp / "voice" / "README.md").read_text()
-    assert "2 steps in" in card and card.count("; then 2 steps in") == 3
+    assert "2 steps in" in card and card.count("; then 2 steps in") == 4
     assert "| data | 0.1 min in 3 clips, and 1 held out |" in card
     assert "| pesq, MOS-LQO |" in " ".join(card.split())
     assert "| speaker | somebody |" in card
     assert "unrolled: 1.0" in (exp / "voice" / "stage-3.yaml").read_text()
+    assert "adversarial: 2.0" in (exp / "voice" / "stage-4.yaml").read_text()
     wave = Vocoder.from_pretrained(exp / "voice", "cpu")(speech_mel(0.5))
     assert bool(wave.isfinite().all())
 
@@ -98,7 +99,7 @@ def test_the_runs_are_trained_one_from_the_other(finished: tuple[Path, str, obje
     exp, *_ = finished
     # The envelope is fitted once, and handed on.
     first, second, third = (Vocoder.from_pretrained(exp / stage / "export", "cpu").model
-                            for stage in ("spectral", "unrolled", "enhancer"))  # fmt: skip
+                            for stage in ("spectral", "adversarial", "enhancer"))  # fmt: skip
     envelope = first.space.envelope_bias
     assert envelope.equal(third.space.envelope_bias) and float(envelope.abs().max()) > 0
     # The last run trains the enhancer, and it alone.
@@ -118,6 +119,19 @@ def test_running_again_trains_nothing(finished: tuple[Path, str, list[object]]) 
     assert again.returncode == 0, again.stderr
     assert headings(again) == STAGES[:3] and "up to date" in again.stdout
     assert {path: path.stat().st_mtime_ns for path in exp.glob("*/step-*.pt")} == states
+
+
+@pytest.mark.slow
+def test_runs_can_be_left_out(recordings: Path, tmp_path: Path) -> None:
+    skip = [part for name in ("source", "spectral", "enhancer") for part in ("--skip", name)]
+    arguments = ["--data-dir", recordings, "--config", "debug", "--exp-dir", "exp", *tiny(), *skip]
+    result = run("ljspeech", *arguments, "--stop-stage", "2", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    runs = {path.parent.name for path in (tmp_path / "exp").glob("*/export")}
+    assert runs == {"unrolled", "adversarial"}
+    one, other = (Vocoder.from_pretrained(tmp_path / "exp" / name / "export", "cpu").model.network
+                  for name in sorted(runs))  # fmt: skip
+    assert not one.filter.weight.equal(other.filter.weight)  # type: ignore[union-attr, operator]
 
 
 @pytest.mark.slow
@@ -184,6 +198,8 @@ def test_help_says_what_there_is(recipe: str, tmp_path: Path) -> None:
         ("ljspeech", ["--stage=x"], "a stage is a number from 0 to 4, not x"),
         ("ljspeech", ["--stage", "3", "--stop-stage", "2"], "--stage 3 comes after --stop-stage 2"),
         ("ljspeech", ["--stop-stage"], "--stop-stage needs a value; see --help"),
+        ("ljspeech", ["--skip", "x"], "there is no run x to skip; there are source spectral unr"),
+        ("your-voice", ["wavs", "--skip", "tuned"], "--skip leaves no run"),
         ("ljspeech", ["--speed", "9"], "there is no option --speed; see --help"),
         ("ljspeech", ["wavs"], "there is no argument wavs; see --help"),
         ("ljspeech", ["--from-scratch"], "there is no option --from-scratch; see --help"),
@@ -200,6 +216,8 @@ def test_what_is_wrong_is_told(
     recipe: str, arguments: list[str], sentence: str, tmp_path: Path
 ) -> None:
     (tmp_path / "one").mkdir()
+    (tmp_path / "wavs").mkdir()
+    (tmp_path / "wavs" / "a.wav").touch()
     result = run(recipe, *arguments, cwd=tmp_path)
     assert result.returncode == 2
     last = result.stderr.splitlines()[-1]

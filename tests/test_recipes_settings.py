@@ -126,8 +126,8 @@ def test_diffwave_is_the_papers(size: str, channels: int, steps: int) -> None:
 
 
 def test_the_stages_of_a_voice_are_of_one_model() -> None:
-    first, *others = (read_config(files(f"ljspeech/{part}"))
-                      for part in ("source", "spectral", "unrolled", "enhancer"))  # fmt: skip
+    stages = ("source", "spectral", "unrolled", "adversarial", "enhancer")
+    first, *others = (read_config(files(f"ljspeech/{stage}")) for stage in stages)
     for other in others:
         assert first.model_config().network == other.model_config().network
         assert first.model_config().enhancer == other.model_config().enhancer is not None

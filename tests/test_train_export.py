@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -22,12 +23,12 @@ from diffwave.errors import InputError
 from diffwave.model import Sampling, SamplingConfig
 from diffwave.train.config import TrainConfig
 from diffwave.train.export import UNPUBLISHED, About, averaged_model, export_run
-from diffwave.train.learner import make_optimizer
+from diffwave.train.optimizers import make_optimizer
 from diffwave.train.settings import SETTINGS_FILE, read_config, save_settings
 from diffwave.train.state import Progress, Trained, averaged, save_state, saved_states
 
 SCORES: dict[str, Any] = {
-    "notes": ["2 steps of ddim, seed 0"],
+    "notes": ["checkpoint /home/me, at home/run/export, 2 steps of ddim, seed 0"],
     "metrics": {
         "pesq": {"mean": 2.5, "interval": [2.25, 2.75], "unit": "", "better": "higher"},
         "loudness": {"mean": -12.34, "interval": [None, None], "unit": "dB", "better": "0"},
@@ -124,7 +125,7 @@ def test_the_card_says_all_stages_and_scores(run: Path, tmp_path: Path) -> None:
     assert "| loudness, dB | 0 | -12.3 | - |" in card
     assert "| f0, cents | lower | - | - |" in card
     assert "On 2 held-out clips" in card
-    assert "- 2 steps of ddim, seed 0" in card
+    assert "- this checkpoint, 2 steps of ddim, seed 0" in card and "/home" not in card
     assert "diffwave train stage-2.yaml " in card
     assert "| default | 4 steps of ddim |" in card
 
@@ -196,7 +197,7 @@ def test_the_card_says_how_it_is_sampled(
     sampling: SamplingConfig, text: str, run: Path, tmp_path: Path
 ) -> None:
     state = torch.load(saved_states(run)[0], weights_only=True)
-    state["config"]["sampling"] = sampling.to_dict()
+    state["config"]["sampling"] = dataclasses.asdict(sampling)
     torch.save(state, saved_states(run)[0])
     export_run(run, tmp_path / "out")
     assert f"| default | {text} |" in (tmp_path / "out" / "README.md").read_text()

@@ -21,10 +21,12 @@ from diffwave.data.crops import Batch
 from diffwave.data.envelope import envelope_path, save_envelope
 from diffwave.errors import InputError
 from diffwave.train import learner as module
+from diffwave.train.adversarial import Adversary
 from diffwave.train.config import OptimConfig, TrainConfig
-from diffwave.train.learner import Learner, Measured, learning_rate, matrix_throughput
+from diffwave.train.learner import Learner, Measured, matrix_throughput
 from diffwave.train.loop import train
 from diffwave.train.objective import Objective
+from diffwave.train.optimizers import learning_rate
 from diffwave.train.processes import Processes
 from diffwave.train.state import read_state, saved_states
 
@@ -204,7 +206,7 @@ def test_float16_halves_its_scale_until_gradients_fit(
 # --- losses with a discriminator -------------------------------------------------------------
 
 
-class Critic(nn.Module):
+class Critic(Adversary):
     """Learns the mean square of the recordings, a number that the model has no part in."""
 
     def __init__(self) -> None:

@@ -24,8 +24,8 @@ from diffwave.errors import InputError
 from diffwave.model import DiffusionModel, ModelConfig, SamplingConfig
 from diffwave.train import state
 from diffwave.train.config import OptimConfig
-from diffwave.train.learner import make_optimizer
 from diffwave.train.logbook import Logbook
+from diffwave.train.optimizers import make_optimizer
 from diffwave.train.state import (
     LOCK_FILE,
     Progress,

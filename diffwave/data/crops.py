@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import soxr
@@ -69,6 +69,8 @@ class Batch:
     """Where a source is trained."""
     f0: Tensor | None = None
     """Then as well: Hz, 0 without voice, [B, T]."""
+    shared: dict[str, Any] | None = None
+    """What one loss has computed and another of the same step can use; None: nothing is shared."""
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device; noise levels, which `place` stands for, stay on the CPU."""

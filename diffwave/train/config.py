@@ -21,7 +21,16 @@ from diffwave.networks import (
     SpectralNetConfig,
     WaveformNetConfig,
 )
-from diffwave.schema import AtLeastOne, BelowOne, Count, NotNegative, Positive, Share, Threads
+from diffwave.schema import (
+    AtLeastOne,
+    BelowOne,
+    Count,
+    NotNegative,
+    Positive,
+    Share,
+    Threads,
+    shown,
+)
 from diffwave.spaces import EnergyPrior, SpectralConfig, WaveformConfig
 
 Minutes = Annotated[float, Meta(ge=0)]  # infinity: never
@@ -55,6 +64,43 @@ class OptimConfig:
 
 
 @dataclass
+class AdversarialConfig:
+    """Discriminators of what few steps generate, and what the adversarial loss makes of them."""
+
+    periods: list[AtLeastOne] = field(default_factory=lambda: [2, 3, 5, 7, 11])
+    """Of the period discriminators, in samples."""
+    period_channels: list[AtLeastOne] = field(default_factory=lambda: [16, 48, 96, 128])
+    """Channels of their layers, each of which looks at every third step of the one before."""
+    fft_sizes: list[Annotated[int, Meta(ge=16, le=1 << 16)]] = field(
+        default_factory=lambda: [1024, 512, 256]
+    )
+    """Of the spectrogram discriminators, in samples; the hop is a quarter."""
+    spectral_channels: AtLeastOne = 16
+    """Channels of their layers."""
+    pick: Count = 4
+    """Discriminators that a step looks at, drawn for each step; 0: all of them."""
+    feature_matching: NotNegative = 3.0
+    """Weight of the distance of the discriminators' features, relative to the adversarial term."""
+    lr: Annotated[float, Meta(gt=0, le=1e9)] = 3e-4
+    """Peak learning rate of the discriminators; it warms up and falls as optim.lr does."""
+    start: BelowOne = 0.0
+    """Share of the run after which the discriminators come in."""
+    warmup_steps: Count = 300
+    """Steps from there on in which the discriminators learn alone and the model waits."""
+
+    def __post_init__(self) -> None:
+        if not (self.periods or self.fft_sizes):
+            raise InputError(
+                "One of the settings loss.adversarial.periods and loss.adversarial.fft_sizes must "
+                "name a discriminator."
+            )
+        if self.periods and not self.period_channels:
+            raise InputError(
+                "The setting loss.adversarial.period_channels must have a number for each layer."
+            )
+
+
+@dataclass
 class LossConfig:
     """What is minimised."""
 
@@ -66,6 +112,8 @@ class LossConfig:
     """Frames at each end of a crop left out of the loss: their context is cut off."""
     weights: dict[str, NotNegative] = field(default_factory=dict)
     """Weights of further losses by their names in `diffwave.train.objective.LOSSES`."""
+    adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
+    """Of the adversarial loss, whose weight is `loss.weights: {adversarial: 1}`."""
     denoising: NotNegative = 1.0
     """Weight of the denoising loss, the chain's own."""
     unrolled: NotNegative = 0.0
@@ -82,6 +130,9 @@ class LossConfig:
     unrolled_each: NotNegative = 1.0
     """Weight of every estimate before the last, relative to it: 0 trains this number of steps
     alone, 1 all numbers down to a single step."""
+    unrolled_whole: Share = 1.0
+    """Share of the steps of training that unroll all noise levels; the others, drawn at random,
+    unroll the first alone, which costs half or less."""
     repulsion: NotNegative = 1.0
     """How far apart two samples of one mel are pushed: 1 is the energy distance, 0 a median."""
     source: NotNegative = 1.0
@@ -100,7 +151,7 @@ class LossConfig:
         if not _falling(hz[::-1]) or not max(weights) > 0:
             raise InputError(
                 "The setting loss.bin_weights must be pairs of rising Hz and a weight, one of them "
-                f"above 0, not {self.bin_weights}."
+                f"above 0, not {shown(self.bin_weights)}."
             )
         ours = (self.denoising, self.unrolled, self.enhancement, self.source)
         if not max(*ours, *self.weights.values()) > 0:
@@ -114,7 +165,8 @@ class LossConfig:
         if not inside or levels[0] <= 0:
             raise InputError(
                 "The setting loss.unrolled_levels must fall from at most 1, and stay below the "
-                f"first and above 0 when moved by loss.unrolled_jitter = {jitter}, not {levels}."
+                f"first and above 0 when moved by loss.unrolled_jitter = {jitter}, not "
+                f"{shown(levels)}."
             )
 
 

@@ -283,6 +283,11 @@ def _scores(scores: Mapping[str, Any]) -> str:
     except (KeyError, TypeError, AttributeError):
         raise InputError("The scores are not what `diffwave evaluate` saves as JSON.") from None
     table = "\n".join(markdown_table(["", "better", "mean", "95 % interval"], rows))
-    bullets = "".join(f"- {note}\n" for note in notes)
+    bullets = "".join(f"- {_without_place(note)}\n" for note in notes)
     text = _SCORES.format(count=count, s="s"[: count != 1], table=table)
     return f"{text}\n{bullets}" if notes else text
+
+
+def _without_place(note: str) -> str:
+    """What `diffwave evaluate` notes of a checkpoint, without the folder on the scorer's disk."""
+    return re.sub(r"^checkpoint .*, (?=\d+ steps? of )", "this checkpoint, ", note)

@@ -8,7 +8,7 @@ import functools
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -27,8 +27,10 @@ from diffwave.device import faster_precision
 from diffwave.errors import InputError
 from diffwave.model import DiffusionModel
 from diffwave.networks import SourcePredictorConfig
-from diffwave.train.config import OptimConfig, TrainConfig
+from diffwave.train.adversarial import Adversary
+from diffwave.train.config import TrainConfig
 from diffwave.train.objective import Objective, trained_parts
+from diffwave.train.optimizers import DISCRIMINATOR_BETAS, learning_rate, make_optimizer, set_rate
 from diffwave.train.processes import Processes
 from diffwave.train.state import Trained, averaged, check_same_model, update_average
 from diffwave.vocoder import find_checkpoint
@@ -58,10 +60,8 @@ class Measured:
 class Learner:
     """Changes weights by the gradients of random crops; keeps no account of time.
 
-    A loss may own a discriminator: any module of the objective with a method
-    `discriminator_loss(batch) -> []`, which is called after the loss of the same batch has been
-    computed, and must not pass gradients on to the model. The module's own parameters then get an
-    optimizer of their own, and a place in the checkpoints.
+    A loss may own discriminators: any module of the objective that is an `Adversary`. The module's
+    own parameters then get an optimizer of their own, and a place in the checkpoints.
     """
 
     def __init__(self, config: TrainConfig, processes: Processes, progress_bar: bool) -> None:
@@ -99,10 +99,13 @@ class Learner:
             torch.amp.GradScaler(self.device.type, enabled=half),
         )
         objective = Objective(model, config.loss, self.precision, config.run.compile)
-        self.adversaries = [m for m in objective.modules() if hasattr(m, "discriminator_loss")]
+        self.adversaries = [m for m in objective.modules() if isinstance(m, Adversary)]
+        self.critic_optim = dataclasses.replace(
+            config.optim, lr=config.loss.adversarial.lr, betas=DISCRIMINATOR_BETAS
+        )
         if self.adversaries:
             critics = self.trained.discriminators = nn.ModuleList(self.adversaries).to(self.device)
-            optimizer = make_optimizer(list(critics.parameters()), config.optim)
+            optimizer = make_optimizer(list(critics.parameters()), self.critic_optim)
             self.trained.discriminator_optimizer = optimizer
             critics.requires_grad_(False)
         self.objective = processes.wrap(objective)
@@ -151,43 +154,58 @@ class Learner:
         trained, parts, optim = self.trained, len(self.shares), self.config.optim
         critics, scaler = trained.discriminators, trained.scaler
         losses = torch.zeros(2, device=self.device)
+        for adversary in self.adversaries:
+            adversary.begin_step(share)
+        judging = [adversary for adversary in self.adversaries if adversary.begun]
+        waits = any(adversary.alone for adversary in judging)
         for i in range(parts):
             batch = next(self.batches).to(self.device)
             lap("data")
             last = i == parts - 1 or self.processes.world == 1
             with contextlib.nullcontext() if last else self.objective.no_sync():  # type: ignore[operator]
-                loss = self.objective(batch) / parts
+                with torch.set_grad_enabled(not waits):
+                    loss = self.objective(batch) / parts
                 lap("forward")
-                scaler.scale(loss).backward()
+                if not waits:
+                    scaler.scale(loss).backward()
             losses[0] += loss.detach()
             critics.requires_grad_(True)
-            for adversary in self.adversaries:
-                loss = adversary.discriminator_loss(batch) / parts  # type: ignore[operator]
+            for adversary in judging:
+                loss = adversary.discriminator_loss(batch) / parts
                 loss.backward()
                 losses[1] += loss.detach()
             critics.requires_grad_(False)
             lap("backward")
 
-        scaler.unscale_(trained.optimizer)
+        if not waits:
+            scaler.unscale_(trained.optimizer)
         self.processes.average_gradients(critics)
         # Each by itself: none's surprises are to slow the others down.
         norms = [
             nn.utils.clip_grad_norm_(part.parameters(), optim.clip_norm)
-            for part in (*trained.model.learners(), *self.adversaries)
-            if any(p.grad is not None for p in part.parameters())  # type: ignore[union-attr]
+            for part in (*trained.model.learners(), *judging)
+            if any(p.grad is not None for p in part.parameters())
         ]
         *means, norm = torch.cat((losses, torch.stack(norms).norm().detach()[None])).tolist()
         mean, critic = self.processes.total([x / self.processes.world for x in means])
         finite = all(map(math.isfinite, (mean, critic, norm)))
-        for optimizer in filter(None, (trained.optimizer, trained.discriminator_optimizer)):
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(optim, step, share)
-            if optimizer is trained.optimizer and scaler.is_enabled():
-                scaler.step(optimizer)  # not if it overflowed; the next scale is then a half
+        if not waits:
+            # As if the steps that it has waited had not been.
+            waited = max((adversary.waited for adversary in self.adversaries), default=0)
+            set_rate(trained.optimizer, learning_rate(optim, step - waited, share))
+            if scaler.is_enabled():
+                scaler.step(trained.optimizer)  # if it overflowed, the next scale is a half
                 scaler.update()
             elif finite:
-                optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+                trained.optimizer.step()
+            trained.optimizer.zero_grad(set_to_none=True)
+        if trained.discriminator_optimizer is not None:
+            learnt = max(adversary.steps for adversary in self.adversaries)
+            rate = learning_rate(self.critic_optim, max(0, learnt - 1), share)
+            set_rate(trained.discriminator_optimizer, rate)
+            if finite:
+                trained.discriminator_optimizer.step()
+            trained.discriminator_optimizer.zero_grad(set_to_none=True)
         update_average(trained.average, trained.model, step + 1)
         lap("optimizer")
         return Measured(mean, norm, critic, finite)
@@ -196,9 +214,15 @@ class Learner:
     def seconds_at_best(self) -> float:
         """Seconds that a step's matrix products would take at this device's best throughput."""
         plain = Objective(self.trained.model, self.config.loss, self.precision).to(self.device)
+        adversaries = [m for m in plain.modules() if isinstance(m, Adversary)]
+        for adversary in adversaries:
+            adversary.steps = adversary.warmup_steps  # the model waits no more
+            adversary.requires_grad_(False).begin_step(1.0)
         batch = self.crops.batch(0, self.config.optim.batch_size, [0]).to(self.device)
         with FlopCounterMode(display=False) as counter:  # forward and backward
             plain(batch).backward()
+            for adversary in adversaries:
+                adversary.requires_grad_(True).discriminator_loss(batch).backward()
         plain.zero_grad(set_to_none=True)
         flops = float(counter.get_total_flops()) * sum(map(len, self.shares))
         return flops / matrix_throughput(self.device, self.precision)
@@ -224,22 +248,6 @@ def _as_base(config: TrainConfig) -> TrainConfig:
     log.info("%s has a source, and keeps it", config.run.init)
     bands = list(getattr(base.space, "source_bands", ()))
     return dataclasses.replace(config, source=base.source, source_bands=bands)
-
-
-def make_optimizer(parameters: Sequence[nn.Parameter], config: OptimConfig) -> torch.optim.AdamW:
-    """AdamW of those that are to be trained, with weight decay on matrices only."""
-    wanted = [p for p in parameters if p.requires_grad]
-    groups = [
-        {"params": [p for p in wanted if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in wanted if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
-
-
-def learning_rate(config: OptimConfig, step: int, share: float) -> float:
-    """Linear warm-up over the first steps, then a cosine over the share of the run that is done."""
-    cosine = config.last_lr + (1 - config.last_lr) * 0.5 * (1 + math.cos(math.pi * share))
-    return config.lr * cosine * min(1.0, (step + 1) / max(1, config.warmup_steps))
 
 
 def matrix_throughput(device: torch.device, dtype: torch.dtype, budget: float = 0.2) -> float:

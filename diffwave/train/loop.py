@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from tqdm import tqdm
 from diffwave.checkpoint import save_checkpoint
 from diffwave.errors import InputError
 from diffwave.files import make_folder, remove_leftovers
+from diffwave.text import number
 from diffwave.train.config import RunConfig, TrainConfig
 from diffwave.train.learner import Learner, Measured
 from diffwave.train.logbook import METRICS_FILE, Logbook, read_rows
@@ -120,8 +122,10 @@ class _Run:
         run, progress = self.config.run, self.progress
         first, stopped = progress.step, False
         done, bar_shown = 100 * share_done(progress, run), shown and sys.stderr.isatty()
+        size = shutil.get_terminal_size()  # never 0, for which tqdm shows nothing
+        shape: dict[str, Any] = {"bar_format": BAR, "ncols": size.columns, "nrows": size.lines}
         bar: tqdm[Any] = tqdm(
-            total=100, initial=done, bar_format=BAR, mininterval=0, disable=not bar_shown
+            total=100, initial=done, mininterval=0, disable=not bar_shown, **shape
         )
         with stop_request() as stop, bar:
             if self.is_new:
@@ -182,7 +186,7 @@ class _Run:
         seconds = 60 * (self.progress.minutes - self.last_note) / len(self.window)
         text = (
             f"step {self.progress.step}, loss {self.window[-1].loss:.4f}, "
-            f"{1 / max(seconds, 1e-9):.2f} steps/s"
+            f"{number(1 / max(seconds, 1e-9))} steps/s"
         )
         bar.set_postfix_str(text, refresh=False)
         bar.update(100 * share - bar.n)

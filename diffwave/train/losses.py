@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from itertools import combinations
-from typing import ClassVar
+from typing import ClassVar, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -38,6 +38,8 @@ class Loss(nn.Module, ABC):
 
     trains: ClassVar[str] = "network"
     """What of the model: "network", "enhancer" or "source"."""
+    precision: torch.dtype = torch.float32
+    """That the networks of the loss's own may compute in; the objective sets it."""
 
     def __init__(self, model: DiffusionModel, config: LossConfig) -> None:
         """Take from the model what is fixed, but do not keep it: its weights are not a loss's."""
@@ -80,7 +82,85 @@ class DenoisingLoss(Loss):
         return model.space.mean_error(error, self.weights, self.config.edge_frames)
 
 
-class UnrolledLoss(Loss):
+class Unrolled(NamedTuple):
+    """What the sampler makes of the mels of a batch, and the recordings; inner samples alone."""
+
+    real: Tensor
+    """Recordings, [B, L]."""
+    generated: list[Tensor]
+    """The estimate of every step that is judged: each [N B, L], N samples of every mel, one after
+    another."""
+
+
+class UnrollingLoss(Loss):
+    """A loss of what the whole sampler generates from pure noise, with gradients through it.
+
+    Several of them in one objective look at the same samples, which are computed once.
+    """
+
+    needs: int = 1
+    """Samples of a crop between its edges."""
+
+    def __init__(self, model: DiffusionModel, config: LossConfig) -> None:
+        super().__init__(model, config)
+        self.n_iter = min(config.unrolled_n_iter, model.config.sampling.most_iterations)
+        # The energy distance compares two samples of a mel.
+        self.noises = 2 if config.unrolled or config.weights.get("unrolled") else 1
+
+    def levels(self, place: float) -> Tensor:
+        """alpha_bar of the sampler's steps; place in [0, 1) moves all levels but the first."""
+        shift = self.config.unrolled_jitter * (2 * place - 1)
+        first, *others = self.config.unrolled_levels
+        return schedule.alpha_bar_of_angle([first, *(u + shift for u in others)])
+
+    def unroll(self, model: DiffusionModel, denoiser: Denoiser, batch: Batch) -> Unrolled:
+        """Samples of the mels of a batch; InputError for crops that are too short."""
+        space, hop = model.space, model.config.mel.hop_length
+        frames = 1 + (batch.wave.shape[1] - space.context(1)) // hop
+        # Only the inner frames, whose context is whole.
+        edge = 2 * self.config.edge_frames * hop
+        if frames * hop - 2 * edge < self.needs:
+            raise InputError(
+                f"A loss of unrolled samples needs {self.needs + 2 * edge} samples of a crop, but "
+                f"gets {frames * hop}; raise data.crop_frames."
+            )
+        if batch.shared is not None and "unrolled" in batch.shared:
+            return cast(Unrolled, batch.shared["unrolled"])
+        inner = slice(edge, frames * hop - edge)
+        excitation = batch.excitation
+        with torch.no_grad():
+            mel = mel_of(model, batch).repeat(self.noises, 1, 1)
+            if excitation is not None:
+                excitation = Excitation(*(torch.cat([x] * self.noises) for x in excitation))
+            prior = space.prior(mel, excitation)
+            noise = space.noise(torch.cat([batch.white[:, i] for i in range(self.noises)]))
+        cond = denoiser.condition(mel, prior, project=False)
+        estimates: list[Tensor] = []
+        levels = self.levels(batch.common)
+        whole = drawn(batch.common, "whole").random() < self.config.unrolled_whole
+        sample(
+            ddim,
+            lambda x, alpha_bar: denoiser(x, alpha_bar, cond),
+            noise,
+            levels if whole else levels[:1],
+            callback=lambda i, level, x, x_0: estimates.append(x_0),
+        )
+        judged = estimates if self.config.unrolled_each else estimates[-1:]
+        unrolled = Unrolled(
+            batch.wave[:, space.pad_left :][:, inner],
+            [space.decode(x_0, mel, self.n_iter, prior)[:, inner] for x_0 in judged],
+        )
+        if batch.shared is not None:
+            batch.shared["unrolled"] = unrolled
+        return unrolled
+
+
+def drawn(common: float, purpose: str) -> np.random.Generator:
+    """Random numbers of a step for a purpose, from the one number that all of its parts share."""
+    return np.random.default_rng([int(common * 2**53), *purpose.encode()])
+
+
+class UnrolledLoss(UnrollingLoss):
     """Energy distance between recordings and what the whole sampler makes of their mels.
 
     The sampler runs from pure noise with its few steps, with gradients, twice from different
@@ -99,54 +179,22 @@ class UnrolledLoss(Loss):
     def __init__(self, model: DiffusionModel, config: LossConfig) -> None:
         super().__init__(model, config)
         self.distance = SpectralDistance(model.config.mel.sample_rate, config.bin_weights)
-        self.n_iter = min(config.unrolled_n_iter, model.config.sampling.most_iterations)
-
-    def levels(self, place: float) -> Tensor:
-        """alpha_bar of the sampler's steps; place in [0, 1) moves all levels but the first."""
-        shift = self.config.unrolled_jitter * (2 * place - 1)
-        first, *others = self.config.unrolled_levels
-        return schedule.alpha_bar_of_angle([first, *(u + shift for u in others)])
+        self.needs, self.noises = self.distance.fft_sizes[0], 2
 
     def forward(self, model: DiffusionModel, denoiser: Denoiser, batch: Batch) -> Tensor:
         """Loss [B], at the noise levels of the batch; InputError for crops that are too short."""
         self.distance.to(batch.wave.device)
-        space, white, excitation = model.space, batch.white, batch.excitation
-        with torch.no_grad():
-            twice = mel_of(model, batch).repeat(2, 1, 1)
-            if excitation is not None:
-                excitation = Excitation(*(torch.cat((x, x)) for x in excitation))
-            prior = space.prior(twice, excitation)
-            noise = space.noise(torch.cat((white[:, 0], white[:, 1])))
-        cond = denoiser.condition(twice, prior, project=False)
-        estimates: list[Tensor] = []
-        sample(
-            ddim,
-            lambda x, alpha_bar: denoiser(x, alpha_bar, cond),
-            noise,
-            self.levels(batch.common),
-            callback=lambda i, level, x, x_0: estimates.append(x_0),
-        )
+        real, estimates = self.unroll(model, denoiser, batch)
         weights = [self.config.unrolled_each] * (len(estimates) - 1) + [1.0]
         losses = [
-            weight * self._judge(model, space.decode(x_0, twice, self.n_iter, prior), batch.wave)
-            for weight, x_0 in zip(weights, estimates, strict=True)
-            if weight
+            weight * self._judge(generated, real)
+            for weight, generated in zip(weights, estimates, strict=True)
         ]
         return torch.stack(losses).sum(0) / sum(weights)
 
-    def _judge(self, model: DiffusionModel, generated: Tensor, wave: Tensor) -> Tensor:
+    def _judge(self, generated: Tensor, real: Tensor) -> Tensor:
         """Energy distance [B] of two samples for every example [2 B, L] from its recording."""
-        # Only the inner frames, whose context is whole.
-        edge = 2 * self.config.edge_frames * model.config.mel.hop_length
-        inner = slice(edge, generated.shape[1] - edge)
-        longest = self.distance.fft_sizes[0]
-        if inner.stop - inner.start < longest:
-            raise InputError(
-                f"The unrolled loss needs {longest + 2 * edge} samples of a crop, but gets "
-                f"{generated.shape[1]}; raise data.crop_frames."
-            )
-        real = wave[:, model.space.pad_left :][:, inner]
-        to_first, to_second, apart = self.distance(real, *generated[:, inner].chunk(2))
+        to_first, to_second, apart = self.distance(real, *generated.chunk(2))
         return 0.5 * (to_first + to_second - self.config.repulsion * apart)
 
 

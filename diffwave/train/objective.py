@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,7 @@ from diffwave.data.crops import Batch
 from diffwave.denoiser import Denoiser
 from diffwave.errors import InputError
 from diffwave.model import DiffusionModel
+from diffwave.train.adversarial import AdversarialLoss
 from diffwave.train.config import LossConfig
 from diffwave.train.losses import DenoisingLoss, Loss, UnrolledLoss
 from diffwave.train.mel_losses import EnhancementLoss, SourceLoss
@@ -24,6 +26,7 @@ LOSSES: dict[str, type[Loss]] = {
     "denoising": DenoisingLoss,
     "unrolled": UnrolledLoss,
     "source": SourceLoss,
+    "adversarial": AdversarialLoss,
 }
 """A new loss is a class, a line here, and its weight in the settings: `loss.weights: {name: 1}`."""
 
@@ -79,10 +82,14 @@ class Objective(nn.Module):
         )
         self.enhancer, self.source = model.enhancer, model.source
         self.weights = weights(model, config)
-        self.losses = nn.ModuleDict({name: LOSSES[name](model, config) for name in self.weights})
+        losses = {name: LOSSES[name](model, config) for name in self.weights}
+        for each in losses.values():
+            each.precision = precision
+        self.losses = nn.ModuleDict(losses)
 
     def forward(self, batch: Batch) -> Tensor:
         """Mean loss of the examples of a batch on the model's device, []."""
+        batch = dataclasses.replace(batch, shared={})
         loss = torch.zeros((), device=batch.wave.device)
         for name, weight in self.weights.items():
             loss = loss + weight * self.losses[name](self.model[0], self.denoiser, batch).mean()
