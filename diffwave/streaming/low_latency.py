@@ -24,7 +24,7 @@ from diffwave.synthesis import estimate
 
 MOST_SECONDS = 0.08
 """What a frame waits for others at most, after its arrival, until its samples are generated."""
-BLOCK_FRAMES = 3
+BLOCK_FRAMES = 4
 """Frames generated at a time, unless they and the least look-ahead would take longer."""
 
 
