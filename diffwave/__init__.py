@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
 
 if TYPE_CHECKING:
     from diffwave.vocoder import Vocoder

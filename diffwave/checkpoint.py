@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,14 +11,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from diffwave.errors import InputError
-from diffwave.files import atomic_folder, read_json
-from diffwave.migrate import current_state
+from diffwave.base.errors import InputError
+from diffwave.base.files import atomic_folder, json_text, read_json
+from diffwave.base.migrate import current_state
+from diffwave.base.schema import shown, stored
 from diffwave.model import DiffusionModel, ModelConfig
-from diffwave.schema import shown
 
-FORMAT = 2
-"""That is written; every earlier one is read (:mod:`diffwave.migrate`)."""
+FORMAT = 3
+"""That is written; every earlier one is read (:mod:`diffwave.base.migrate`)."""
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 KEPT_IN_FLOAT32 = "space."
@@ -43,8 +42,8 @@ def save_checkpoint(
     if half:
         tensors = {n: t if n.startswith(KEPT_IN_FLOAT32) else t.half() for n, t in tensors.items()}
     with atomic_folder(folder) as temporary:
-        config = {"format": FORMAT, **model.config.to_dict()}
-        (temporary / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        config = {"format": FORMAT, **stored(model.config)}
+        (temporary / CONFIG_FILE).write_text(json_text(config), encoding="utf-8")
         # Not save_file, which makes a file that only its owner may read.
         (temporary / WEIGHTS_FILE).write_bytes(save(tensors, metadata={"format": "pt"}))
 

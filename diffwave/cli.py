@@ -10,10 +10,10 @@ import sys
 import threading
 from collections.abc import Sequence
 
+from diffwave.base.errors import InputError, out_of_memory
+from diffwave.base.text import notice
 from diffwave.commands.options import COMMANDS, RENAMED, Options
 from diffwave.commands.parser import Parser, add_options, renamed, settings_to_overrides
-from diffwave.errors import InputError, out_of_memory
-from diffwave.text import notice
 
 
 def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:

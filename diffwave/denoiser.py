@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from diffwave.base.errors import InputError
 from diffwave.chain import schedule
 from diffwave.chain.gaussian import q_sample, v_of, x0_from_eps, x0_from_v
 from diffwave.chain.sampling import Sampling
-from diffwave.errors import InputError
 from diffwave.mel.normalise import NormaliseConfig
 from diffwave.networks import Network
 from diffwave.spaces import Prior

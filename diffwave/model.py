@@ -6,19 +6,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from diffwave.base.errors import InputError
+from diffwave.base.migrate import current_config, current_state
+from diffwave.base.schema import shown, strictly
 from diffwave.chain.sampling import Sampling, SamplingConfig
 from diffwave.denoiser import Denoiser, DiffusionConfig
-from diffwave.errors import InputError
 from diffwave.mel import MelConfig, MelSpectrogram
 from diffwave.mel.normalise import NormaliseConfig
-from diffwave.migrate import current_config, current_state
 from diffwave.networks import (
     NETWORKS,
     MelEnhancer,
@@ -28,13 +29,18 @@ from diffwave.networks import (
     SourcePredictor,
     SourcePredictorConfig,
 )
-from diffwave.schema import shown, strictly
 from diffwave.spaces import SPACES, Source, Space, SpaceConfig
+
+MOST_WEIGHTS = 1_000_000_000
+"""Of one network: a damaged configuration shall not take all memory. No vocoder has a tenth."""
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Everything needed to use weights rightly. Raises InputError for parts that do not fit."""
+    """Everything needed to use weights rightly. Raises InputError for parts that do not fit.
+
+    The mel decides all sizes that a part shares with another; they are set here, and not stored.
+    """
 
     mel: MelConfig
     network: NetworkConfig
@@ -56,41 +62,29 @@ class ModelConfig:
                 f"A {self.network.kind} network needs a {self.network.space} space, not a "
                 f"{self.space.kind} one."
             )
-        takers = {
-            "network": self.network,
-            "mel enhancer": self.enhancer,
-            "source predictor": self.source,
-        }
-        for name, taker in takers.items():
-            # An unconditional network takes none.
-            if taker is not None and taker.n_mels not in (self.mel.n_mels, 0):
-                raise InputError(
-                    f"The {name} takes {taker.n_mels} mel bands, the mel frontend makes "
-                    f"{self.mel.n_mels}."
-                )
+        n_mels, bands = self.mel.n_mels, self.space.source_bands
+        if (self.source is None) != (not bands):
+            raise InputError("A space with source bands and a source predictor need each other.")
+        sized: dict[str, Any] = {"space": self.space.of(self.mel)}
+        sized["network"] = self.network.of(self.mel, self.space)
+        if self.enhancer is not None:
+            sized["enhancer"] = dataclasses.replace(self.enhancer, n_mels=n_mels)
+        if self.source is not None:
+            sized["source"] = dataclasses.replace(self.source, n_mels=n_mels, bands=len(bands) - 1)
+        for name, value in sized.items():
+            object.__setattr__(self, name, value)
         self.space.check(self.mel, self.sampling.most_iterations)
-        self.network.check(self.space)
-        bands = len(getattr(self.space, "source_bands", ())) - 1
-        if (self.source.bands if self.source is not None else -1) != bands:
-            raise InputError("The source predictor's bands are not those of the space.")
-
-    def to_dict(self) -> dict[str, Any]:
-        """What JSON holds; the kinds of network and space stand beside their sizes."""
-        data = dataclasses.asdict(self)
-        for name in ("network", "space"):
-            data[name] = {"kind": getattr(self, name).kind, **data[name]}
-        return data
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ModelConfig:
-        """The inverse of :meth:`to_dict`; InputError names what is missing, unknown or wrong.
+        """Of what `stored` makes of one, in this format or an earlier one.
 
-        Settings of the format before are read as well.
+        InputError names what is missing, unknown or wrong.
         """
         if not isinstance(data, Mapping) or not isinstance(data.get("network"), Mapping):
             raise InputError("A model's configuration is a mapping that holds a mapping 'network'.")
         data = current_config(data)
-        data["mel"] = MelConfig.from_dict(data.get("mel") or {})
+        data["mel"] = strictly(MelConfig, data.get("mel") or {}, "a mel")
         data["network"] = _of_kind("network", NETWORKS, data["network"])
         data["space"] = _of_kind("space", SPACES, data.get("space"))
         return strictly(cls, data, "the model")
@@ -106,6 +100,17 @@ def _of_kind(name: str, registry: Mapping[str, tuple[type, type]], values: Any) 
     return strictly(registry[kind][0], values, f"the {name}")
 
 
+def _built(kind: Callable[[Any], nn.Module], config: Any) -> Any:
+    """A network of these sizes, if any; InputError for more weights than a vocoder has."""
+    if config is None:
+        return None
+    with torch.device("meta"):  # on which weights take no memory, and no time
+        count = sum(parameter.numel() for parameter in kind(config).parameters())
+    if count > MOST_WEIGHTS:
+        raise InputError(f"A network of these sizes would have {count:,} weights.")
+    return kind(config)
+
+
 class DiffusionModel(nn.Module):
     """Mel frontend, space, denoiser and mel enhancer of one `ModelConfig`."""
 
@@ -114,10 +119,10 @@ class DiffusionModel(nn.Module):
         self.config = config
         self.mel = MelSpectrogram(config.mel)
         self.space: Space = SPACES[config.space.kind][1](config.space, self.mel)
-        network = NETWORKS[config.network.kind][1](config.network)
+        network: Network = _built(NETWORKS[config.network.kind][1], config.network)
         self.denoiser = Denoiser(network, config.diffusion, config.normalise)
-        self.enhancer = None if config.enhancer is None else MelEnhancer(config.enhancer)
-        self.source = None if config.source is None else SourcePredictor(config.source)
+        self.enhancer: MelEnhancer | None = _built(MelEnhancer, config.enhancer)
+        self.source: SourcePredictor | None = _built(SourcePredictor, config.source)
 
     @property
     def network(self) -> Network:

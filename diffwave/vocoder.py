@@ -16,15 +16,15 @@ from msgspec import Meta
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from diffwave.base.device import choose_device
+from diffwave.base.errors import InputError
+from diffwave.base.files import read_error
+from diffwave.base.schema import AtLeastOne, convert
 from diffwave.chain.samplers import Callback
 from diffwave.checkpoint import CONFIG_FILE, load_checkpoint, save_checkpoint
-from diffwave.device import choose_device
-from diffwave.errors import InputError
-from diffwave.files import read_error
 from diffwave.mel.check import as_tensor, check_mel
 from diffwave.mel.pieces import checked_pieces, comes_in_pieces
 from diffwave.model import DiffusionModel, ModelConfig
-from diffwave.schema import AtLeastOne, convert
 from diffwave.streaming import generate_stream, open_stream
 from diffwave.synthesis import CHUNK_FRAMES, generate
 

@@ -14,7 +14,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from diffwave.audio import read_audio
+from diffwave.base.audio import read_audio
 from diffwave.eval.phase import LPC_ORDER, RATE, residual
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)

@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 import torch
 
 from diffwave import Vocoder
-from diffwave.audio import read_audio
+from diffwave.base.audio import read_audio
 from diffwave.listening.pictures import RANGE_DB, common_top, levels_db
 from diffwave.train.mel_losses import smoothed
 from diffwave.vocoder import DEFAULT

@@ -12,9 +12,9 @@ import kaldi_native_io
 import numpy as np
 
 from diffwave import Vocoder
-from diffwave.audio import write_audio
-from diffwave.errors import InputError
-from diffwave.text import notice
+from diffwave.base.audio import write_audio
+from diffwave.base.errors import InputError
+from diffwave.base.text import notice
 
 
 def entries(table: Path) -> Iterator[tuple[str, str]]:

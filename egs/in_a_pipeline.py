@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from diffwave import Vocoder
-from diffwave.audio import write_audio
+from diffwave.base.audio import write_audio
 
 vocoder = Vocoder.from_pretrained()  # once, when your program starts
 mel = np.load(Path(__file__).parent / "mel.npy")  # what your model predicted, [80, T]

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from diffwave import Vocoder
-from diffwave.errors import InputError
-from diffwave.text import notice
+from diffwave.base.errors import InputError
+from diffwave.base.text import notice
 
 
 def main(voice: str, folder: str, name: str | None = None) -> None:

@@ -23,9 +23,9 @@ import numpy as np
 import torch
 
 from diffwave import Vocoder
+from diffwave.base.text import markdown_table
 from diffwave.mel import check_mel
 from diffwave.streaming import ExactStream, LowLatencyStream, Stream, generate_stream
-from diffwave.text import markdown_table
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
 parser.add_argument("picture")

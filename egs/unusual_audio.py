@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from diffwave.audio import AUDIO_SUFFIXES, read_audio, resample, write_audio
-from diffwave.files import find_files
+from diffwave.base.audio import AUDIO_SUFFIXES, read_audio, resample, write_audio
+from diffwave.base.files import find_files
 from diffwave.mel import MelSpectrogram, preset
 from diffwave.mel.files import write_mel
 

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from diffwave import Vocoder
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
 
 
 class CoquiVocoder(nn.Module):

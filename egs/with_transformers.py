@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from diffwave import Vocoder
-from diffwave.audio import write_audio
+from diffwave.base.audio import write_audio
 
 
 class TransformersVocoder(nn.Module):

@@ -6,10 +6,10 @@ python recipes/held_out.py PREPARED_FOLDER WAVS_FOLDER
 import sys
 from pathlib import Path
 
-from diffwave.audio import write_audio
+from diffwave.base.audio import write_audio
+from diffwave.base.errors import InputError
+from diffwave.base.files import atomic_folder
 from diffwave.data.prepared import VALIDATION, is_prepared, open_prepared
-from diffwave.errors import InputError
-from diffwave.files import atomic_folder
 
 
 def main(source: Path, target: Path) -> None:

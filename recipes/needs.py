@@ -6,7 +6,7 @@ python needs.py FIRST_STAGE LAST_STAGE METRICS
 import importlib
 import sys
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
 
 MODULES = {1: "diffwave.data.prepare", 2: "diffwave.train.loop", 3: "diffwave.commands.evaluate"}
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from diffwave.analysis import likelihood
 from diffwave.analysis.likelihood import Bound, UtteranceBound, estimate, log_deviation
+from diffwave.base.errors import InputError
 from diffwave.chain.sampling import Sampling
-from diffwave.errors import InputError
 from diffwave.model import DiffusionModel
 from diffwave.spaces import EnergyPrior, WaveformConfig
 

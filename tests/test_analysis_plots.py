@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from diffwave.analysis.plots import check_figure, new_figure, save_figure
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
 
 
 @pytest.mark.parametrize(("name", "begins"), [("a.png", b"\x89PNG"), ("a.SVG", b"<?xml")])

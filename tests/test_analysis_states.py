@@ -13,8 +13,8 @@ from tiny import random_model, source_config, spectral_config, waveform_config
 
 from diffwave.analysis.recordings import Recordings
 from diffwave.analysis.states import WINDOW, States, data_of
+from diffwave.base.errors import InputError
 from diffwave.data.crops import Clip
-from diffwave.errors import InputError
 
 
 def test_white_noise_has_a_flat_spectrum_and_its_mean() -> None:

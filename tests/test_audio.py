@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from signals import RMS, speech_like
 from test_files import everything, files_limited_to, posix, refused
 
-from diffwave import audio
-from diffwave.audio import AUDIO_SUFFIXES, read_audio, resample, write_audio
+from diffwave.base import audio
+from diffwave.base.audio import AUDIO_SUFFIXES, read_audio, resample, write_audio
 
 RATE = 22050
 SPEECH = torch.from_numpy(speech_like(1.0, RATE))

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from tiny import HOP, speech_mel
 from torch import Tensor, nn
 
+from diffwave.base.errors import InputError
 from diffwave.bench import measure
 from diffwave.bench.measure import (
     EFFORTS,
@@ -32,7 +33,6 @@ from diffwave.bench.measure import (
 )
 from diffwave.bench.result import LeftOut, Result, Setting, Spread
 from diffwave.bench.systems import System, build
-from diffwave.errors import InputError
 from diffwave.mel import preset
 from diffwave.vocoder import Vocoder
 

@@ -13,6 +13,8 @@ from made_scores import made_up as made_up_scores
 from told import one_line
 
 from diffwave import cli
+from diffwave.base.errors import InputError
+from diffwave.base.text import number
 from diffwave.bench.measure import EFFORTS
 from diffwave.bench.result import (
     METHOD,
@@ -28,9 +30,7 @@ from diffwave.bench.result import (
     save_plot,
     to_markdown,
 )
-from diffwave.errors import InputError
 from diffwave.eval import report
-from diffwave.text import number
 
 CENTRE, BF16 = Setting(1, "fp32", 1, 1), Setting(1, "bf16", 1, 1)
 SCORE = {"mean": 3.0, "interval": [2.9, 3.1], "n": 16}

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from diffwave.base.errors import InputError
 from diffwave.chain import bound, schedule
 from diffwave.chain.gaussian import discretised_nll, vlb_terms, x0_from_eps
-from diffwave.errors import InputError
 
 PCM = 2.0**-15
 """Step of 16-bit samples in -1 .. 1."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from diffwave.base.errors import InputError
 from diffwave.chain import schedule
 from diffwave.chain.families import parse_schedule, rescaled
-from diffwave.errors import InputError
 
 
 @pytest.mark.parametrize("name", schedule.NAMED)

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from diffwave.base.errors import InputError
 from diffwave.chain import schedule
 from diffwave.chain.gaussian import alpha_sigma, q_sample
 from diffwave.chain.samplers import SAMPLERS, Step, ancestral, ddim, dpm_solver_2m, sample
-from diffwave.errors import InputError
 
 MEAN = torch.tensor([0.7, -1.2, 0.1], dtype=torch.float64)
 COVARIANCE = torch.tensor([[1.0, 0.6, 0.1], [0.6, 0.8, 0.0], [0.1, 0.0, 0.05]], dtype=torch.float64)

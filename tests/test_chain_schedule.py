@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from diffwave.base.errors import InputError
 from diffwave.chain import schedule
-from diffwave.errors import InputError
 
 beta_lists = st.lists(st.floats(1e-4, 0.9), min_size=2, max_size=30)
 named = pytest.mark.parametrize("name", schedule.NAMED)

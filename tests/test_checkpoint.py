@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import enhancing_config, random_model, spectral_config, waveform_config
 
+from diffwave.base.errors import InputError
 from diffwave.checkpoint import (
     CONFIG_FILE,
     WEIGHTS_FILE,
@@ -19,7 +20,6 @@ from diffwave.checkpoint import (
     load_config,
     save_checkpoint,
 )
-from diffwave.errors import InputError
 from diffwave.model import ModelConfig
 
 
@@ -75,7 +75,7 @@ def test_the_envelope_stays_in_float32_and_nothing_is_stored_that_follows(tmp_pa
 def test_configuration_is_readable_json(checkpoint: Path) -> None:
     text = (checkpoint / CONFIG_FILE).read_text(encoding="utf-8")
     assert text.endswith("}\n") and '\n  "mel": {\n' in text
-    assert json.loads(text)["format"] == 2
+    assert json.loads(text)["format"] == 3
     assert load_config(checkpoint) == spectral_config()
 
 
@@ -94,7 +94,7 @@ def test_replaces_a_checkpoint_and_keeps_its_card(checkpoint: Path) -> None:
     assert [path.name for path in checkpoint.parent.iterdir()] == ["checkpoint"]
 
 
-@pytest.mark.parametrize("failing", ["diffwave.checkpoint.save", "diffwave.checkpoint.json.dumps"])
+@pytest.mark.parametrize("failing", ["diffwave.checkpoint.save", "diffwave.checkpoint.json_text"])
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, RuntimeError])
 def test_a_failure_leaves_the_old_checkpoint(
     checkpoint: Path,
@@ -167,9 +167,9 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "config a list": (rewrite(CONFIG_FILE, lambda b: b"[1]"), ("a JSON object",)),
     "config of another package": (
         rewrite(CONFIG_FILE, lambda b: b'{"model": 1}'),
-        ("format 1 to 2",),
+        ("format 1 to 3",),
     ),
-    "config of the future": (change_json(lambda d: d.update(format=3)), ("format 1 to 2",)),
+    "config of the future": (change_json(lambda d: d.update(format=4)), ("format 1 to 3",)),
     "config a folder": (
         lambda f: ((f / CONFIG_FILE).unlink(), (f / CONFIG_FILE).mkdir()),
         ("Cannot read", "config.json"),

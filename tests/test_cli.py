@@ -12,9 +12,9 @@ from told import one_line
 
 import diffwave
 from diffwave import cli
+from diffwave.base.errors import InputError
 from diffwave.commands import info
 from diffwave.commands.options import COMMANDS
-from diffwave.errors import InputError
 
 ROOT = Path(__file__).parent.parent
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from diffwave.base.errors import InputError
 from diffwave.commands.common import described, each, table, vocoder_of
 from diffwave.commands.options import Generation
-from diffwave.errors import InputError
 from diffwave.vocoder import Vocoder
 
 

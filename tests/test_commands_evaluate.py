@@ -15,7 +15,7 @@ from signals import RMS, speech_like
 from told import one_line
 
 from diffwave import cli
-from diffwave.audio import write_audio
+from diffwave.base.audio import write_audio
 
 RATE = 22050
 OURS = ["--metrics", "mel_l1,pause_level_db"]  # need no library

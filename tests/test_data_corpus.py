@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from signals import speech_like
 from tiny import HOP, waveform_config
 
+from diffwave.base.errors import InputError
 from diffwave.data.config import DataConfig
 from diffwave.data.corpus import Corpus, MelFolder, length_notes, load_corpus, sixteen_bit
 from diffwave.data.crops import Clip, Framing
 from diffwave.data.prepared import Entry, Prepared, ShardWriter
-from diffwave.errors import InputError
 from diffwave.mel import MelSpectrogram, preset
 
 RATE = 22050

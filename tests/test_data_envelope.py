@@ -11,8 +11,8 @@ import torch
 from signals import speech_like
 from torch import Tensor
 
+from diffwave.base.errors import InputError
 from diffwave.data.envelope import load_envelope, save_envelope
-from diffwave.errors import InputError
 from diffwave.mel import PRESETS, MelSpectrogram
 from diffwave.mel.normalise import frame_triples
 from diffwave.spaces.spectral import POWER_FLOOR, RIDGE, SpectralConfig, SpectralSpace

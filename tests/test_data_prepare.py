@@ -15,6 +15,7 @@ import soundfile
 import torch
 from signals import speech_like
 
+from diffwave.base.errors import InputError
 from diffwave.data import envelope, prepare
 from diffwave.data.corpus import Corpus, load_corpus
 from diffwave.data.crops import Crops, Framing
@@ -22,7 +23,6 @@ from diffwave.data.envelope import envelope_path, fitted_space, load_envelope
 from diffwave.data.prepare import EXAMPLES, CorpusReport
 from diffwave.data.prepared import Entry, open_prepared
 from diffwave.data.recording import Recording, Remark
-from diffwave.errors import InputError
 from diffwave.mel import MelSpectrogram, preset
 from diffwave.spaces import SpectralConfig, SpectralSpace
 from diffwave.train.config import TrainConfig
@@ -212,7 +212,7 @@ def test_the_envelope_is_the_one_that_training_would_fit(run: Prepare, tmp_path:
     run()
     settings = config(f"data.folder={tmp_path / 'corpus'}")
     model = settings.model_config()
-    space = SpectralSpace(SpectralConfig.of(model.mel), MelSpectrogram(model.mel))
+    space = SpectralSpace(SpectralConfig().of(model.mel), MelSpectrogram(model.mel))
     assert load_envelope(envelope_path(tmp_path / "corpus"), space)
     stored = space.state_dict()
     crops = Crops(load(tmp_path).train, model, settings.data, settings.run.seed)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from diffwave.base.errors import InputError
 from diffwave.data import prepared as module
 from diffwave.data.config import DataConfig, PrepareConfig
 from diffwave.data.prepared import (
@@ -20,7 +21,6 @@ from diffwave.data.prepared import (
     split,
     stored_file,
 )
-from diffwave.errors import InputError
 from diffwave.mel import preset
 
 MEL = preset("hifigan")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from diffwave import device
-from diffwave.device import choose_device, faster_precision
-from diffwave.errors import InputError
+from diffwave.base import device
+from diffwave.base.device import choose_device, faster_precision
+from diffwave.base.errors import InputError
 
 
 def test_the_cpu_is_always_there() -> None:

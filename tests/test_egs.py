@@ -23,10 +23,9 @@ from tiny import random_model, spectral_config, speech_mel
 from torch import Tensor
 
 from diffwave import Vocoder
-from diffwave.audio import read_audio
-from diffwave.errors import InputError
+from diffwave.base.audio import read_audio
+from diffwave.base.errors import InputError
 from diffwave.mel import preset
-from diffwave.spaces import SpectralConfig
 
 ROOT = Path(__file__).parents[1]
 EGS = ROOT / "egs"
@@ -41,7 +40,7 @@ def examples(monkeypatch: pytest.MonkeyPatch) -> None:
 def voice_of(convention: str) -> Vocoder:
     """A small voice with random weights for a mel preset."""
     mel = preset(convention)
-    config = dataclasses.replace(spectral_config(), mel=mel, space=SpectralConfig.of(mel))
+    config = dataclasses.replace(spectral_config(), mel=mel)
     return Vocoder(random_model(config), "cpu")
 
 

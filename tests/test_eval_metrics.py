@@ -18,9 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from signals import FORMANTS, RMS, speech_like
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
+from diffwave.base.libraries import import_library, needed_for, version_of
 from diffwave.eval import metrics, source_filter
-from diffwave.eval.libraries import import_library, needed_for, version_of
 from diffwave.eval.metrics import METRICS, choose_metrics
 from diffwave.eval.phase import envelope_correlation, pulse_sharpness
 from diffwave.eval.waves import MAX_LAG, Wave, align, at_rate

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_scores import NAN, made_up
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
 from diffwave.eval import report
 from diffwave.eval.metrics import METRICS
 from diffwave.eval.scores import (

@@ -11,8 +11,8 @@ import torch
 from made_scores import NAN
 from signals import speech_like
 
-from diffwave.audio import read_audio, write_audio
-from diffwave.errors import InputError
+from diffwave.base.audio import read_audio, write_audio
+from diffwave.base.errors import InputError
 from diffwave.eval import source_filter
 from diffwave.eval.metrics import METRICS, Metric
 from diffwave.eval.scores import Scores

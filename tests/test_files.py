@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from diffwave import files
-from diffwave.errors import InputError
-from diffwave.files import atomic_folder, atomic_path, find_files, remove_leftovers
+from diffwave.base import files
+from diffwave.base.errors import InputError
+from diffwave.base.files import atomic_folder, atomic_path, find_files, remove_leftovers
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX permissions and limits")
 BOTH = pytest.mark.parametrize("write", [atomic_path, atomic_folder])

@@ -17,8 +17,8 @@ from tiny import speech_mel
 from told import one_line
 
 from diffwave import Vocoder, cli
+from diffwave.base.errors import InputError
 from diffwave.checkpoint import load_checkpoint
-from diffwave.errors import InputError
 from diffwave.importers import PROJECTS, About, import_checkpoint
 from diffwave.importers.tensors import fold_weight_norm
 from diffwave.mel import MelSpectrogram, preset

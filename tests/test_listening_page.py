@@ -20,7 +20,7 @@ from made_scores import NASTY, RATE, SECONDS, SYSTEMS, UTTERANCES, page_argument
 from PIL import Image
 from signals import speech_like
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
 from diffwave.listening.page import write_page
 from diffwave.listening.pictures import (
     MAX_COLUMNS,

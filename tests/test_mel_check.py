@@ -12,7 +12,7 @@ import torch
 from signals import speech_like
 from torch import Tensor
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
 from diffwave.mel import MelSpectrogram
 from diffwave.mel.check import check_mel
 from diffwave.mel.config import PRESETS

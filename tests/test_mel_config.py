@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
+from diffwave.base.schema import stored, strictly
 from diffwave.mel.config import PRESETS, MelConfig, mel_config, preset
 
 HIFIGAN = PRESETS["hifigan"]
@@ -33,10 +34,10 @@ def test_dict_roundtrip(
     statistics = {} if mean is None else {"mean": mean, "scale": (0.5,) * len(mean)}
     changes: dict[str, Any] = {"n_mels": 8 if mean is None else len(mean), **statistics}
     config = dataclasses.replace(base, limits=limits, centered=centered, **changes)
-    again = MelConfig.from_dict(json.loads(json.dumps(config.to_dict())))
+    again = strictly(MelConfig, json.loads(json.dumps(stored(config))), "a mel")
     assert again == config and hash(again) == hash(config)
-    required = {key: value for key, value in config.to_dict().items() if value is not None}
-    assert MelConfig.from_dict(required | {"mel_norm": config.mel_norm}) == config
+    required = {key: value for key, value in stored(config).items() if value is not None}
+    assert strictly(MelConfig, required | {"mel_norm": config.mel_norm}, "a mel") == config
 
 
 @pytest.mark.parametrize(
@@ -66,16 +67,16 @@ def test_dict_roundtrip(
 )
 def test_bad_settings_are_named(change: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        MelConfig.from_dict(HIFIGAN.to_dict() | change)
+        strictly(MelConfig, stored(HIFIGAN) | change, "a mel")
 
 
 def test_what_is_no_mapping_of_all_settings_is_told() -> None:
-    values = HIFIGAN.to_dict()
+    values = stored(HIFIGAN)
     del values["hop_length"]
     with pytest.raises(InputError, match="setting 'hop_length' of a mel is missing"):
-        MelConfig.from_dict(values)
+        strictly(MelConfig, values, "a mel")
     with pytest.raises(InputError, match="mapping"):
-        MelConfig.from_dict([])  # type: ignore[arg-type]
+        strictly(MelConfig, [], "a mel")
 
 
 @pytest.mark.parametrize("name", PRESETS)

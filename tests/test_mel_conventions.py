@@ -9,7 +9,7 @@ import pytest
 import torch
 from signals import speech_like
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
 from diffwave.mel import PRESETS, MelSpectrogram
 from diffwave.mel.conventions import ALIASES, CONVENTIONS, convention_of
 

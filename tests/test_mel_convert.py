@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from signals import speech_like
 from torch import Tensor
 
-from diffwave.audio import resample
-from diffwave.errors import InputError
+from diffwave.base.audio import resample
+from diffwave.base.errors import InputError
 from diffwave.mel.conventions import CONVENTIONS, Convention, convention_of
 from diffwave.mel.convert import convert, difference, rms
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
 from diffwave.mel import files
 from diffwave.mel.files import MEL_SUFFIXES, read_mel, write_mel
 

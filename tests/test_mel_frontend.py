@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from signals import speech_like
 from torch import Tensor
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
 from diffwave.mel import PRESETS, MelConfig, MelSpectrogram
 
 HIFIGAN = PRESETS["hifigan"]

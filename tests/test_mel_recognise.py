@@ -10,7 +10,7 @@ import torch
 from signals import speech_like
 from torch import Tensor
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
 from diffwave.mel.conventions import CONVENTIONS
 from diffwave.mel.incoming import declared, read_incoming, write_converted
 from diffwave.mel.recognise import known_bands, possible, recognise

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
 from diffwave.mel.statistics import read_statistics
 
 MEAN, SCALE = np.linspace(-3, -1, 80), np.linspace(0.5, 1.5, 80)

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from diffwave.errors import InputError
 from diffwave.networks.spectral import (
     SpectralNet,
     SpectralNetConfig,
@@ -21,7 +20,7 @@ from diffwave.networks.spectral import (
     phase_invariant_features,
     source_features,
 )
-from diffwave.spaces import Prior, SpectralConfig
+from diffwave.spaces import Prior
 
 # Reaches 1 + 2 + 1 frames through its blocks, and one more through its inputs.
 SMALL = SpectralNetConfig(n_mels=3, bins=6, channels=8, layers=3, dilations=(1, 2), level_width=8)
@@ -239,11 +238,3 @@ def test_bfloat16_autocast_is_close_enough() -> None:
 def test_very_short_states(config: SpectralNetConfig, frames: int) -> None:
     found = make_net(config)(*make_inputs(2, frames))
     assert found.shape == (2, frames, 2, 6) and bool(found.isfinite().all())
-
-
-def test_a_network_and_its_space_have_a_source_both_or_neither() -> None:
-    space = SpectralConfig(12, 3, 0, 3)
-    SMALL.check(space)
-    SOURCE.check(dataclasses.replace(space, source_bands=(0.0, 4000.0)))
-    with pytest.raises(InputError, match="both, or neither"):
-        SOURCE.check(space)

@@ -9,7 +9,8 @@ import pytest
 import torch
 from tiny import waveform_config
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
+from diffwave.base.schema import stored
 from diffwave.model import DiffusionModel, ModelConfig
 from diffwave.networks import VariantNet, VariantNetConfig, WaveformNet, WaveformNetConfig
 
@@ -94,10 +95,10 @@ def test_its_settings_survive_a_configuration() -> None:
         channels=4, layers=2, step_rows=50, padding="reflect", upsampler_per_layer=True
     )
     config = dataclasses.replace(waveform_config(), network=network)
-    again = ModelConfig.from_dict(config.to_dict())
+    again = ModelConfig.from_dict(stored(config))
     assert again == config
     assert isinstance(DiffusionModel(again).network, VariantNet)
-    data = config.to_dict()
+    data = stored(config)
     data["network"]["padding"] = 3
     with pytest.raises(InputError, match="padding"):
         ModelConfig.from_dict(data)

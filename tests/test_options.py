@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-# ruff: noqa: RUF009
 import importlib
 import pkgutil
 import subprocess
@@ -17,10 +16,10 @@ from msgspec import Meta
 from told import one_line
 
 from diffwave import cli, commands
+from diffwave.base.schema import documented
 from diffwave.chain.samplers import SAMPLERS
 from diffwave.commands.options import COMMANDS, RENAMED, Generation, argument
 from diffwave.commands.parser import Parser, add_options, renamed, settings_to_overrides
-from diffwave.schema import documented
 
 SHARED = {"common", "jobs", "options", "parser", "raw"}
 

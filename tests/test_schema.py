@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from msgspec import Meta
 
-from diffwave.errors import InputError
-from diffwave.schema import AtLeastOne, Share, check_fields, convert, strictly
+from diffwave.base.errors import InputError
+from diffwave.base.schema import AtLeastOne, Share, check_fields, convert, strictly
 
 
 @dataclass(frozen=True)

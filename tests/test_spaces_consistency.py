@@ -13,8 +13,8 @@ from signals import speech_like
 from tiny import random_model, spectral_config, speech_mel, waveform_config
 from torch import Tensor
 
+from diffwave.base.errors import InputError
 from diffwave.chain.sampling import Sampling, SamplingConfig
-from diffwave.errors import InputError
 from diffwave.mel import PRESETS, MelConfig, MelSpectrogram
 from diffwave.spaces.consistency import MAX_GAIN, match_mel
 from diffwave.spaces.stft import STFT

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
 from diffwave.spaces import source
 from diffwave.spaces.source import (
     HIGHEST_F0,

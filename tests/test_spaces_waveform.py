@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from signals import speech_like
 from torch import Tensor
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
 from diffwave.mel import PRESETS, MelConfig, MelSpectrogram
 from diffwave.spaces import EnergyPrior, WaveformConfig, WaveformSpace
 
@@ -24,7 +24,7 @@ def randn(*shape: int, seed: int = 0) -> Tensor:
 def with_prior(
     floor: float = 0.1, config: MelConfig = PRESETS["hifigan"], peak: float = EnergyPrior.peak
 ) -> WaveformSpace:
-    space = WaveformConfig.of(config, EnergyPrior(floor, peak))
+    space = WaveformConfig(prior=EnergyPrior(floor, peak)).of(config)
     return WaveformSpace(space, MelSpectrogram(config))
 
 

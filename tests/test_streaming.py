@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import HOP, enhancing_config, random_model, source_config, speech_mel
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
 from diffwave.mel import preset
 from diffwave.mel.pieces import checked_pieces
 from diffwave.streaming.blocks import Block, Track, blocks

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import HOP, enhancing_config, random_model, source_config, speech_mel, waveform_config
 
+from diffwave.base.errors import InputError
 from diffwave.chain.sampling import Sampling
-from diffwave.errors import InputError
 from diffwave.spaces import EnergyPrior, WaveformConfig
 from diffwave.synthesis import chunks, enhanced, generate, reach, utterance_source
 from diffwave.vocoder import Vocoder
@@ -260,7 +260,7 @@ PEAKS = """
 import re, sys
 import torch
 sys.path.insert(0, sys.argv[1])
-from diffwave.audio import write_audio
+from diffwave.base.audio import write_audio
 from diffwave.vocoder import Vocoder
 from tiny import speech_mel
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from diffwave.errors import InputError
-from diffwave.text import csv_cell, markdown_cell, printable
+from diffwave.base.errors import InputError
+from diffwave.base.text import csv_cell, markdown_cell, printable
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,9 @@ from small_run import Configure
 from tiny import random_model, source_config, spectral_config, waveform_config
 from torch import Tensor
 
+from diffwave.base.errors import InputError
 from diffwave.data.crops import Batch
 from diffwave.denoiser import Denoiser
-from diffwave.errors import InputError
 from diffwave.model import DiffusionModel
 from diffwave.networks.spectral import SpectralNet
 from diffwave.spaces import SpectralSpace

@@ -32,8 +32,8 @@ from small_run import (
 )
 
 from diffwave import cli
+from diffwave.base.errors import InputError
 from diffwave.data.crops import Batch, Crops
-from diffwave.errors import InputError
 from diffwave.train import loop
 from diffwave.train.loop import train
 from diffwave.train.objective import Objective

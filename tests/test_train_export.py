@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import subprocess
@@ -18,8 +17,9 @@ from tiny import enhancing_config, random_model
 from torch.amp.grad_scaler import GradScaler
 
 from diffwave import cli
+from diffwave.base.errors import InputError
+from diffwave.base.schema import stored
 from diffwave.checkpoint import load_checkpoint, save_checkpoint
-from diffwave.errors import InputError
 from diffwave.model import Sampling, SamplingConfig
 from diffwave.train.config import TrainConfig
 from diffwave.train.export import UNPUBLISHED, About, averaged_model, export_run
@@ -170,7 +170,7 @@ def test_a_card_without_scores_claims_none(run: Path, tmp_path: Path) -> None:
     (run / SETTINGS_FILE).unlink()
     export_run(run, tmp_path / "out", about=About("Aunt Mary"))
     card = (tmp_path / "out" / "README.md").read_text()
-    assert card.startswith("---\nlicense: unknown\n") and "\n# Aunt Mary\n" in card
+    assert card.startswith('---\nlicense: "unknown"\n') and "\n# Aunt Mary\n" in card
     assert "Scores" not in card and "How it was trained" not in card and "| data |" not in card
     assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
 
@@ -197,7 +197,7 @@ def test_the_card_says_how_it_is_sampled(
     sampling: SamplingConfig, text: str, run: Path, tmp_path: Path
 ) -> None:
     state = torch.load(saved_states(run)[0], weights_only=True)
-    state["config"]["sampling"] = dataclasses.asdict(sampling)
+    state["config"]["sampling"] = stored(sampling)
     torch.save(state, saved_states(run)[0])
     export_run(run, tmp_path / "out")
     assert f"| default | {text} |" in (tmp_path / "out" / "README.md").read_text()

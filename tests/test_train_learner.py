@@ -16,10 +16,10 @@ from tiny import enhancing_config, random_model
 from torch import Tensor, nn
 
 from diffwave import cli
+from diffwave.base.errors import InputError
 from diffwave.checkpoint import load_checkpoint, save_checkpoint
 from diffwave.data.crops import Batch
 from diffwave.data.envelope import envelope_path, save_envelope
-from diffwave.errors import InputError
 from diffwave.train import learner as module
 from diffwave.train.adversarial import Adversary
 from diffwave.train.config import OptimConfig, TrainConfig

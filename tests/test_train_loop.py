@@ -16,8 +16,8 @@ import torch
 from signals import speech_like
 from small_run import Configure, assert_same_weights, metrics, overrides, state
 
+from diffwave.base.errors import InputError
 from diffwave.checkpoint import load_checkpoint, load_config, save_checkpoint
-from diffwave.errors import InputError
 from diffwave.mel import preset
 from diffwave.train import loop
 from diffwave.train.loop import train

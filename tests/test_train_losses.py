@@ -14,11 +14,11 @@ from signals import speech_like
 from tiny import enhancing_config, random_model, spectral_config, waveform_config
 from torch import Tensor
 
+from diffwave.base.errors import InputError
 from diffwave.chain import schedule
 from diffwave.chain.gaussian import eps_from_v, q_sample, v_of, x0_from_v
 from diffwave.data.crops import Batch
 from diffwave.denoiser import Denoiser
-from diffwave.errors import InputError
 from diffwave.model import DiffusionModel
 from diffwave.networks.spectral import SpectralNet
 from diffwave.spaces import SpectralSpace

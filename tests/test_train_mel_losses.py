@@ -15,12 +15,11 @@ from signals import speech_like
 from tiny import enhancing_config, random_model, source_config, spectral_config
 from torch import Tensor
 
+from diffwave.base.errors import InputError
 from diffwave.data.crops import Batch
-from diffwave.errors import InputError
 from diffwave.mel import preset
 from diffwave.model import DiffusionModel
 from diffwave.networks import MelEnhancerConfig
-from diffwave.spaces import SpectralConfig
 from diffwave.train.config import LossConfig
 from diffwave.train.mel_losses import REACH, EnhancementLoss, SourceLoss, smoothed
 
@@ -35,7 +34,7 @@ def randn(*shape: int, seed: int = 0) -> Tensor:
 
 def model_of(name: str = "hifigan") -> DiffusionModel:
     mel, config = preset(name), enhancing_config()
-    return random_model(dataclasses.replace(config, mel=mel, space=SpectralConfig.of(mel)))
+    return random_model(dataclasses.replace(config, mel=mel))
 
 
 def batch_of(model: DiffusionModel, size: int = 3) -> Batch:

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_run import Configure, metrics, start, state, steps_noted, wait_for
 
-from diffwave.errors import InputError
-from diffwave.files import atomic_path
+from diffwave.base.errors import InputError
+from diffwave.base.files import atomic_path
 from diffwave.train.loop import train
 from diffwave.train.processes import Processes, stop_request
 from diffwave.train.state import saved_states

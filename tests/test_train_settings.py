@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from diffwave.base.errors import InputError
+from diffwave.base.schema import convert, documented
 from diffwave.data.config import DataConfig, PrepareConfig
-from diffwave.errors import InputError
 from diffwave.mel import PRESETS
 from diffwave.model import Sampling, SamplingConfig
-from diffwave.schema import convert, documented
 from diffwave.spaces import EnergyPrior, SpectralConfig, WaveformConfig
 from diffwave.train.config import LossConfig, OptimConfig, RunConfig, TrainConfig
 from diffwave.train.settings import described_settings, read_config, save_settings
@@ -133,7 +133,7 @@ def test_what_msgspec_cannot_name_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     def fail(*_: object, **__: object) -> None:
         raise SystemError("returned a result with an exception set")
 
-    monkeypatch.setattr("diffwave.schema.msgspec.convert", fail)
+    monkeypatch.setattr("diffwave.base.schema.msgspec.convert", fail)
     with pytest.raises(InputError, match=r"^The setting holds something too large"):
         convert({"lr": 1}, dict, "The setting ")
 
@@ -296,11 +296,11 @@ def test_model_follows_the_mel_preset(name: str) -> None:
     """One loudness enters the network as one number, whatever the convention calls it."""
     mel = PRESETS[name]
     spectral = TrainConfig(mel=name).model_config()
-    assert (spectral.mel, spectral.space) == (mel, SpectralConfig.of(mel))
+    assert (spectral.mel, spectral.space) == (mel, SpectralConfig().of(mel))
     assert spectral.enhancer is not None
     assert spectral.network.n_mels == spectral.enhancer.n_mels == mel.n_mels
     waveform = TrainConfig(mel=name, network="waveform").model_config()
-    assert waveform.space == WaveformConfig.of(mel) and waveform.enhancer is None
+    assert waveform.space == WaveformConfig().of(mel) and waveform.enhancer is None
     assert waveform.network.n_mels == mel.n_mels
     value = mel.log_factor * math.log(0.03) + mel.offset
     entering = (value - spectral.normalise.mean) / spectral.normalise.scale

@@ -9,12 +9,12 @@ import pytest
 import torch
 from small_run import assert_same_weights, metrics, small_config, write_clips
 
+from diffwave.base.errors import InputError
 from diffwave.checkpoint import load_checkpoint, load_config
 from diffwave.data import envelope
 from diffwave.data.corpus import load_corpus
 from diffwave.data.crops import Crops, Framing
 from diffwave.data.prepare import prepare
-from diffwave.errors import InputError
 from diffwave.train.config import TrainConfig
 from diffwave.train.loop import train
 from diffwave.vocoder import Vocoder

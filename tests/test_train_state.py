@@ -20,7 +20,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny import enhancing_config, random_model, spectral_config, waveform_config
 from torch import nn
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
+from diffwave.base.schema import stored
 from diffwave.model import DiffusionModel, ModelConfig, SamplingConfig
 from diffwave.train import state
 from diffwave.train.config import OptimConfig
@@ -219,7 +220,7 @@ def test_what_weights_mean_is_compared() -> None:
     ours, replace = spectral_config(), dataclasses.replace
     named = replace(ours, mel=replace(ours.mel, name="mine"), sampling=SamplingConfig(default=9))
     check_same_model(named, ours, "It")
-    before = {key: value for key, value in named.to_dict().items() if key != "enhancer"}
+    before = {key: value for key, value in stored(named).items() if key != "enhancer"}
     check_same_model(before, ours, "It")  # of versions that had no enhancer
     louder = replace(ours, mel=replace(ours.mel, gain=2.0))
     wider = replace(ours, network=replace(ours.network, channels=24))

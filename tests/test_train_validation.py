@@ -133,8 +133,8 @@ def test_some_clips_are_generated() -> None:
         torch.testing.assert_close(original[0], clips[i].wave()[: original.shape[1]])
         assert 0 < float(generated.abs().max()) <= 1
         image = notes.images[f"clip{i}/spectrogram"]
-        assert image.shape == (1, 2 * 513, original.shape[1] // 256 + 1)
-        assert (float(image.min()), float(image.max())) == (0, 1)
+        assert image.shape == (1, 2 * 512, math.ceil(original.shape[1] / 132))
+        assert 0 <= image.min() < 0.5 and image.max() == 1
 
 
 def test_generated_as_the_model_is_sampled() -> None:
@@ -175,16 +175,13 @@ def test_too_little_to_judge_by() -> None:
 
 
 def test_picture_stands_upright() -> None:
-    original = torch.zeros(3, 5)
-    original[0, 0] = 1.0  # the lowest band
-    original[2, 1] = -1.0
-    image = picture(original, torch.full((3, 5), 9.0))
+    original = np.full((3, 5), -40, np.float32)
+    original[0, 0] = 0  # the lowest bin
+    original[2, 1] = -90
+    image = picture(original, np.full((3, 5), 9, np.float32))
     assert image.shape == (1, 6, 5)
-    assert float(image[0, 2, 0]) == 1
-    assert float(image[0, 0, 1]) == 0
-    assert float(image[0, 1, 2]) == 0.5
-    assert bool((image[0, 3:] == 1).all())
-    assert bool(torch.isfinite(picture(torch.zeros(3, 5), torch.zeros(3, 5))).all())
+    assert (image[0, 2, 0], image[0, 0, 1], image[0, 1, 2]) == (1, 0, 0.5)
+    assert (image[0, 3:] == 1).all()
 
 
 def test_clips_with_a_mel_are_judged_by_it() -> None:

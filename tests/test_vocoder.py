@@ -15,7 +15,7 @@ from signals import speech_like
 from tiny import HOP, enhancing_config, random_model, spectral_config, speech_mel
 
 import diffwave
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
 from diffwave.mel import MelSpectrogram, preset
 from diffwave.model import DiffusionModel
 from diffwave.vocoder import DEFAULT, Vocoder, bundled, find_checkpoint

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import os
 from collections.abc import Iterator
@@ -17,8 +16,8 @@ from torch import Tensor
 from diffwave.analysis.detection import Area, area, roc
 from diffwave.analysis.likelihood import Estimate, UtteranceBound, estimate, log_deviation
 from diffwave.analysis.plots import new_figure, save_figure
-from diffwave.files import atomic_path
-from diffwave.text import csv_cell, decimals, finite, printable
+from diffwave.base.files import atomic_path, json_text
+from diffwave.base.text import csv_cell, decimals, printable
 
 GROUPS = 8
 """Rows of the table that the KL terms are summed to; JSON has each."""
@@ -130,9 +129,8 @@ def to_json(report: Report) -> dict[str, Any]:
 
 def save_json(path: str | os.PathLike[str], document: dict[str, Any]) -> None:
     """Write strict JSON, whole or not at all; what is undefined is null."""
-    text = json.dumps(finite(document), indent=2, ensure_ascii=False, allow_nan=False)
     with atomic_path(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8", newline="")
+        temporary.write_text(json_text(document), encoding="utf-8", newline="")
 
 
 def save_frames(report: Report, path: str | os.PathLike[str]) -> None:

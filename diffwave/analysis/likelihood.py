@@ -28,12 +28,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffwave.analysis.states import States
+from diffwave.base.errors import InputError
 from diffwave.chain.bound import Decoder, bound_terms
 from diffwave.chain.gaussian import discretised_nll, normal_nll
 from diffwave.chain.noise import white_noise
 from diffwave.chain.sampling import Sampling
 from diffwave.data.crops import Clip
-from diffwave.errors import InputError
 from diffwave.mel import check_mel
 from diffwave.model import DiffusionModel
 from diffwave.spaces import Prior

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from diffwave.errors import InputError
-from diffwave.eval.libraries import needed_for
-from diffwave.files import atomic_path
+from diffwave.base.errors import InputError
+from diffwave.base.files import atomic_path
+from diffwave.base.libraries import needed_for
 
 SUFFIXES = (".png", ".svg", ".pdf")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from diffwave.audio import read_whole, resample
+from diffwave.base.audio import read_whole, resample
 
 
 class Recordings:

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from diffwave.analysis.bound_report import COLOURS
 from diffwave.analysis.plots import new_figure, save_figure
+from diffwave.base.text import number, printable
 from diffwave.chain import schedule, terminal
 from diffwave.chain.families import Schedule
 from diffwave.chain.terminal import Data, Start
-from diffwave.text import number, printable
 
 NAT = 1 / math.log(2)
 """Bits."""

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from diffwave.base.errors import InputError
 from diffwave.chain.terminal import Data
 from diffwave.data.crops import Clip, Framing
 from diffwave.data.source import analyse, polarity
-from diffwave.errors import InputError
 from diffwave.model import DiffusionModel
 from diffwave.spaces import Excitation, Prior
 

@@ -25,11 +25,11 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
+from diffwave.base.device import faster_precision
+from diffwave.base.errors import InputError
+from diffwave.base.libraries import version_of
 from diffwave.bench.result import Cost, LeftOut, Result, Setting, Spread, Timing
 from diffwave.bench.systems import System
-from diffwave.device import faster_precision
-from diffwave.errors import InputError
-from diffwave.eval.libraries import version_of
 from diffwave.mel import MelSpectrogram
 
 CHUNK_SECONDS, SPEECH_RMS = 0.5, 0.07

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from diffwave.errors import InputError
-from diffwave.eval.libraries import needed_for
-from diffwave.files import atomic_path, read_json
-from diffwave.schema import convert
-from diffwave.text import markdown_table, number
+from diffwave.base.errors import InputError
+from diffwave.base.files import atomic_path, json_text, read_json
+from diffwave.base.libraries import needed_for
+from diffwave.base.schema import convert
+from diffwave.base.text import markdown_table, number
 
 FORMAT = 2
 PLOTS = (".png", ".svg", ".pdf")
@@ -137,9 +136,8 @@ class Result:
         for timing, entry in zip(self.timings, data["timings"], strict=True):
             entry["ratio_to"] = {name: self.ratio(timing, name) for name in YARDSTICKS}
         document = {"format": FORMAT, "method": METHOD, **data}
-        text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
         with atomic_path(path) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
+            temporary.write_text(json_text(document), encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Result:

@@ -20,12 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from diffwave.audio import write_audio
+from diffwave.base.audio import write_audio
+from diffwave.base.errors import InputError
+from diffwave.base.libraries import version_of
 from diffwave.bench.result import LeftOut, Setting
 from diffwave.chain.sampling import Sampling, SamplingConfig
 from diffwave.chain.schedule import NAMED, alpha_bars, angle
-from diffwave.errors import InputError
-from diffwave.eval.libraries import version_of
 from diffwave.mel import MelConfig, preset
 from diffwave.mel.normalise import NormaliseConfig
 from diffwave.model import DiffusionConfig, DiffusionModel, ModelConfig
@@ -71,8 +71,7 @@ def build_systems(
 ) -> tuple[list[System], list[LeftOut]]:
     """The systems of these names, on the CPU, and those whose library is missing.
 
-    Raises:
-        InputError: an unknown name, or a checkpoint that cannot be used.
+    InputError for an unknown name, or a checkpoint that cannot be used.
     """
     found, missing = [], []
     for name in names:

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from diffwave.base.errors import InputError
 from diffwave.chain.gaussian import normal_nll, prior_kl, q_sample, step_kl
 from diffwave.chain.samplers import Denoise
-from diffwave.errors import InputError
 
 Decoder = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(x_0, mean, variance) -> -log p(x_0 | x_1) per element, nats."""

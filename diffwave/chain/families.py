@@ -10,9 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from diffwave.base.errors import InputError
+from diffwave.base.schema import shown
 from diffwave.chain import schedule
-from diffwave.errors import InputError
-from diffwave.schema import shown
 
 MOST_STEPS = 100_000
 """Of a schedule that is written out."""

@@ -16,8 +16,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from diffwave.base.errors import InputError
 from diffwave.chain.gaussian import eps_from_x0, q_posterior_mean_variance, q_sample
-from diffwave.errors import InputError
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 Noise = Callable[[int], Tensor]

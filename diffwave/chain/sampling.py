@@ -9,9 +9,9 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from diffwave.base.errors import InputError
+from diffwave.base.schema import check_fields, shown
 from diffwave.chain.samplers import SAMPLERS
-from diffwave.errors import InputError
-from diffwave.schema import check_fields, shown
 
 Steps = Annotated[int, Meta(ge=1, le=10_000)]  # ten times the longest published chain
 Iterations = Annotated[int, Meta(ge=0, le=10_000)]

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
 
 
 def linear_betas(steps: int, first: float, last: float) -> Tensor:

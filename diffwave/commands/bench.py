@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from diffwave.base.errors import InputError
+from diffwave.base.text import notice
 from diffwave.bench.measure import bench
 from diffwave.bench.result import (
     Quality,
@@ -15,8 +17,6 @@ from diffwave.bench.result import (
 )
 from diffwave.bench.systems import SYSTEMS, build_systems
 from diffwave.commands.options import Bench
-from diffwave.errors import InputError
-from diffwave.text import notice
 from diffwave.vocoder import DEFAULT
 
 

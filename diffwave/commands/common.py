@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from diffwave.base.errors import InputError, out_of_memory
+from diffwave.base.text import aligned, notice, printable
 from diffwave.commands.jobs import Job
 from diffwave.commands.options import Generation
-from diffwave.errors import InputError, out_of_memory
 from diffwave.model import DiffusionModel, ModelConfig
-from diffwave.text import aligned, notice, printable
 from diffwave.vocoder import DEFAULT, Vocoder
 
 

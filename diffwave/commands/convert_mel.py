@@ -8,16 +8,16 @@ from pathlib import Path
 from torch import Tensor
 from tqdm import tqdm
 
+from diffwave.base.files import make_folder
+from diffwave.base.text import notice, printable
 from diffwave.commands.common import check_all_done, each, table
 from diffwave.commands.jobs import Job, file_jobs
 from diffwave.commands.options import ConvertMel
-from diffwave.files import make_folder
 from diffwave.mel import MelConfig, check_mel
 from diffwave.mel.conventions import ALIASES, CONVENTIONS, Convention, convention_of
 from diffwave.mel.files import MEL_SUFFIXES
 from diffwave.mel.incoming import AUTO, OUTPUTS, Incoming, read_incoming, write_converted
 from diffwave.mel.statistics import read_statistics
-from diffwave.text import notice, printable
 
 
 def run(options: ConvertMel) -> int:

@@ -9,12 +9,12 @@ from pathlib import Path
 from torch import Tensor
 from tqdm import tqdm
 
+from diffwave.base.errors import InputError
+from diffwave.base.libraries import needed_for
+from diffwave.base.text import printable
 from diffwave.commands.common import described, generation, vocoder_of
 from diffwave.commands.options import Evaluate
-from diffwave.errors import InputError
-from diffwave.eval.libraries import needed_for
 from diffwave.eval.metrics import choose_metrics
-from diffwave.text import printable
 from diffwave.vocoder import DEFAULT
 
 with needed_for("Scoring"):

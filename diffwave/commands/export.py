@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from diffwave.base.files import read_json
 from diffwave.commands.options import Export
-from diffwave.files import read_json
 from diffwave.train.settings import missing_package
 
 

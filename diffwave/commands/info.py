@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 from torch import nn
 
+from diffwave.base.files import json_text
+from diffwave.base.schema import stored
 from diffwave.commands.common import table
 from diffwave.commands.options import Info
 from diffwave.vocoder import Vocoder, bundled, find_checkpoint
@@ -14,13 +14,13 @@ from diffwave.vocoder import Vocoder, bundled, find_checkpoint
 def run(options: Info) -> int:
     """The settings of a checkpoint as a table or as JSON, or the names of the bundled ones."""
     if options.checkpoint is None:
-        print(json.dumps(bundled()) if options.json else "\n".join(bundled()))
+        print(json_text(bundled(), indent=0) if options.json else "\n".join(bundled()))
         return 0
     folder = find_checkpoint(options.checkpoint)
     vocoder = Vocoder.from_pretrained(folder, "cpu")
     if options.json:
         count = sum(parameter.numel() for parameter in vocoder.model.learned())
-        print(json.dumps({"parameters": count, **vocoder.config.to_dict()}, indent=2))
+        print(json_text({"parameters": count, **stored(vocoder.config)}), end="")
         return 0
     print(table([("checkpoint", folder), *_rows(vocoder)]))
     print("\n" + table([("steps", "solver", "iterations", "noise levels"), *_presets(vocoder)]))

@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffwave.base.errors import InputError
+from diffwave.base.text import printable
 from diffwave.commands.common import table
 from diffwave.commands.options import Inspect
-from diffwave.errors import InputError
 from diffwave.mel import check_mel
 from diffwave.mel.conventions import CONVENTIONS, Convention
 from diffwave.mel.convert import difference, rms
 from diffwave.mel.incoming import AUTO, Incoming, read_incoming
-from diffwave.text import printable
 from diffwave.vocoder import DEFAULT, Vocoder
 
 COLUMNS, ROWS = 72, 16

@@ -10,8 +10,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from diffwave.errors import InputError
-from diffwave.files import find_files, read_error, write_error
+from diffwave.base.errors import InputError
+from diffwave.base.files import find_files, read_error, write_error
 
 Job = tuple[Path, Path]
 

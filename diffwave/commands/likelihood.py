@@ -11,12 +11,12 @@ from diffwave.analysis import bound_report
 from diffwave.analysis.likelihood import Bound, UtteranceBound
 from diffwave.analysis.plots import check_figure
 from diffwave.analysis.recordings import Recordings
+from diffwave.base.errors import InputError
+from diffwave.base.text import printable
 from diffwave.commands.common import table
 from diffwave.commands.options import Likelihood
-from diffwave.errors import InputError
 from diffwave.eval.scoring import audio_files
 from diffwave.mel.files import MEL_SUFFIXES, read_mel
-from diffwave.text import printable
 from diffwave.vocoder import DEFAULT, Vocoder
 
 SAMPLES = (

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from diffwave.audio import AUDIO_SUFFIXES, read_audio
+from diffwave.base.audio import AUDIO_SUFFIXES, read_audio
+from diffwave.base.files import make_folder
+from diffwave.base.text import printable
 from diffwave.commands.common import check_all_done, each, table
 from diffwave.commands.jobs import Job, file_jobs
 from diffwave.commands.options import Mel
-from diffwave.files import make_folder
 from diffwave.mel import PRESETS, MelSpectrogram, preset
 from diffwave.mel.files import write_mel
-from diffwave.text import printable
 
 
 def run(options: Mel) -> int:

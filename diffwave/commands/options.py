@@ -4,8 +4,6 @@ Imports nothing heavy, so that --help and a wrong argument do not wait for PyTor
 `diffwave.commands` with the command's name runs it.
 """
 
-# ruff: noqa: RUF009
-
 from __future__ import annotations
 
 import dataclasses
@@ -15,6 +13,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
+from diffwave.base.errors import InputError
+from diffwave.base.schema import AtLeastOne, Threads
 from diffwave.commands.jobs import (
     check_exists,
     check_folders_of,
@@ -22,8 +22,6 @@ from diffwave.commands.jobs import (
     check_settings,
     check_suffix,
 )
-from diffwave.errors import InputError
-from diffwave.schema import AtLeastOne, Threads
 
 AUDIO_OUTPUTS = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 """Suffixes that a result may have; whether libsndfile writes them here is known later."""

@@ -7,9 +7,9 @@ import typing
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NoReturn
 
-from diffwave.errors import InputError
-from diffwave.schema import convert, documented
-from diffwave.text import notice, printable
+from diffwave.base.errors import InputError
+from diffwave.base.schema import convert, documented
+from diffwave.base.text import notice, printable
 
 
 class Parser(argparse.ArgumentParser):

@@ -6,21 +6,17 @@ import os
 import sys
 from pathlib import Path
 
+from diffwave.base.errors import InputError
 from diffwave.commands.options import Prepare
 from diffwave.data.prepare import prepare
 from diffwave.data.prepared import is_prepared, open_prepared
-from diffwave.errors import InputError
 from diffwave.train.settings import read_config
 
 NAMED = 10  # rejected files that are named on the screen; all are in the report
 
 
 def run(options: Prepare) -> int:
-    """Prepare a corpus, or check the files of one; returns the exit status.
-
-    Raises:
-        InputError: for settings or folders that cannot be used, no usable audio, or a damaged file.
-    """
+    """Prepare a corpus, or check the files of one."""
     if options.verify:
         return _verify(Path(options.audio))
     assert options.prepared is not None  # checked beforehand

@@ -11,12 +11,12 @@ import numpy as np
 import soundfile
 from torch import Tensor
 
-from diffwave.audio import FORMATS
+from diffwave.base.audio import FORMATS
+from diffwave.base.errors import InputError
+from diffwave.base.text import notice
 from diffwave.commands.common import generation, vocoder_of
 from diffwave.commands.options import Synthesize
-from diffwave.errors import InputError
 from diffwave.mel import MelConfig, check_mel
-from diffwave.text import notice
 
 NPY = b"\x93NUMPY"  # as a little-endian float, 2e8: no value of a mel
 MOST_BYTES = 1 << 16  # of one read

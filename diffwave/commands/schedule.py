@@ -14,13 +14,13 @@ from diffwave.analysis.likelihood import CONTINUOUS_STEPS
 from diffwave.analysis.plots import check_figure
 from diffwave.analysis.recordings import Recordings
 from diffwave.analysis.states import data_of
+from diffwave.base.text import printable
 from diffwave.chain.families import Schedule, parse_schedule, rescaled
 from diffwave.chain.schedule import NAMED, alpha_bars, betas_of, stretched
 from diffwave.chain.terminal import Data, Start, entropy
 from diffwave.commands.common import table
 from diffwave.commands.options import Schedule as Options
 from diffwave.eval.scoring import audio_files
-from diffwave.text import printable
 from diffwave.vocoder import Vocoder
 
 

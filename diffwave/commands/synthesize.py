@@ -11,17 +11,17 @@ from pathlib import Path
 from torch import Tensor
 from tqdm import tqdm
 
-from diffwave.audio import AUDIO_SUFFIXES, read_audio, write_audio
+from diffwave.base.audio import AUDIO_SUFFIXES, read_audio, write_audio
+from diffwave.base.errors import InputError
+from diffwave.base.files import make_folder
+from diffwave.base.text import notice, printable
 from diffwave.commands.common import check_all_done, each, generation, vocoder_of
 from diffwave.commands.convert_mel import converted
 from diffwave.commands.jobs import Job, file_jobs
 from diffwave.commands.options import Synthesize
 from diffwave.commands.raw import run_raw
-from diffwave.errors import InputError
-from diffwave.files import make_folder
 from diffwave.mel import check_mel
 from diffwave.mel.files import F0_SUFFIXES, MEL_SUFFIXES, read_f0, read_mel
-from diffwave.text import notice, printable
 from diffwave.vocoder import Vocoder
 
 

@@ -10,11 +10,7 @@ from diffwave.train.settings import described_settings, missing_package, read_co
 
 
 def run(options: Train) -> int:
-    """Train with the settings of YAML files and `key=value` overrides; returns the exit status.
-
-    Raises:
-        InputError: for settings, data or a run folder that cannot be used, or packages not there.
-    """
+    """Train with the settings of YAML files and `key=value` overrides, or describe the settings."""
     if options.help_settings:
         print(described_settings())
         return 0

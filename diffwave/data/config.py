@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from diffwave.errors import InputError
-from diffwave.schema import AtLeastOne, Count, NotNegative, Share
+from diffwave.base.errors import InputError
+from diffwave.base.schema import AtLeastOne, Count, NotNegative, Share
 
 Level = Annotated[float, Meta(ge=-60, le=0)]
 Decibels = Annotated[float, Meta(ge=-200, le=200)]
@@ -75,12 +75,9 @@ class DataConfig:
     """Standard deviation of white noise added to every crop, so that silence is never exact."""
 
     def __post_init__(self) -> None:
-        if self.gain_db[0] > self.gain_db[1]:
-            raise InputError(
-                f"The setting data.gain_db must be a lower and an upper limit, not {self.gain_db}."
-            )
-        if self.pitch_range[0] > self.pitch_range[1]:
-            raise InputError(
-                "The setting data.pitch_range must be a lower and an upper limit, not "
-                f"{self.pitch_range}."
-            )
+        for name in ("gain_db", "pitch_range"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise InputError(
+                    f"The setting data.{name} must be a lower and an upper limit, not {low, high}."
+                )

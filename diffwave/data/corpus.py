@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from diffwave.audio import AUDIO_SUFFIXES, read_audio
+from diffwave.base.audio import AUDIO_SUFFIXES, read_audio
+from diffwave.base.errors import InputError
+from diffwave.base.files import find_files
 from diffwave.data.config import DataConfig
 from diffwave.data.crops import Clip, Framing
 from diffwave.data.prepared import VALIDATION, is_prepared, matches, open_prepared
 from diffwave.data.source import analyse, polarities
-from diffwave.errors import InputError
-from diffwave.files import find_files
 from diffwave.mel import MelConfig, check_mel
 from diffwave.mel.files import MEL_SUFFIXES, read_mel
 

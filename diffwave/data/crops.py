@@ -98,7 +98,7 @@ class Framing:
         self.frontend = MelSpectrogram(model.mel)  # on the CPU
         self.hop_length, self.pad_left = model.mel.hop_length, model.space.pad_left
         self.overlap = model.space.context(1) - self.hop_length
-        self.bands: tuple[float, ...] = getattr(model.space, "source_bands", ())
+        self.bands = model.space.source_bands
 
     def samples(self, frames: int) -> int:
         """Samples that frames need, their context included."""

@@ -9,8 +9,8 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from diffwave.base.errors import InputError
 from diffwave.data.crops import Crops
-from diffwave.errors import InputError
 from diffwave.mel import MelSpectrogram
 from diffwave.model import ModelConfig
 from diffwave.spaces import SPACES, Space
@@ -44,13 +44,9 @@ def save_envelope(path: Path, space: Space) -> None:
 
 
 def load_envelope(path: Path, space: Space) -> bool:
-    """Give a space what `save_envelope` wrote.
+    """Give a space what `save_envelope` wrote; InputError if that is damaged.
 
-    Returns:
-        False if there is no such file, or if it was fitted for another space or other mels.
-
-    Raises:
-        InputError: the file is damaged.
+    False if there is no such file, or if it was fitted for another space or other mels.
     """
     if not path.is_file():
         return False
@@ -68,6 +64,6 @@ def load_envelope(path: Path, space: Space) -> bool:
 def _fitted_for(space: Space) -> str:
     settings = {
         "space": dataclasses.asdict(space.config),  # type: ignore[call-overload]
-        "mel": space.frontend.config.to_dict(),
+        "mel": dataclasses.asdict(space.frontend.config),
     }
     return json.dumps(settings, sort_keys=True)

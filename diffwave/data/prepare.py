@@ -20,6 +20,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from diffwave.base.errors import InputError
+from diffwave.base.files import atomic_folder, in_order, json_text, make_folder
 from diffwave.data.config import DataConfig
 from diffwave.data.corpus import MelFolder, audio_paths, length_notes
 from diffwave.data.crops import Crops, Framing
@@ -38,8 +40,6 @@ from diffwave.data.prepared import (
 )
 from diffwave.data.recording import Recording, Remark, take
 from diffwave.data.source import analyse, polarities
-from diffwave.errors import InputError
-from diffwave.files import atomic_folder, in_order, make_folder
 from diffwave.model import ModelConfig
 from diffwave.spaces import SPACES
 
@@ -99,8 +99,7 @@ class CorpusReport:
 
     def save(self, folder: Path) -> None:
         """Write report.json, and report.md, which names every rejected file."""
-        data = dataclasses.asdict(self)
-        (folder / "report.json").write_text(json.dumps(data, indent=1), encoding="utf-8")
+        (folder / "report.json").write_text(json_text(self), encoding="utf-8")
         lines = ["# Prepared corpus", "", f"Samples at {self.sample_rate} Hz, 16 bit, mono.", ""]
         lines += [f"- {line}" for line in self.summary()]
         if self.rejected:
@@ -200,7 +199,7 @@ def _digest(
     if mels is not None:
         found = sorted({path for alike in mels.paths.values() for path in alike})
         made_from["mels"] = [_file_state(path, mels.folder) for path in found]
-        made_from |= {"mel": mel.to_dict(), "tolerance": mels.tolerance}
+        made_from |= {"mel": dataclasses.asdict(mel), "tolerance": mels.tolerance}
     if framing.bands:
         made_from["source_bands"] = framing.bands
     return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()

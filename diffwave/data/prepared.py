@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import math
 import os
 from dataclasses import dataclass, field
@@ -22,13 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from diffwave.base.errors import InputError
+from diffwave.base.files import json_text, read_json
+from diffwave.base.schema import convert, strictly
 from diffwave.data.config import DataConfig
 from diffwave.data.crops import Clip
 from diffwave.data.source import frame_count
-from diffwave.errors import InputError
-from diffwave.files import read_json
 from diffwave.mel import MelConfig
-from diffwave.schema import convert
 
 INDEX = "corpus.json"
 FORMAT = "diffwave corpus 1"
@@ -155,11 +154,7 @@ class Prepared:
     _maps: dict[str, NDArray[Any]] = field(default_factory=dict)
 
     def clip(self, entry: Entry) -> Clip:
-        """A clip whose arrays are read-only views of the mapped files.
-
-        Raises:
-            InputError: a file cannot be read, or does not hold the clip.
-        """
+        """A clip whose arrays are read-only views of the mapped files; InputError without them."""
         place = entry.shard, entry.start, entry.length
         samples = self._rows(entry, "samples", *place, "<i2", 1)[:, 0]
         mel = source = None
@@ -192,14 +187,13 @@ class Prepared:
         """Write the index into the folder."""
         index = {
             "format": FORMAT,
-            "mel": self.mel.to_dict(),
+            "mel": self.mel,
             "source": self.source,
             "source_bands": self.source_bands,
-            "files": {name: dataclasses.asdict(file) for name, file in self.files.items()},
+            "files": self.files,
+            "clips": self.entries,
         }
-        clips = ",\n  ".join(json.dumps(dataclasses.asdict(entry)) for entry in self.entries)
-        text = json.dumps(index, indent=1).removesuffix("\n}")
-        (self.folder / INDEX).write_text(f'{text},\n "clips": [\n  {clips}\n ]\n}}\n', "utf-8")
+        (self.folder / INDEX).write_text(json_text(index, indent=1), "utf-8")
 
     def damaged(self, progress: bool = True) -> list[str]:
         """Names of the files whose checksum is not that of the index; reads everything."""
@@ -225,7 +219,7 @@ def open_prepared(folder: Path) -> Prepared:
     try:
         prepared = Prepared(
             folder,
-            MelConfig.from_dict(index["mel"]),
+            strictly(MelConfig, index["mel"], "a mel"),
             index["source"],
             convert(index["files"], dict[str, StoredFile], "Its files"),
             convert(index["clips"], list[Entry], "Its clips"),

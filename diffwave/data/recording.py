@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from diffwave.audio import read_whole, resample
+from diffwave.base.audio import read_whole, resample
+from diffwave.base.errors import InputError
+from diffwave.base.text import printable
 from diffwave.data.config import PrepareConfig
 from diffwave.data.corpus import MelFolder, sixteen_bit
-from diffwave.errors import InputError
-from diffwave.text import printable
 
 SILENT_RMS = 1e-3  # -60 dB of full scale
 FLAT = 0.999  # share of the largest sample from which on others count as cut off

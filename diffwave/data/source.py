@@ -8,16 +8,13 @@ by dynamic programming over the phase of F0. This is done at training time alone
 
 from __future__ import annotations
 
-import importlib
-import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from diffwave.errors import InputError
+from diffwave.base.libraries import import_library, needed_for
 from diffwave.spaces.source import HIGHEST_F0, LOWEST_F0, Pulses, band_centres, band_weights
 
 FRAME = 0.005
@@ -53,15 +50,8 @@ def analyse(
 
     The polarity is -1 for a recording whose pulses point down.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pkg_resources
-            world: Any = importlib.import_module("pyworld")
-    except Exception as error:  # a binary may fail in many ways
-        reason = " ".join(str(error).split())
-        raise InputError(
-            f"Training a source needs pip install 'diffwave[train]': {reason}."
-        ) from error
+    with needed_for("Training a source", "train"):
+        world = import_library("pyworld")
     wave = samples.astype(np.float64) / 32768
     ends = {"f0_floor": max(60.0, LOWEST_F0), "f0_ceil": HIGHEST_F0}
     f0, time = world.harvest(wave, sample_rate, frame_period=1000 * FRAME, **ends)

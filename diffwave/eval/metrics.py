@@ -25,8 +25,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diffwave.errors import InputError
-from diffwave.eval.libraries import import_library
+from diffwave.base.errors import InputError
+from diffwave.base.libraries import import_library
 from diffwave.eval.phase import envelope_correlation, pulse_sharpness
 from diffwave.eval.source_filter import (
     MEL_CEPSTRUM,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,12 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from diffwave.errors import InputError
-from diffwave.eval.libraries import version_of
+from diffwave.base.errors import InputError
+from diffwave.base.files import atomic_path, json_text
+from diffwave.base.libraries import version_of
+from diffwave.base.text import csv_cell, decimals, markdown_table, printable
 from diffwave.eval.metrics import METRICS
 from diffwave.eval.scores import INTERVAL, Scores, Summary
-from diffwave.files import atomic_path
-from diffwave.text import csv_cell, decimals, finite, markdown_table, printable
 
 METHOD = (
     "Waves are aligned by cross-correlation (of spectrograms, then of waves within 1.5 ms; at "
@@ -66,7 +65,7 @@ def to_json(scores: Scores) -> str:
             for test in scores.tests
         ]  # fmt: skip
     document |= {"missing": scores.missing, "utterances": _table(scores).to_dict("records")}
-    return json.dumps(finite(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json_text(document)
 
 
 def to_csv(scores: Scores) -> str:

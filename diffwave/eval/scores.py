@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
 from diffwave.eval.metrics import METRICS
 
 # Facts of a pair that stand in the table as metrics do: duration of the reference; delay of the

@@ -17,13 +17,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from diffwave.audio import AUDIO_SUFFIXES, read_audio, write_audio
-from diffwave.errors import InputError
+from diffwave.base.audio import AUDIO_SUFFIXES, read_audio, write_audio
+from diffwave.base.errors import InputError
+from diffwave.base.files import find_files, in_order
+from diffwave.base.text import printable
 from diffwave.eval.metrics import METRICS, choose_metrics
 from diffwave.eval.scores import FACTS, Scores, common_utterances, listed
 from diffwave.eval.waves import Wave, align
-from diffwave.files import find_files, in_order
-from diffwave.text import printable
 
 Job = tuple[Wave, Wave, int, Sequence[str]]  # reference, generated, sample rate, metrics
 

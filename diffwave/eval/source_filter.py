@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diffwave.eval.libraries import import_library
+from diffwave.base.libraries import import_library
 from diffwave.eval.waves import Wave, as_tensor, at_rate
 
 CREPE = "full"  # the size of the network that is reported in the literature; "tiny" is for tests

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diffwave.audio import resample
+from diffwave.base.audio import resample
 
 Wave = NDArray[np.float32]
 

@@ -12,17 +12,17 @@ import torch
 from msgspec import Meta
 from torch import Tensor
 
+from diffwave.base.errors import InputError
+from diffwave.base.schema import convert, stored
 from diffwave.chain.sampling import Sampling, SamplingConfig
 from diffwave.chain.schedule import NAMED, align, alpha_bars, angle, betas_of
 from diffwave.denoiser import DiffusionConfig
-from diffwave.errors import InputError
 from diffwave.importers.layouts import PROJECTS, Project
 from diffwave.mel import MelConfig, preset
 from diffwave.mel.config import mel_config
 from diffwave.mel.normalise import NormaliseConfig
 from diffwave.model import ModelConfig
 from diffwave.networks import VariantNetConfig
-from diffwave.schema import convert
 from diffwave.spaces import WaveformConfig
 
 FAST = {"diffwave-base": "diffwave-base-fast", "diffwave-large": "diffwave-large-fast"}
@@ -79,6 +79,8 @@ def configuration(
     mel_weight = state.get(layout.names["mel_convs.#"][0].replace("#", "0") + ".weight")
     n_mels = 0 if mel_weight is None or mel_weight.dim() != 3 else mel_weight.shape[1]
     mel = preset(about.mel) if about.mel else _mel(layout, params, n_mels)
+    if n_mels not in (0, mel.n_mels):
+        raise InputError(f"it takes {n_mels} mel bands, and the mel {mel.name} has {mel.n_mels}.")
     schedule = about.schedule or _schedule(layout, params, betas, channels)
     chain = alpha_bars(NAMED[DiffusionConfig("eps", schedule).schedule])
     network = VariantNetConfig(
@@ -86,14 +88,13 @@ def configuration(
         layers=max(layers, 1),
         dilation_cycle=about.dilation_cycle or params.get("dilation_cycle_length", 10),
         n_mels=n_mels,
-        hop_length=mel.hop_length,
         step_rows=len(chain) if layout.tabulated else 0,
         **layout.variant,
     )
     return ModelConfig(
         mel=mel,
         network=network,
-        space=WaveformConfig(mel.hop_length),
+        space=WaveformConfig(),
         diffusion=DiffusionConfig("eps", schedule),
         sampling=_sampling(schedule, chain, params),
         normalise=NormaliseConfig(0, 1),
@@ -113,7 +114,7 @@ def _mel(layout: Project, params: Mapping[str, Any], n_mels: int) -> MelConfig:
         changes["fmax"] = given["sample_rate"] / 2
     if n_mels:
         changes["n_mels"] = n_mels
-    base = layout.mel.to_dict()
+    base = stored(layout.mel)
     changes = {name: value for name, value in changes.items() if base[name] != value}
     if not changes:
         return layout.mel

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from diffwave.base.errors import InputError
+from diffwave.base.files import atomic_folder
 from diffwave.checkpoint import save_checkpoint
-from diffwave.errors import InputError
-from diffwave.files import atomic_folder
-from diffwave.importers.card import model_card
+from diffwave.importers.card import card_of
 from diffwave.importers.configuration import About, configuration
 from diffwave.importers.layouts import PROJECTS
 from diffwave.importers.tensors import load, own_tensors, translated, weights
@@ -40,7 +40,7 @@ def import_checkpoint(project: str, file: Path, out: Path, about: About) -> Mode
         model.network.load_state_dict(translated(layout, state, model.network.state_dict()))
     except InputError as error:
         raise InputError(f"{file}: {error}") from None
-    card = model_card(layout, file, out, model, about)
+    card = card_of(layout, file, out, model, about)
     with atomic_folder(out) as folder:
         save_checkpoint(model, folder, half=False)
         (folder / "README.md").write_text(card, encoding="utf-8")

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
+from diffwave.base.schema import shown
 from diffwave.importers.layouts import PROJECTS, Project
-from diffwave.schema import shown
 
 _DERIVED = {
     "alphas", "alphas_cumprod", "signal_coefficients", "noise_coefficients", "posterior_variance",

@@ -30,14 +30,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from diffwave.audio import read_audio
-from diffwave.errors import InputError
-from diffwave.eval.libraries import version_of
+from diffwave.base.audio import read_audio
+from diffwave.base.errors import InputError
+from diffwave.base.files import atomic_folder, json_text
+from diffwave.base.libraries import version_of
 from diffwave.eval.metrics import METRICS
 from diffwave.eval.scores import Scores
-from diffwave.files import atomic_folder
 from diffwave.listening import pictures
-from diffwave.text import finite
 
 MAX_GAIN = 4.0  # of the level matching: a silent wave is not to be blown up
 MARKER = "listening-page.txt"  # a folder that holds it may be replaced by a new page
@@ -118,8 +117,7 @@ def write_page(
             "scale": pictures.scale(top),
             **_scores(scores),
         }
-        text = json.dumps(finite(data), allow_nan=False, indent=1)
-        (new / "data.js").write_text(f"const DATA = {text};\n", encoding="ascii")
+        (new / "data.js").write_text(f"const DATA = {json_text(data)};\n", encoding="utf-8")
         for asset in resources.files("diffwave.listening").joinpath("assets").iterdir():
             text = asset.read_text(encoding="utf-8")
             if asset.name == "index.html":

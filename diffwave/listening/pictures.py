@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from diffwave.eval.libraries import needed_for
+from diffwave.base.libraries import needed_for
 
 WINDOW, STEP = 0.046, 0.006  # s: partials of a voice stand apart, and so do its syllables
 MAX_COLUMNS = 1200  # of a picture; longer waves are averaged over time

@@ -3,12 +3,3 @@
 from diffwave.mel.check import check_mel
 from diffwave.mel.config import PRESETS, MelConfig, mel_config, preset
 from diffwave.mel.frontend import MelSpectrogram
-
-__all__ = [
-    "PRESETS",
-    "MelConfig",
-    "MelSpectrogram",
-    "check_mel",
-    "mel_config",
-    "preset",
-]

@@ -26,7 +26,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
 from diffwave.mel.config import PRESETS, MelConfig
 from diffwave.mel.normalise import log_amplitude
 

@@ -6,7 +6,6 @@ way out down to the last constant; `PRESETS` holds those of the common text-to-s
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,8 +13,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from diffwave.errors import InputError
-from diffwave.schema import check_fields, shown, strictly
+from diffwave.base.errors import InputError
+from diffwave.base.schema import check_fields, shown, stored, strictly
 
 Samples = Annotated[int, Meta(ge=1, le=1 << 16)]
 Finite = Annotated[float, Meta(gt=-1e30, lt=1e30)]  # beyond it arithmetic overflows
@@ -109,15 +108,6 @@ class MelConfig:
         padded = n_samples + self.pad_left + self.pad_right
         return max(0, 1 + (padded - self.n_fft) // self.hop_length)
 
-    def to_dict(self) -> dict[str, Any]:
-        """The settings, for JSON."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> MelConfig:
-        """The inverse of `to_dict`; `InputError` names an unknown or missing key or wrong type."""
-        return strictly(cls, values, "a mel")
-
 
 _SLANEY: dict[str, Any] = {"mel_scale": "slaney", "mel_norm": "slaney"}
 _HTK: dict[str, Any] = {"mel_scale": "htk", "mel_norm": None}
@@ -191,4 +181,5 @@ def mel_config(setting: str | Mapping[str, Any]) -> MelConfig:
         f"{key} {value if isinstance(value, str) else shown(value)}"
         for key, value in changes.items()
     )
-    return MelConfig.from_dict({**base.to_dict(), "name": f"{base.name} with {changed}", **changes})
+    values = {**stored(base), "name": f"{base.name} with {changed}", **changes}
+    return strictly(MelConfig, values, "a mel")

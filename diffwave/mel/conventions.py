@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
+from diffwave.base.schema import stored, strictly
 from diffwave.mel.config import PRESETS, MelConfig
 from diffwave.mel.frontend import mel_filterbank
 from diffwave.mel.normalise import log_amplitude
-from diffwave.schema import strictly
 
 TINY = 1e-20
 
@@ -282,7 +282,7 @@ def convention_of(text: str) -> Convention:
     mine = {key: changes.pop(key) for key in own & set(changes)}
     _check_own(mine)
     if changes:
-        config = {**base.mel.to_dict(), "name": text, **changes}
+        config = {**stored(base.mel), "name": text, **changes}
         if "n_mels" in changes and base.mel.mean is not None:
             config["mean"] = config["scale"] = None
         base = dataclasses.replace(base, mel=strictly(MelConfig, config, "a mel"))

@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from diffwave.errors import InputError
-from diffwave.files import atomic_path
+from diffwave.base.errors import InputError
+from diffwave.base.files import atomic_path
 
 MAX_BYTES = 1 << 31
 """Of the arrays in an archive: days of a mel."""

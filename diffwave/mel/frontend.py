@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
 from diffwave.mel.config import MelConfig
 from diffwave.mel.normalise import log_amplitude
 

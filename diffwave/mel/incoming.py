@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffwave.errors import InputError
-from diffwave.files import atomic_path
+from diffwave.base.errors import InputError
+from diffwave.base.files import atomic_path
 from diffwave.mel.conventions import Convention, convention_of
 from diffwave.mel.convert import check_bands, convert, difference
 from diffwave.mel.files import read_arrays, read_mel, write_mel

@@ -13,8 +13,8 @@ from msgspec import Meta
 from torch import Tensor
 from torch.nn import functional as F
 
+from diffwave.base.schema import check_fields
 from diffwave.mel.config import MelConfig
-from diffwave.schema import check_fields
 
 
 @dataclass(frozen=True)

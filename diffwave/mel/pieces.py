@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
 from diffwave.mel.check import MAX_FRAMES, MIN_FRAMES, as_tensor, check_mel
 from diffwave.mel.config import MelConfig
 

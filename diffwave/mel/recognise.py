@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
 from diffwave.mel.conventions import CONVENTIONS, TINY, Convention
 from diffwave.mel.normalise import log_amplitude
 from diffwave.mel.traits import MAX_FRAMES, is_linear, traits

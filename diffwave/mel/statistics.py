@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffwave.errors import InputError
-from diffwave.files import read_json
+from diffwave.base.errors import InputError
+from diffwave.base.files import read_json
 from diffwave.mel.files import read_arrays
 
 MEAN = ("mean", "mel_mean", "mean_")

@@ -13,19 +13,3 @@ NETWORKS: dict[str, tuple[type[NetworkConfig], type[Network]]] = {
     VariantNetConfig.kind: (VariantNetConfig, VariantNet),
 }
 """A new network is a file here and a line above."""
-
-__all__ = [
-    "NETWORKS",
-    "MelEnhancer",
-    "MelEnhancerConfig",
-    "Network",
-    "NetworkConfig",
-    "SourcePredictor",
-    "SourcePredictorConfig",
-    "SpectralNet",
-    "SpectralNetConfig",
-    "VariantNet",
-    "VariantNetConfig",
-    "WaveformNet",
-    "WaveformNetConfig",
-]

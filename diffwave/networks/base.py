@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
+from diffwave.mel import MelConfig
 from diffwave.spaces import Prior, SpaceConfig
 
 
 class NetworkConfig(ABC):
-    """Sizes of a network; a frozen dataclass."""
+    """Sizes of a network; a frozen dataclass. Those of the mel and the space are derived."""
 
     kind: ClassVar[str]
     space: ClassVar[str]
@@ -20,8 +21,8 @@ class NetworkConfig(ABC):
     """Mel bands of the condition; 0 makes a network unconditional, where it can be."""
 
     @abstractmethod
-    def check(self, space: SpaceConfig) -> None:
-        """Raise InputError unless the states of `space`, of the right kind, are of its sizes."""
+    def of(self, mel: MelConfig, space: SpaceConfig) -> Self:
+        """This with the sizes of a mel and of the states of a space, which is of the right kind."""
 
 
 class Network(nn.Module, ABC):

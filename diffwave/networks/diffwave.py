@@ -17,9 +17,10 @@ Synthesis", ICLR 2021, arXiv 2009.09761, figure 2 and appendix. The two publishe
 | `output_conv`                  | Conv1x1 (C -> 1), output                               |
 """
 
+from __future__ import annotations
+
+import dataclasses
 import math
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -28,10 +29,10 @@ import torch.nn.functional as F
 from msgspec import Meta
 from torch import Tensor, nn
 
-from diffwave.errors import InputError
+from diffwave.base.schema import check_fields, derived
+from diffwave.mel import MelConfig
 from diffwave.networks.base import Network, NetworkConfig
-from diffwave.networks.layers import Layers, Width, check_weights
-from diffwave.schema import check_fields
+from diffwave.networks.layers import Layers, Width
 from diffwave.spaces import Prior, SpaceConfig
 
 STEP_WIDTH = 512  # of the step embedding that all residual layers share
@@ -48,17 +49,14 @@ class WaveformNetConfig(NetworkConfig):
     layers: Layers = 30  # residual layers
     dilation_cycle: Annotated[int, Meta(ge=1, le=20)] = 10  # layer i dilates by 2 ** (i % cycle)
     n_mels: Annotated[int, Meta(ge=0, le=1 << 16)] = 80  # mel bands; 0: unconditional
-    hop_length: Annotated[int, Meta(ge=1, le=1 << 20)] = 256  # samples per mel frame
+    hop_length: Annotated[int, Meta(ge=1, le=1 << 20)] = derived(256)  # samples per mel frame
 
     def __post_init__(self) -> None:
         check_fields(self, "The waveform network's ")
-        layer = STEP_WIDTH + 8 * self.channels + 2 * self.n_mels
-        check_weights("waveform network", self.channels * self.layers * layer)
 
-    def check(self, space: SpaceConfig) -> None:
-        """Raise InputError for a space of another hop_length."""
-        if self.hop_length != space.hop_length:
-            raise InputError("The network's hop_length is not the space's.")
+    def of(self, mel: MelConfig, space: SpaceConfig) -> WaveformNetConfig:
+        n_mels = mel.n_mels if self.n_mels else 0
+        return dataclasses.replace(self, n_mels=n_mels, hop_length=mel.hop_length)
 
 
 class StepEmbedding(nn.Module):
@@ -187,32 +185,3 @@ class WaveformNet(Network):
 
     def _upsample(self, mel: Tensor | None) -> Tensor | None:
         return None if self.upsampler is None else self.upsampler(mel)
-
-
-_LMNT_NAMES = {
-    r"input_projection": r"input_conv",
-    r"diffusion_embedding\.projection(\d)": r"step_embedding.fc\1",
-    r"spectrogram_upsampler\.conv(\d)": r"upsampler.conv\1",
-    r"residual_layers\.(\d+)\.dilated_conv": r"layers.\1.dilated_conv",
-    r"residual_layers\.(\d+)\.diffusion_projection": r"layers.\1.step_fc",
-    r"residual_layers\.(\d+)\.conditioner_projection": r"mel_convs.\1",
-    r"residual_layers\.(\d+)\.output_projection": r"layers.\1.out_conv",
-    r"skip_projection": r"skip_conv",
-    r"output_projection": r"output_conv",
-}
-
-
-def lmnt_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the weights of an lmnt-com/diffwave checkpoint (its "model" entry) to `WaveformNet`'s.
-
-    Shapes and the order of the halves (gate, signal; residual, skip) agree. That network counts
-    steps from 0 and saw whole steps only. Raises InputError on a key that it does not have.
-    """
-    return {_name_of_lmnt(key): value for key, value in state.items()}
-
-
-def _name_of_lmnt(key: str) -> str:
-    for theirs, ours in _LMNT_NAMES.items():
-        if match := re.fullmatch(theirs + r"\.(?P<kind>weight|bias)", key):
-            return f"{match.expand(ours)}.{match['kind']}"
-    raise InputError(f"{key!r} is not a weight of an lmnt-com/diffwave checkpoint.")

@@ -14,16 +14,16 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from diffwave.base.schema import check_fields, derived
 from diffwave.mel.normalise import NormaliseConfig
-from diffwave.networks.layers import Dilations, LayersOrNone, MelNet, Width, check_weights
-from diffwave.schema import check_fields
+from diffwave.networks.layers import Dilations, LayersOrNone, MelNet, Width
 
 
 @dataclass(frozen=True)
 class MelEnhancerConfig:
     """Sizes of :class:`MelEnhancer`."""
 
-    n_mels: Width = 80
+    n_mels: Width = derived(80)
     """Mel bands."""
     channels: Width = 144
     """Width; blocks are twice as wide inside."""
@@ -36,8 +36,6 @@ class MelEnhancerConfig:
 
     def __post_init__(self) -> None:
         check_fields(self, "The mel enhancer's ")
-        inner = 4 * self.n_mels + 8 * self.channels * self.layers
-        check_weights("mel enhancer", self.channels * inner)
 
 
 class MelEnhancer(MelNet):

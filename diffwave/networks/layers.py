@@ -1,4 +1,4 @@
-"""The trunk that all frame-rate networks share, and how large layers may be.
+"""The trunk that all frame-rate networks share.
 
 Everything is `nn.Linear` on (batch, time, channel): a dilated convolution is a product with shifted
 copies side by side, which is what processors do fastest.
@@ -14,7 +14,6 @@ from msgspec import Meta
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diffwave.errors import InputError
 from diffwave.mel.normalise import frame_triples
 
 Width = Annotated[int, Meta(ge=1, le=1 << 16)]
@@ -23,15 +22,6 @@ LayersOrNone = Annotated[int, Meta(ge=0, le=256)]
 Reach = Annotated[int, Meta(ge=0, le=1 << 12)]
 Dilation = Annotated[int, Meta(ge=1, le=1 << 12)]
 Dilations = Annotated[tuple[Dilation, ...], Meta(min_length=1, max_length=256)]
-MOST_WEIGHTS = 1_000_000_000
-"""What sizes and how many weights a network may have: a damaged configuration shall not build for
-ever. No vocoder has a tenth of so many weights."""
-
-
-def check_weights(name: str, count: int) -> None:
-    """Raise InputError if matrices of so many numbers cannot be those of the network."""
-    if count > MOST_WEIGHTS:
-        raise InputError(f"A {name} of these sizes would have {count:,} weights.")
 
 
 def three_taps(x: Tensor, dilation: int) -> Tensor:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diffwave.networks.layers import Dilations, LayersOrNone, MelNet, Width, check_weights
-from diffwave.schema import check_fields
+from diffwave.base.schema import check_fields, derived
+from diffwave.networks.layers import Dilations, LayersOrNone, MelNet, Width
 from diffwave.spaces.source import HIGHEST_F0, LOWEST_F0, Source
 
 CENTS = 20
@@ -23,9 +23,9 @@ NEAR = 3
 class SourcePredictorConfig:
     """Sizes of :class:`SourcePredictor`."""
 
-    n_mels: Width = 80
+    n_mels: Width = derived(80)
     """Mel bands."""
-    bands: Width = 9
+    bands: Width = derived(9)
     """Bands of the voiced share; their limits are the space's."""
     channels: Width = 128
     """Width; blocks are twice as wide inside."""
@@ -36,8 +36,6 @@ class SourcePredictorConfig:
 
     def __post_init__(self) -> None:
         check_fields(self, "The source predictor's ")
-        inner = 3 * self.n_mels + CLASSES + self.bands + 8 * self.channels * self.layers
-        check_weights("source predictor", self.channels * inner)
 
 
 class SourcePredictor(MelNet):

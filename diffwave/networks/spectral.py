@@ -9,6 +9,7 @@ learn absolute phase (compare "deep filtering", Mack and Habets 2019, arXiv 1904
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import ClassVar
@@ -17,11 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diffwave.errors import InputError
+from diffwave.base.schema import check_fields, derived
+from diffwave.mel import MelConfig
 from diffwave.mel.normalise import frame_triples
 from diffwave.networks.base import Network, NetworkConfig
-from diffwave.networks.layers import Blocks, Dilations, Layers, Reach, Width, check_weights
-from diffwave.schema import check_fields
+from diffwave.networks.layers import Blocks, Dilations, Layers, Reach, Width
 from diffwave.spaces import Prior, SpaceConfig
 
 
@@ -32,9 +33,9 @@ class SpectralNetConfig(NetworkConfig):
     kind: ClassVar[str] = "spectral"
     space: ClassVar[str] = "spectral"
 
-    n_mels: Width = 80
+    n_mels: Width = derived(80)
     """Mel bands of the condition."""
-    bins: Width = 512
+    bins: Width = derived(512)
     """Complex bins of the state."""
     channels: Width = 192
     """Width of the trunk; blocks are twice as wide inside."""
@@ -48,7 +49,7 @@ class SpectralNetConfig(NetworkConfig):
     """The filter covers the bins k - bin_reach .. k + bin_reach of its own frame."""
     level_width: Width = 64
     """Width of the embedding of the noise level."""
-    source: bool = False
+    source: bool = derived(False)
     """Whether the prior's mean, a pulse source, is an input, and is filtered as well."""
     source_time_reach: Reach = 1
     """As time_reach, of the filter on the source."""
@@ -57,17 +58,10 @@ class SpectralNetConfig(NetworkConfig):
 
     def __post_init__(self) -> None:
         check_fields(self, "The spectral network's ")
-        ends = (8 if self.source else 5) * self.bins + 3 * self.n_mels + 2 * self.taps * self.bins
-        block = 8 * self.channels + 6 * self.n_mels + 3 * self.level_width
-        check_weights("spectral network", self.channels * (ends + self.layers * block))
 
-    def check(self, space: SpaceConfig) -> None:
-        """Raise InputError for a space of another number of bins, or with another source."""
-        bins = getattr(space, "bins", None)
-        if self.source != bool(getattr(space, "source_bands", ())):
-            raise InputError("A network and its space have a source both, or neither.")
-        if self.bins != bins:
-            raise InputError(f"The network has {self.bins} bins, the space {bins}.")
+    def of(self, mel: MelConfig, space: SpaceConfig) -> SpectralNetConfig:
+        bins, source = mel.n_fft // 2, bool(space.source_bands)
+        return dataclasses.replace(self, n_mels=mel.n_mels, bins=bins, source=source)
 
     @property
     def taps(self) -> int:

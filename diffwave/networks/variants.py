@@ -20,7 +20,7 @@ import torch
 from msgspec import Meta
 from torch import Tensor, nn
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
 from diffwave.networks.diffwave import (
     MelUpsampler,
     ResidualLayer,

@@ -10,17 +10,3 @@ SPACES: dict[str, tuple[type[SpaceConfig], type[Space]]] = {
     WaveformConfig.kind: (WaveformConfig, WaveformSpace),
 }
 """A new space is a file here and a line above."""
-
-__all__ = [
-    "SPACES",
-    "EnergyPrior",
-    "Excitation",
-    "Prior",
-    "Source",
-    "Space",
-    "SpaceConfig",
-    "SpectralConfig",
-    "SpectralSpace",
-    "WaveformConfig",
-    "WaveformSpace",
-]

@@ -20,14 +20,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
 from diffwave.mel import MelConfig, MelSpectrogram
 from diffwave.spaces.source import Excitation
 
@@ -42,12 +42,18 @@ class Prior(NamedTuple):
 
 
 class SpaceConfig(ABC):
-    """Geometry of a space; a frozen dataclass."""
+    """Geometry of a space; a frozen dataclass, whose sizes are derived from the mel's."""
 
     kind: ClassVar[str]
     hop_length: int
     pad_left: int = 0
     """Samples of frame 0 that lie before the first sample of the signal."""
+    source_bands: tuple[float, ...] = ()
+    """Hz, limits of the bands of a source's voiced share; none: the prior has no source."""
+
+    @abstractmethod
+    def of(self, mel: MelConfig) -> Self:
+        """This with the sizes of a mel's frames."""
 
     @abstractmethod
     def context(self, frames: int) -> int:
@@ -55,7 +61,7 @@ class SpaceConfig(ABC):
 
     @abstractmethod
     def check(self, mel: MelConfig, n_iter: int) -> None:
-        """Raise InputError unless the frames are the mel's, and so many iterations are possible."""
+        """Raise InputError unless so many mel-consistency iterations are possible."""
 
 
 class Space(nn.Module, ABC):

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
 
 LOWEST_F0, HIGHEST_F0 = 50.0, 600.0
 """Hz; what voices have, and what a source can be made of."""

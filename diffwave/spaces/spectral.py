@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,10 +15,10 @@ from msgspec import Meta
 from torch import Tensor
 from torch.nn import functional as F
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
+from diffwave.base.schema import check_fields, derived, shown
 from diffwave.mel import MelConfig, MelSpectrogram
 from diffwave.mel.normalise import frame_triples
-from diffwave.schema import check_fields, shown
 from diffwave.spaces.base import Prior, Space, SpaceConfig, curve_at
 from diffwave.spaces.consistency import match_mel
 from diffwave.spaces.source import Excitation, band_weights, minimum_phase
@@ -36,13 +37,13 @@ class SpectralConfig(SpaceConfig):
 
     kind: ClassVar[str] = "spectral"
 
-    n_fft: Samples = 1024
+    n_fft: Samples = derived(1024)
     """Transform and window length in samples; the window is a periodic Hann."""
-    hop_length: Samples = 256
+    hop_length: Samples = derived(256)
     """Samples from frame to frame."""
-    pad_left: int = 384
+    pad_left: int = derived(384)
     """Samples of frame 0 that lie before the first sample of the signal (the mel's own framing)."""
-    n_mels: Samples = 80
+    n_mels: Samples = derived(80)
     """Mel bands that the envelope is computed from."""
     floor: Annotated[float, Meta(ge=1e-12, le=1)] = 1e-4
     """Smallest envelope amplitude, in units where white noise of variance 1 has E|X|^2 = 1."""
@@ -70,26 +71,19 @@ class SpectralConfig(SpaceConfig):
                 f"n_fft {self.n_fft} must be even and at least twice hop_length {self.hop_length}, "
                 "or the signal cannot be put together again from its frames."
             )
-        if not 0 <= self.pad_left < self.n_fft:
-            raise InputError(f"pad_left {self.pad_left} must lie within one frame of {self.n_fft}.")
 
-    @classmethod
-    def of(cls, mel: MelConfig) -> SpectralConfig:
-        """That of a mel's own frames."""
-        return cls(mel.n_fft, mel.hop_length, mel.pad_left, mel.n_mels)
+    def of(self, mel: MelConfig) -> SpectralConfig:
+        sizes = ("n_fft", "hop_length", "pad_left", "n_mels")
+        return dataclasses.replace(self, **{name: getattr(mel, name) for name in sizes})
 
     def context(self, frames: int) -> int:
         return (frames - 1) * self.hop_length + self.n_fft
 
     def check(self, mel: MelConfig, n_iter: int) -> None:
-        frame = (mel.n_mels, mel.hop_length, mel.pad_left)
-        if (self.n_mels, self.hop_length, self.pad_left) != frame:
-            raise InputError("The frames of the spectral space are not the mel frontend's.")
-        if n_iter and not self.n_fft == mel.win_length == mel.n_fft:
+        if n_iter and mel.win_length != mel.n_fft:
             raise InputError(
-                f"Mel-consistency iterations need the space's transform and window to be the "
-                f"mel's, but its n_fft is {self.n_fft}, and the mel's win_length is "
-                f"{mel.win_length} and its n_fft {mel.n_fft}."
+                f"Mel-consistency iterations need a mel whose window is as long as its transform, "
+                f"but win_length is {mel.win_length} and n_fft {mel.n_fft}."
             )
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -10,9 +11,9 @@ import torch
 from msgspec import Meta
 from torch import Tensor
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
+from diffwave.base.schema import check_fields, derived
 from diffwave.mel import MelConfig
-from diffwave.schema import check_fields
 from diffwave.spaces.base import Prior, Space, SpaceConfig
 from diffwave.spaces.source import Excitation
 
@@ -43,24 +44,20 @@ class WaveformConfig(SpaceConfig):
 
     kind: ClassVar[str] = "waveform"
 
-    hop_length: Annotated[int, Meta(ge=1, le=1 << 20)] = 256
+    hop_length: Annotated[int, Meta(ge=1, le=1 << 20)] = derived(256)
     """Samples from frame to frame of the mel."""
     prior: EnergyPrior = EnergyPrior()
 
     def __post_init__(self) -> None:
         check_fields(self, "The space's ")
 
-    @classmethod
-    def of(cls, mel: MelConfig, prior: EnergyPrior = EnergyPrior()) -> WaveformConfig:
-        """The samples of a mel's frames."""
-        return cls(mel.hop_length, prior)
+    def of(self, mel: MelConfig) -> WaveformConfig:
+        return dataclasses.replace(self, hop_length=mel.hop_length)
 
     def context(self, frames: int) -> int:
         return frames * self.hop_length
 
     def check(self, mel: MelConfig, n_iter: int) -> None:
-        if self.hop_length != mel.hop_length:
-            raise InputError("The space's hop_length is not the mel frontend's.")
         if n_iter:
             raise InputError(
                 "Mel-consistency iterations need a spectral space, not a chain on samples."

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor
 
+from diffwave.base.errors import InputError
 from diffwave.chain.samplers import Callback
 from diffwave.chain.sampling import Sampling
-from diffwave.errors import InputError
 from diffwave.model import DiffusionModel
 from diffwave.streaming.blocks import blocks
 from diffwave.streaming.exact import ExactStream

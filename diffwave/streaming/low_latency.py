@@ -12,9 +12,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from diffwave.base.errors import InputError
 from diffwave.chain.samplers import Callback
 from diffwave.chain.sampling import Sampling
-from diffwave.errors import InputError
 from diffwave.model import DiffusionModel
 from diffwave.spaces import Source, SpectralSpace
 from diffwave.spaces.sliding import SlidingConsistency

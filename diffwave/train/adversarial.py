@@ -14,9 +14,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from diffwave.base.errors import InputError
 from diffwave.data.crops import Batch
 from diffwave.denoiser import Denoiser
-from diffwave.errors import InputError
 from diffwave.model import DiffusionModel
 from diffwave.train.config import LossConfig
 from diffwave.train.discriminators import (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -10,18 +9,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from diffwave.data.config import DataConfig
-from diffwave.errors import InputError
-from diffwave.mel import mel_config
-from diffwave.mel.normalise import NormaliseConfig
-from diffwave.model import DiffusionConfig, ModelConfig, SamplingConfig
-from diffwave.networks import (
-    MelEnhancerConfig,
-    SourcePredictorConfig,
-    SpectralNetConfig,
-    WaveformNetConfig,
-)
-from diffwave.schema import (
+from diffwave.base.errors import InputError
+from diffwave.base.schema import (
     AtLeastOne,
     BelowOne,
     Count,
@@ -30,6 +19,16 @@ from diffwave.schema import (
     Share,
     Threads,
     shown,
+)
+from diffwave.data.config import DataConfig
+from diffwave.mel import mel_config
+from diffwave.mel.normalise import NormaliseConfig
+from diffwave.model import DiffusionConfig, ModelConfig, SamplingConfig
+from diffwave.networks import (
+    MelEnhancerConfig,
+    SourcePredictorConfig,
+    SpectralNetConfig,
+    WaveformNetConfig,
 )
 from diffwave.spaces import EnergyPrior, SpectralConfig, WaveformConfig
 
@@ -218,14 +217,14 @@ class TrainConfig:
     network: Literal["spectral", "waveform"] = "spectral"
     """"spectral" or "waveform"."""
     spectral: SpectralNetConfig = field(default_factory=SpectralNetConfig)
-    """Sizes of the spectral network; n_mels and bins follow from the mel preset."""
+    """Sizes of the spectral network."""
     waveform: WaveformNetConfig = field(default_factory=WaveformNetConfig)
-    """Sizes of the waveform network; n_mels and hop_length follow from the mel preset."""
+    """Sizes of the waveform network."""
     enhancer: MelEnhancerConfig = field(default_factory=MelEnhancerConfig)
     """Sizes of the mel enhancer of the spectral network; 0 layers: none."""
     source: SourcePredictorConfig = field(default_factory=lambda: SourcePredictorConfig(layers=0))
     """Sizes of the source predictor of the spectral network, whose prior then has pulses; 0 layers:
-    no source. n_mels and bands follow."""
+    no source."""
     source_bands: list[NotNegative] = field(
         default_factory=lambda: [0, 500, 1000, 2000, 3000, 4000, 5500, 7000, 8500, 11025]
     )
@@ -261,35 +260,23 @@ class TrainConfig:
         """The model these settings describe."""
         mel = mel_config(self.mel)
         if self.network == "waveform":
-            sizes = dataclasses.replace(
-                self.waveform,
-                n_mels=mel.n_mels if self.waveform.n_mels else 0,
-                hop_length=mel.hop_length,
-            )
-            samples = WaveformConfig.of(mel, self.prior)
-            # As published: the mel as it is.
-            plain = NormaliseConfig(0, 1)
-            return ModelConfig(mel, sizes, samples, self.diffusion, self.sampling, plain)
+            samples, plain = WaveformConfig(prior=self.prior), NormaliseConfig(0, 1)
+            return ModelConfig(mel, self.waveform, samples, self.diffusion, self.sampling, plain)
         if self.prior.floor < 1:
             raise InputError(
                 "An energy prior is for a chain on samples; an envelope does its work."
             )
-        space, source, nyquist = SpectralConfig.of(mel), None, mel.sample_rate / 2
+        space, nyquist = SpectralConfig(), mel.sample_rate / 2
         if self.source.layers:
-            limits = (*(hz for hz in self.source_bands if hz < nyquist), nyquist)
-            space = dataclasses.replace(space, source_bands=limits, momentum=PULSE_MOMENTUM)
-            source = dataclasses.replace(self.source, n_mels=mel.n_mels, bands=len(limits) - 1)
-        trunk = dataclasses.replace(
-            self.spectral, n_mels=mel.n_mels, bins=space.bins, source=source is not None
-        )
-        enhancer = dataclasses.replace(self.enhancer, n_mels=mel.n_mels)
+            bands = (*(hz for hz in self.source_bands if hz < nyquist), nyquist)
+            space = SpectralConfig(source_bands=bands, momentum=PULSE_MOMENTUM)
         return ModelConfig(
             mel,
-            trunk,
+            self.spectral,
             space,
             self.diffusion,
             self.sampling,
             self.normalise.of(mel),
-            enhancer if enhancer.layers else None,
-            source,
+            self.enhancer if self.enhancer.layers else None,
+            self.source if self.source.layers else None,
         )

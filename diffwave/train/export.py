@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
+from diffwave.base.errors import InputError
+from diffwave.base.files import atomic_path
+from diffwave.base.text import decimals, markdown_table
+from diffwave.card import model_card
 from diffwave.checkpoint import load_checkpoint, save_checkpoint
 from diffwave.data.prepared import TRAIN, open_prepared
-from diffwave.errors import InputError
-from diffwave.files import atomic_path
 from diffwave.model import DiffusionModel, ModelConfig, SamplingConfig
-from diffwave.text import decimals, markdown_cell, markdown_table
 from diffwave.train.config import TrainConfig
 from diffwave.train.logbook import METRICS_FILE, read_rows
 from diffwave.train.settings import SETTINGS_FILE, read_config, save_settings
@@ -111,7 +111,15 @@ def export_run(
         [SETTINGS_FILE] if len(runs) == 1 else [f"stage-{i}.yaml" for i in range(1, len(runs) + 1)]
     )
     files = {name: config for name, config in zip(names, settings, strict=True) if config}
-    card = _card(about.title or out.resolve().name, about.licence, rows, scores, list(files))
+    card = model_card(
+        about.title or out.resolve().name,
+        "A vocoder of the package `diffwave`: a mel-spectrogram goes in, speech comes out.",
+        about.licence,
+        rows,
+        "mel-spectrogram",
+        **({"base_model": base} if "/" in base else {}),
+    )
+    card += ("" if scores is None else _scores(scores)) + _how(list(files))
     save_checkpoint(model, out, half)
     for name, config in files.items():
         save_settings(_portable(config), out / name)
@@ -120,56 +128,17 @@ def export_run(
     return progress
 
 
-def _card(
-    title: str,
-    licence: str,
-    rows: Mapping[str, str],
-    scores: Mapping[str, Any] | None,
-    stages: Sequence[str],
-) -> str:
-    """The card as Markdown, with the front matter that the Hugging Face hub reads.
-
-    Rows without text are left out; `stages` are the files that hold the settings of the runs.
-    """
-    front = {
-        "license": licence or "unknown",
-        "library_name": "diffwave",
-        "pipeline_tag": "text-to-speech",
-        "tags": ["vocoder", "diffusion", "mel-spectrogram", "speech-synthesis"],
-        **({"base_model": rows["base voice"]} if "/" in rows["base voice"] else {}),
-    }
+def _how(stages: Sequence[str]) -> str:
+    """Commands for the files that hold the settings of the runs, if there are any."""
     commands = "\n".join(
         f"diffwave train {name} --set data.folder=PREPARED --set run.folder=STAGE_{i}"
         + f" --set run.init=STAGE_{i - 1}/export" * (i > 1)
         for i, name in enumerate(stages, 1)
     )
-    return _CARD.format(
-        front=yaml.safe_dump(front, sort_keys=False, allow_unicode=True),
-        title=_one_line(title),
-        rows="\n".join(
-            f"| {name} | {markdown_cell(_one_line(text))} |" for name, text in rows.items() if text
-        ),
-        scores="" if scores is None else _scores(scores),
-        how=_HOW.format(commands=commands) if commands else "",
-    )
+    return _HOW.format(commands=commands) if commands else ""
 
 
 _SOURCE = "pulses predicted from the mel, or of an F0 that is given; noise beside them by band"
-_CARD = """---
-{front}---
-
-# {title}
-
-A vocoder of the package `diffwave`: a mel-spectrogram goes in, speech comes out.
-
-```bash
-python synthesize.py mel.npy out.wav --checkpoint FOLDER_OF_THIS_FILE
-```
-
-| | |
-|---|---|
-{rows}
-{scores}{how}"""
 _SCORES = """
 ## Scores
 
@@ -255,10 +224,6 @@ def _data_of(config: TrainConfig | None) -> str:
     minutes = sum(train) / prepared.mel.sample_rate / 60
     length = f"{minutes:.1f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
     return f"{length} in {len(train)} clips, and {len(prepared.entries) - len(train)} held out"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def _sampling(sampling: SamplingConfig) -> str:

@@ -19,12 +19,12 @@ from torch import nn
 from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 
+from diffwave.base.device import faster_precision
+from diffwave.base.errors import InputError
 from diffwave.checkpoint import load_checkpoint, load_config
 from diffwave.data.corpus import load_corpus
 from diffwave.data.crops import Crops, Framing
 from diffwave.data.envelope import envelope_path, fitted_space, load_envelope
-from diffwave.device import faster_precision
-from diffwave.errors import InputError
 from diffwave.model import DiffusionModel
 from diffwave.networks import SourcePredictorConfig
 from diffwave.train.adversarial import Adversary
@@ -246,7 +246,7 @@ def _as_base(config: TrainConfig) -> TrainConfig:
         log.info("%s has no source; none is trained", config.run.init)
         return dataclasses.replace(config, source=SourcePredictorConfig(layers=0))
     log.info("%s has a source, and keeps it", config.run.init)
-    bands = list(getattr(base.space, "source_bands", ()))
+    bands = list(base.space.source_bands)
     return dataclasses.replace(config, source=base.source, source_bands=bands)
 
 

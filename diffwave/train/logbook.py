@@ -10,10 +10,10 @@ from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
-from diffwave.errors import InputError
-from diffwave.files import atomic_path, write_error
-from diffwave.migrate import RENAMED_METRICS
-from diffwave.text import notice
+from diffwave.base.errors import InputError
+from diffwave.base.files import atomic_path, write_error
+from diffwave.base.migrate import RENAMED_METRICS
+from diffwave.base.text import notice
 from diffwave.train.state import Progress
 
 METRICS_FILE = "metrics.csv"

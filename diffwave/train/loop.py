@@ -13,10 +13,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+from diffwave.base.errors import InputError
+from diffwave.base.files import make_folder, remove_leftovers
+from diffwave.base.text import number
 from diffwave.checkpoint import save_checkpoint
-from diffwave.errors import InputError
-from diffwave.files import make_folder, remove_leftovers
-from diffwave.text import number
 from diffwave.train.config import RunConfig, TrainConfig
 from diffwave.train.learner import Learner, Measured
 from diffwave.train.logbook import METRICS_FILE, Logbook, read_rows

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from diffwave.base.errors import InputError
 from diffwave.chain import schedule
 from diffwave.chain.samplers import ddim, sample
 from diffwave.data.crops import Batch
 from diffwave.denoiser import Denoiser
-from diffwave.errors import InputError
 from diffwave.model import DiffusionModel
 from diffwave.spaces.base import curve_at
 from diffwave.spaces.source import Excitation

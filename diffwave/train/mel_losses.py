@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from diffwave.base.errors import InputError
 from diffwave.data.crops import Batch
 from diffwave.denoiser import Denoiser
-from diffwave.errors import InputError
 from diffwave.model import DiffusionModel
 from diffwave.networks.source import classes_of_f0, f0_of_classes
 from diffwave.train.config import LossConfig

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from diffwave.base.errors import InputError
 from diffwave.data.crops import Batch
 from diffwave.denoiser import Denoiser
-from diffwave.errors import InputError
 from diffwave.model import DiffusionModel
 from diffwave.train.adversarial import AdversarialLoss
 from diffwave.train.config import LossConfig

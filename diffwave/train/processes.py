@@ -17,8 +17,8 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from diffwave.device import choose_device
-from diffwave.errors import InputError
+from diffwave.base.device import choose_device
+from diffwave.base.errors import InputError
 
 PATIENCE = timedelta(hours=1)
 """How long a process waits for one that does not answer; the first one validates meanwhile."""

@@ -5,16 +5,15 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from diffwave.errors import InputError
-from diffwave.files import atomic_path
-from diffwave.migrate import FORMER_SAMPLING, current_sampling, current_settings
-from diffwave.schema import convert, documented, limits
-from diffwave.text import notice
+from diffwave.base.errors import InputError
+from diffwave.base.files import atomic_path
+from diffwave.base.migrate import FORMER_SAMPLING, current_sampling, current_settings
+from diffwave.base.schema import convert, documented, limits, stored
+from diffwave.base.text import notice
 from diffwave.train.config import TrainConfig
 
 SETTINGS_FILE = "settings.yaml"
@@ -137,15 +136,10 @@ def save_settings(config: TrainConfig, path: Path) -> None:
     """Write what differs from the defaults as YAML that `read_config` reads."""
     import yaml
 
-    # As JSON types, for which YAML has plain words.
-    plain, defaults = (
-        json.loads(json.dumps(dataclasses.asdict(each))) for each in (config, TrainConfig())
-    )
+    changes = _changes(stored(config), stored(TrainConfig()))
     with atomic_path(path) as temporary:
-        temporary.write_text(
-            yaml.safe_dump(_changes(plain, defaults), sort_keys=False, default_flow_style=None),
-            encoding="utf-8",
-        )
+        text = yaml.safe_dump(changes, sort_keys=False, default_flow_style=None)
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _changes(settings: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:

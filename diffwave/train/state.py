@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import logging
 import re
 import socket
@@ -24,9 +23,10 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from diffwave.errors import InputError
-from diffwave.files import atomic_path, write_error
-from diffwave.migrate import RENAMED_METRICS
+from diffwave.base.errors import InputError
+from diffwave.base.files import atomic_path, write_error
+from diffwave.base.migrate import RENAMED_METRICS
+from diffwave.base.schema import stored
 from diffwave.model import DiffusionModel, ModelConfig
 
 log = logging.getLogger(__name__)
@@ -171,7 +171,7 @@ def save_state(folder: Path, progress: Progress, trained: Trained, keep: int) ->
     """
     path = folder / f"step-{progress.step:08d}.pt"
     state = dataclasses.asdict(progress) | {
-        "config": _json_types(trained.model.config),
+        "config": stored(trained.model.config),
         "ema": [average.detach() for average in trained.averages],
         **{name: part.state_dict() for name, part in trained.parts().items()},
     }
@@ -265,17 +265,13 @@ def check_same_model(
     """
     if not isinstance(theirs, ModelConfig):
         theirs = ModelConfig.from_dict(theirs)
-    there, here = _flat(_json_types(theirs)), _flat(_json_types(ours))
+    there, here = _flat(stored(theirs)), _flat(stored(ours))
     for key in [*here, *there]:
         same = here.get(key) == there.get(key)
         if not same and not key.startswith("sampling.") and key != "mel.name":
             raise InputError(
                 f"{owner} has {key} = {there.get(key)}, but these settings mean {here.get(key)}."
             )
-
-
-def _json_types(config: ModelConfig) -> dict[str, Any]:
-    return cast(dict[str, Any], json.loads(json.dumps(config.to_dict())))
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 from torch.utils.tensorboard import SummaryWriter
 
 from diffwave.data.crops import DRAWS, Batch, Clip, Framing
 from diffwave.eval.metrics import choose_metrics
+from diffwave.listening.pictures import RANGE_DB, levels_db
 from diffwave.model import DiffusionModel
 from diffwave.spaces.source import Excitation
 from diffwave.synthesis import generate
@@ -28,8 +29,6 @@ LISTENED = 3
 """Clips that are generated for TensorBoard."""
 SCORES = ["pesq", "mr_stft"]
 """Of what is generated, where their packages are installed."""
-DYNAMIC_RANGE = 80.0
-"""Of the spectrograms, in dB."""
 
 
 @torch.no_grad()
@@ -124,30 +123,18 @@ def _listen(
             continue
         for name, wave in (("original", original), ("generated", generated)):
             writer.add_audio(f"{clip.name}/{name}", wave[None], step, sample_rate)
-        spectra = [spectrogram(wave, n_fft) for wave in (original, generated)]
-        writer.add_image(f"{clip.name}/spectrogram", picture(*spectra), step)
+        levels = [levels_db(wave, sample_rate) for wave in (original, generated)]
+        writer.add_image(f"{clip.name}/spectrogram", picture(*levels), step)
         for name, metric in metrics.items():
             scores[name].append(metric.function(original.numpy(), generated.numpy(), sample_rate))
     finite = {name: [v for v in values if math.isfinite(v)] for name, values in scores.items()}
     return {name: float(np.mean(values)) for name, values in finite.items() if values}
 
 
-def spectrogram(wave: Tensor, n_fft: int) -> Tensor:
-    """Level in dB of a wave [L], [n_fft // 2 + 1, frames], not below `DYNAMIC_RANGE` under its top.
+def picture(original: NDArray[np.float32], generated: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Two `levels_db` [bins, T], the original above, low bins at the bottom, [1, 2 bins, T].
 
-    The hop is a quarter of n_fft, the window a Hann window.
+    Grey: white is the greatest level of the original, black is `RANGE_DB` below.
     """
-    window = torch.hann_window(n_fft)
-    spectrum = torch.stft(wave, n_fft, n_fft // 4, window=window, return_complex=True).abs()
-    level = 20 * torch.log10(spectrum.clamp_min(1e-7))
-    return level.clamp_min(float(level.max()) - DYNAMIC_RANGE)
-
-
-def picture(original: Tensor, generated: Tensor) -> Tensor:
-    """Two spectrograms [bands, T], the original above, low bands at the bottom, [1, 2 bands, T].
-
-    Grey: black and white are the least and the greatest value of the original.
-    """
-    both = torch.cat((original.flip(0), generated.flip(0)))
-    low, high = original.min(), original.max()
-    return ((both - low) / (high - low).clamp_min(1e-6)).clamp(0, 1)[None]
+    both = np.concatenate((original[::-1], generated[::-1]))
+    return np.clip((both - original.max()) / RANGE_DB + 1, 0, 1)[None]

@@ -21,10 +21,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from diffwave import Vocoder
+from diffwave.base.text import markdown_table
 from diffwave.eval.metrics import distillmos, pesq
 from diffwave.mel.conventions import CONVENTIONS, Convention
 from diffwave.mel.convert import convert, difference
-from diffwave.text import markdown_table
 
 DB = 20 / math.log(10)
 

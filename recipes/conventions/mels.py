@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffwave.audio import AUDIO_SUFFIXES, read_audio, resample
-from diffwave.files import find_files
+from diffwave.base.audio import AUDIO_SUFFIXES, read_audio, resample
+from diffwave.base.files import find_files
 from diffwave.mel.conventions import CONVENTIONS, Convention
 
 NORMALISED = ("espnet", "espnet-24k")

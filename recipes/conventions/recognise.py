@@ -15,11 +15,11 @@ import torch
 from mels import NORMALISED, examples, smoothed, split, statistics, wave_of
 from torch import Tensor
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
+from diffwave.base.text import markdown_table
 from diffwave.mel import check_mel
 from diffwave.mel.conventions import CONVENTIONS
 from diffwave.mel.recognise import recognise
-from diffwave.text import markdown_table
 
 GAINS = (-12.0, 0.0, 6.0)
 MANY_GAINS = (-18.0, -12.0, -6.0, 0.0, 6.0, 12.0)

@@ -20,9 +20,9 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from diffwave import Vocoder
-from diffwave.audio import read_audio
+from diffwave.base.audio import read_audio
+from diffwave.base.text import markdown_table
 from diffwave.eval.scoring import System, audio_files, evaluate_systems, resynthesis_system
-from diffwave.text import markdown_table
 from diffwave.train.mel_losses import smoothed
 
 SCORES = [

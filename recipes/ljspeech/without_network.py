@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from diffwave import Vocoder
-from diffwave.audio import write_audio
+from diffwave.base.audio import write_audio
 from diffwave.chain.noise import white_noise
 from diffwave.mel import check_mel
 from diffwave.synthesis import utterance_source

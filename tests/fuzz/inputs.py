@@ -20,7 +20,7 @@ from safetensors.torch import save
 from signals import speech_like
 from tiny import random_model, spectral_config, speech_mel, waveform_config
 
-from diffwave.audio import AUDIO_SUFFIXES
+from diffwave.base.audio import AUDIO_SUFFIXES
 from diffwave.checkpoint import save_checkpoint
 from diffwave.commands.options import COMMANDS
 from diffwave.commands.parser import add_options

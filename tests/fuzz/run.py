@@ -39,10 +39,10 @@ import soundfile
 import torch
 
 from diffwave import cli
-from diffwave.audio import AUDIO_SUFFIXES
+from diffwave.base.audio import AUDIO_SUFFIXES
+from diffwave.base.errors import InputError
 from diffwave.commands.options import COMMANDS
 from diffwave.data import envelope
-from diffwave.errors import InputError
 
 from . import ROOT
 from .inputs import KINDS
@@ -277,7 +277,7 @@ def fuzz(
     tallies = {kind: Tally() for kind in kinds}
     deadline = time.monotonic() + 60 * minutes
     for command in COMMANDS:  # here, so that the children need not
-        importlib.import_module(f"diffwave.commands.{command.replace("-", "_")}")
+        importlib.import_module("diffwave.commands." + command.replace("-", "_"))
     number = first
     try:
         while time.monotonic() < deadline and (count is None or number < first + count):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 
 def printable(text: object) -> str:
@@ -54,15 +53,6 @@ def decimals(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return "-"
     return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
-
-
-def finite(value: Any) -> Any:
-    """JSON types with None for NaN and infinities, for which JSON has no words."""
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def csv_cell(text: object) -> str:

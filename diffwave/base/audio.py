@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffwave.errors import InputError
-from diffwave.files import atomic_path, read_error
+from diffwave.base.errors import InputError
+from diffwave.base.files import atomic_path, read_error
 
 Samples = NDArray[np.float32]
 

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
 
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 AtLeastOne = Annotated[int, Meta(ge=1, le=2**53)]
@@ -81,6 +81,20 @@ def check_fields(config: Any, name: str) -> None:
     cls: Any = type(config)
     for key, kind in hints(cls).items():
         object.__setattr__(config, key, convert(getattr(config, key), kind, name + key, True))
+
+
+def derived(default: Any) -> Any:
+    """A field that follows from other settings: set by whoever owns those, and never stored."""
+    return dataclasses.field(default=default, metadata={"derived": True})
+
+
+def stored(value: Any) -> Any:
+    """A dataclass as JSON types, with its `kind` if it has one, without what is derived."""
+    if dataclasses.is_dataclass(value):
+        kind = {"kind": value.kind} if hasattr(value, "kind") else {}
+        fields = (f.name for f in dataclasses.fields(value) if "derived" not in f.metadata)
+        return kind | {name: stored(getattr(value, name)) for name in fields}
+    return [stored(item) for item in value] if isinstance(value, tuple | list) else value
 
 
 def strictly(kind: type[_T], values: Any, name: str) -> _T:
@@ -190,7 +204,10 @@ def limits(kind: Any) -> str:
 
 
 def documented(cls: type) -> list[tuple[dataclasses.Field[Any], Any, str]]:
-    """Every field of a dataclass with its type and the docstring below it, inherited ones first."""
+    """Every field of a dataclass with its type and the docstring below it, inherited ones first.
+
+    What is derived is left out.
+    """
     import docstring_parser
 
     texts: dict[str, str] = {}
@@ -198,4 +215,5 @@ def documented(cls: type) -> list[tuple[dataclasses.Field[Any], Any, str]]:
         if dataclasses.is_dataclass(base):
             for param in docstring_parser.parse_from_object(base).params:
                 texts[param.arg_name] = " ".join((param.description or "").split())
-    return [(f, hints(cls)[f.name], texts.get(f.name, "")) for f in dataclasses.fields(cls)]
+    given = [field for field in dataclasses.fields(cls) if "derived" not in field.metadata]
+    return [(field, hints(cls)[field.name], texts.get(field.name, "")) for field in given]

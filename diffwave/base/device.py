@@ -6,7 +6,7 @@ import time
 
 import torch
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
 
 
 def choose_device(name: str = "auto") -> torch.device:

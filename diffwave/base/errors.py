@@ -1,6 +1,6 @@
 """The one exception a caller is meant to read: bad input, described in one sentence."""
 
-from diffwave.text import printable
+from diffwave.base.text import printable
 
 
 class InputError(ValueError):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
 
 # These import torchaudio for their own commands that read files, which nothing here calls.
 WITH_TORCHAUDIO = ("distillmos", "torchcrepe")
@@ -35,13 +35,13 @@ def import_library(name: str) -> Any:
 
 
 @contextmanager
-def needed_for(purpose: str) -> Iterator[None]:
+def needed_for(purpose: str, extra: str = "eval") -> Iterator[None]:
     """Turn the failure of an import in the block into an `InputError` that says what to install."""
     try:
         yield
     except (ImportError, OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{purpose} needs pip install 'diffwave[eval]': {reason}.") from error
+        raise InputError(f"{purpose} needs pip install 'diffwave[{extra}]': {reason}.") from error
 
 
 def version_of(name: str) -> str:

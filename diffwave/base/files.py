@@ -7,6 +7,7 @@ SIGTERM, of which :mod:`diffwave.cli` makes an exception.
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -22,7 +23,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from diffwave.errors import InputError
+from diffwave.base.errors import InputError
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -242,6 +243,12 @@ def _sync(path: Path) -> None:
     """Wait for the disk: without this, a power cut after the rename may leave an empty file."""
     with open(path, "rb") as file:
         os.fsync(file.fileno())
+
+
+def json_text(value: Any, indent: int = 2) -> str:
+    """JSON of built-in types and dataclasses; of numbers that are not finite, null."""
+    text = json.dumps(value, default=dataclasses.asdict)
+    return json.dumps(json.loads(text, parse_constant=lambda name: None), indent=indent) + "\n"
 
 
 def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from typing import Any
 
 from torch import Tensor
 
-from diffwave.errors import InputError
-from diffwave.schema import convert, shown
-from diffwave.text import notice
+from diffwave.base.errors import InputError
+from diffwave.base.schema import convert, shown
+from diffwave.base.text import notice
 
 _RENAMED = {"representation.": "space.", "restorer.": "enhancer.", "network.": "denoiser.network."}
 FORMER_SAMPLING = {"steps", "sampler", "angles", "mel_rounds", "rounds"}
@@ -45,8 +45,8 @@ def current_config(data: Mapping[str, Any]) -> dict[str, Any]:
     waveform = network.get("kind") == "waveform"
     if isinstance(space, Mapping):
         data["space"] = {"kind": "spectral", **space}
-    elif waveform and isinstance(mel := data.get("mel"), Mapping):
-        data["space"] = {"kind": "waveform", "hop_length": mel.get("hop_length")}
+    elif waveform:
+        data["space"] = {"kind": "waveform"}
     if prior is not None and isinstance(data.get("space"), dict):
         data["space"]["prior"] = prior
     data["normalise"] = {"mean": 0.0, "scale": 1.0} if waveform else _taken(network)

@@ -1,0 +1,1 @@
+"""What everything else stands on: files, audio, values checked by types, errors."""
