@@ -11,7 +11,7 @@ floating-point rounding.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -80,13 +80,13 @@ def generate(
     for frames, kept in chunks(mel.shape[-1], chunk_frames, reach(model, sampling)):
         excitation = None if source is None else source.excitation(model, frames.start, frames.stop)
         piece, position = mel[..., frames].to(model.device), frames.start * hop
-        wave = _generate_piece(model, piece, excitation, position, sampling, seed, callback)
+        wave = generate_piece(model, piece, excitation, position, sampling, seed, callback)
         yield wave[:, kept.start * hop : kept.stop * hop].cpu()
         if progress is not None:
             progress(kept.stop - kept.start)
 
 
-def _generate_piece(
+def generate_piece(
     model: DiffusionModel,
     mel: Tensor,
     excitation: Excitation | None,
@@ -96,6 +96,25 @@ def _generate_piece(
     callback: Callback | None,
 ) -> Tensor:
     """Samples [B, T * hop_length] of a mel whose first frame is at sample `position`."""
+    coordinates = estimate(model, mel, excitation, position, sampling, seed, callback)
+    return model.space.synthesise(coordinates, mel, sampling.n_iter)
+
+
+def estimate(
+    model: DiffusionModel,
+    mel: Tensor,
+    excitation: Excitation | None,
+    position: int,
+    sampling: Sampling,
+    seed: int,
+    callback: Callback | None = None,
+) -> Tensor:
+    """What the reverse chain arrives at, in the coordinates of the model's space, [B, T, ..].
+
+    Args:
+        mel: [B, n_mels, T] on the model's device, its first frame at sample `position`.
+        excitation: of a model with a source, for the same frames.
+    """
     space, denoiser = model.space, model.denoiser
 
     def noise(stream: int) -> Tensor:
@@ -114,7 +133,7 @@ def _generate_piece(
         noise=lambda i: noise(i + 1),
         callback=callback,
     )
-    return space.decode(state, mel, sampling.n_iter, prior)
+    return state * prior.deviation + prior.mean
 
 
 def enhanced(model: DiffusionModel, mel: Tensor, chunk_frames: int = CHUNK_FRAMES) -> Tensor:
@@ -139,10 +158,17 @@ class UtteranceSource:
 
     def excitation(self, model: DiffusionModel, first: int, last: int) -> Excitation:
         """What excites the frames first .. last - 1."""
-        space = model.space
-        start, length = first * space.hop_length - space.pad_left, space.context(last - first)
-        train = torch.stack([pulse_train(pulses, start, length) for pulses in self.pulses])
-        return Excitation(train.to(model.device), self.share[:, first:last].to(model.device))
+        return excitation_of(model, self.pulses, self.share[:, first:last], first)
+
+
+def excitation_of(
+    model: DiffusionModel, pulses: Sequence[Pulses], share: Tensor, first: int
+) -> Excitation:
+    """Excitation of the frames from `first` on that have the shares [B, T, bands]."""
+    space = model.space
+    start, length = first * space.hop_length - space.pad_left, space.context(share.shape[1])
+    train = torch.stack([pulse_train(of_item, start, length) for of_item in pulses])
+    return Excitation(train.to(model.device), share.to(model.device))
 
 
 def utterance_source(
@@ -167,12 +193,18 @@ def utterance_source(
         source = with_f0(source, f0)
     if transpose:
         source = transposed(source, transpose)
-    centre = config.n_fft / 2 - model.space.pad_left
     pulses = [
-        pulse_times(hz.numpy(), voiced.numpy(), config.sample_rate, config.hop_length, centre)
+        pulse_times(
+            hz.numpy(), voiced.numpy(), config.sample_rate, config.hop_length, centre(model)
+        )
         for hz, voiced in zip(source.f0, source.voiced, strict=True)
     ]
     return UtteranceSource(pulses, source.share)
+
+
+def centre(model: DiffusionModel) -> float:
+    """Sample in the middle of frame 0."""
+    return model.config.mel.n_fft / 2 - model.space.pad_left
 
 
 def _by_chunks(

@@ -7,7 +7,7 @@ import os
 import re
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,11 +23,15 @@ from diffwave.base.schema import AtLeastOne, convert
 from diffwave.chain.samplers import Callback
 from diffwave.checkpoint import CONFIG_FILE, load_checkpoint, save_checkpoint
 from diffwave.mel.check import as_tensor, check_mel
+from diffwave.mel.pieces import checked_pieces, comes_in_pieces
 from diffwave.model import DiffusionModel, ModelConfig
+from diffwave.streaming import generate_stream, open_stream
 from diffwave.synthesis import CHUNK_FRAMES, generate
 
 DEFAULT = "ljspeech-22k"
 """The bundled checkpoint that is used unless another is named."""
+STREAM_FRAMES = 64
+"""Frames generated at a time of a mel that comes in pieces: 0.7 s at 22.05 kHz and hop 256."""
 Semitones = Annotated[float, Meta(ge=-24, le=24)]
 
 
@@ -139,7 +143,7 @@ class Vocoder:
 
     def stream(
         self,
-        mel: Tensor | ArrayLike,
+        mel: Tensor | ArrayLike | Iterable[Tensor | ArrayLike],
         *,
         steps: int | None = None,
         sampler: str | None = None,
@@ -148,7 +152,8 @@ class Vocoder:
         enhance: bool = True,
         f0: Tensor | ArrayLike | None = None,
         transpose: float = 0.0,
-        chunk_frames: int = CHUNK_FRAMES,
+        chunk_frames: int | None = None,
+        low_latency: bool = False,
         callback: Callback | None = None,
         progress: Callable[[int], object] | None = None,
         **deprecated: Any,
@@ -156,7 +161,10 @@ class Vocoder:
         """Speech for a mel-spectrogram, chunk by chunk, each as soon as it is ready.
 
         Args:
-            mel: [n_mels, T] or [B, n_mels, T], NumPy or PyTorch, in the checkpoint's convention.
+            mel: [n_mels, T] or [B, n_mels, T], NumPy or PyTorch, in the checkpoint's convention. Or
+                an iterator of its pieces [n_mels, T_i], of any sizes, as another model makes them:
+                the same wave, each chunk as soon as the frames that it depends on have come
+                (:meth:`look_ahead`).
             steps: network calls; more is slower and, up to a point, better. The checkpoint's own
                 default when None.
             sampler: a name in `diffwave.chain.samplers.SAMPLERS`; the checkpoint's own when None.
@@ -170,7 +178,11 @@ class Vocoder:
                 Of checkpoints that have a source.
             transpose: semitones by which the pitch, predicted or given, is raised (lowered where
                 negative), within 50 .. 600 Hz. Of checkpoints that have a source.
-            chunk_frames: frames generated at a time; bounds memory, does not change the result.
+            chunk_frames: frames generated at a time; bounds memory, does not change the result. By
+                default 1024, or 64 of a mel in pieces.
+            low_latency: wait at most 80 ms for later frames before a frame is generated: a wave a
+                little worse than the other, which does not depend on the pieces either. It has its
+                own number of frames at a time, and takes no f0.
             callback: `callback(step, alpha_bar, x, x_0)`, for those who study the chain.
             progress: called with the number of frames of every finished chunk.
             deprecated: the former names `rounds` of n_iter and `restore` of enhance.
@@ -180,7 +192,8 @@ class Vocoder:
 
         Raises:
             InputError: for a mel that is not one of this convention, and for options out of bounds
-                or of a wrong type, or iterations asked of a model on samples.
+                or of a wrong type, or iterations or low latency asked of a model on samples. Of a
+                mel in pieces also while iterating, when a piece is none.
         """
         for old, new in (("rounds", "n_iter"), ("restore", "enhance")):
             if old in deprecated:
@@ -189,7 +202,28 @@ class Vocoder:
         enhance = deprecated.pop("restore", enhance)
         if deprecated:
             raise TypeError(f"A vocoder has no option {', '.join(deprecated)}.")
-        mel = as_tensor("mel-spectrogram", mel)
+        sampling = self.model.sampling(steps, sampler, n_iter)
+        shared: dict[str, Any] = {
+            "seed": convert(seed, int, "The seed", strict=True),
+            "enhance": bool(enhance),
+            "transpose": convert(transpose, Semitones, "The transposition", strict=True),
+            "callback": callback,
+        }
+        if chunk_frames is not None:
+            convert(chunk_frames, AtLeastOne, "chunk_frames", strict=True)
+        if comes_in_pieces(mel) or low_latency:
+            if f0 is not None:
+                raise InputError("A pitch is given for a whole mel, and without low latency.")
+            frames = STREAM_FRAMES if chunk_frames is None and not low_latency else chunk_frames
+            stream = open_stream(self.model, sampling, frames, low_latency, **shared)
+        if comes_in_pieces(mel):
+            pieces = generate_stream(stream, checked_pieces(mel, self.config.mel), progress)
+            return (piece[0] for piece in pieces)
+        mel = as_tensor("mel-spectrogram", mel)  # type: ignore[arg-type]  # no iterator by now
+        checked = check_mel(mel, self.config.mel)
+        if low_latency:
+            pieces = generate_stream(stream, [checked.detach().cpu()], progress)
+            return (piece[0] for piece in pieces) if mel.ndim == 2 else pieces
         pitch = None if f0 is None else as_tensor("pitch", f0, integers=True).detach().float().cpu()
         if pitch is not None and pitch.ndim != mel.ndim - 1:
             raise InputError(
@@ -198,23 +232,38 @@ class Vocoder:
             )
         pieces = generate(
             self.model,
-            check_mel(mel, self.config.mel),
-            self.model.sampling(steps, sampler, n_iter),
-            seed=convert(seed, int, "The seed", strict=True),
-            enhance=bool(enhance),
+            checked,
+            sampling,
+            **shared,
             f0=pitch if pitch is None or mel.ndim == 3 else pitch[None],
-            transpose=convert(transpose, Semitones, "The transposition", strict=True),
-            chunk_frames=convert(chunk_frames, AtLeastOne, "chunk_frames", strict=True),
-            callback=callback,
+            chunk_frames=CHUNK_FRAMES if chunk_frames is None else chunk_frames,
             progress=progress,
         )
         return (piece[0] for piece in pieces) if mel.ndim == 2 else pieces
 
-    def __call__(self, mel: Tensor | ArrayLike, **options: Any) -> Tensor:
+    def look_ahead(
+        self,
+        *,
+        steps: int | None = None,
+        n_iter: int | None = None,
+        enhance: bool = True,
+        low_latency: bool = False,
+    ) -> int:
+        """Frames of a mel in pieces that have to follow a chunk before :meth:`stream` yields it.
+
+        Args: as of :meth:`stream`.
+        """
+        frames, sampling = None if low_latency else 1, self.model.sampling(steps, None, n_iter)
+        return open_stream(self.model, sampling, frames, low_latency, enhance=enhance).look_ahead
+
+    def __call__(
+        self, mel: Tensor | ArrayLike | Iterable[Tensor | ArrayLike], **options: Any
+    ) -> Tensor:
         """Speech for a mel-spectrogram, [T * hop_length] or [B, T * hop_length].
 
         Args:
-            mel: [n_mels, T] or [B, n_mels, T], NumPy or PyTorch, in the checkpoint's convention.
+            mel: [n_mels, T] or [B, n_mels, T], NumPy or PyTorch, in the checkpoint's convention; or
+                pieces of one.
             options: as of :meth:`stream`.
         """
         return torch.cat(list(self.stream(mel, **options)), dim=-1)

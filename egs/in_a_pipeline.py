@@ -28,4 +28,10 @@ for piece in vocoder.stream(mel, seed=1, chunk_frames=128):
     pieces.append(piece)
 assert torch.allclose(torch.cat(pieces), wave, atol=1e-3)
 
+# The same from a model that predicts a few frames at a time; a chunk is there as soon as the frames
+# are that it depends on, 1.7 s later ones. With low_latency=True it waits for 0.07 s of them.
+predicted = (mel[:, start : start + 20] for start in range(0, mel.shape[1], 20))
+pieces = list(vocoder.stream(predicted, seed=1))
+assert torch.allclose(torch.cat(pieces), wave, atol=1e-3)
+
 write_audio(sys.argv[1] if len(sys.argv) > 1 else "out.wav", wave, vocoder.sample_rate)

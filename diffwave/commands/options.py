@@ -72,10 +72,11 @@ class Synthesize(Generation):
 
     input: str = argument(positional=True)
     """A mel-spectrogram (.npy, .npz, .pt, .safetensors), a recording to analyse and resynthesise
-    (.wav, .flac, .ogg, .opus, .mp3), a folder of either, or - for a .npy on standard input."""
+    (.wav, .flac, .ogg, .opus, .mp3), a folder of either, or - for a .npy on standard input (see
+    --raw)."""
     output: str = argument(positional=True)
     """An audio file (.wav, .flac, .ogg, .opus, .mp3); a folder if the input is one; - for a wav on
-    standard output."""
+    standard output (see --raw)."""
     bits: Literal["16", "24", "float"] = "16"
     """Sample format of .wav and .flac."""
     f0: str | None = argument(None, metavar="FILE")
@@ -84,8 +85,14 @@ class Synthesize(Generation):
     Of checkpoints that have a source."""
     transpose: Annotated[float, Meta(ge=-24, le=24)] = argument(0.0, metavar="SEMITONES")
     """Raise the pitch, or lower it where negative. Of checkpoints that have a source."""
-    chunk: Annotated[int, Meta(ge=1, le=2**31)] = argument(1024, metavar="FRAMES")
-    """Frames generated at a time; bounds memory, does not change the result."""
+    chunk: Annotated[int, Meta(ge=1, le=2**31)] | None = argument(None, metavar="FRAMES")
+    """Frames generated at a time; bounds memory, does not change the result (default: 1024, or 64
+    of those that come with --raw)."""
+    low_latency: bool = False
+    """Wait at most 80 ms for later frames before a frame is generated: a little worse."""
+    raw: bool = False
+    """Of - and -: frames of the mel, 32-bit floats (little-endian), as they come on standard input,
+    and samples without a header, as soon as they are there, on standard output."""
     convention: str | None = argument(None, "--from", metavar="NAME")
     """Convention of the mels, to be converted: as of convert-mel (default: the checkpoint's)."""
     stats: str | None = argument(None, metavar="FILE")
@@ -94,6 +101,14 @@ class Synthesize(Generation):
     def check(self) -> None:
         if self.stats is not None and self.convention is None:
             raise InputError("--stats goes with --from: name the convention of the mels, or auto.")
+        if self.raw and (self.input, self.output) != ("-", "-"):
+            raise InputError("--raw is of standard input and output, as in synthesize - - --raw.")
+        if self.raw and self.convention is not None:
+            raise InputError("--raw takes mels of the checkpoint's own convention, without --from.")
+        if self.low_latency and self.chunk is not None:
+            raise InputError("--low-latency has its own number of frames at a time, so no --chunk.")
+        if (self.raw or self.low_latency) and self.f0 is not None:
+            raise InputError("A pitch (--f0) goes with neither --raw nor --low-latency.")
         source = None if self.input == "-" else Path(self.input)
         if self.f0 is not None:
             check_exists(Path(self.f0))

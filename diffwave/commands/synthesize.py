@@ -19,6 +19,7 @@ from diffwave.commands.common import check_all_done, each, generation, vocoder_o
 from diffwave.commands.convert_mel import converted
 from diffwave.commands.jobs import Job, file_jobs
 from diffwave.commands.options import Synthesize
+from diffwave.commands.raw import run_raw
 from diffwave.mel import check_mel
 from diffwave.mel.files import F0_SUFFIXES, MEL_SUFFIXES, read_f0, read_mel
 from diffwave.vocoder import Vocoder
@@ -28,8 +29,10 @@ def run(options: Synthesize) -> int:
     """A mel or recording, or a folder of them, to audio; prints duration and real-time factor.
 
     "-" for the input is a .npy (or a wav) on standard input; for the output, a wav on standard
-    output, and what is printed goes to standard error.
+    output, and what is printed goes to standard error. With --raw both are streams.
     """
+    if options.raw:
+        return run_raw(options)
     with tempfile.TemporaryDirectory(prefix="diffwave-") as place:
         source, target = Path(options.input), Path(options.output)
         if options.input == "-":
@@ -77,6 +80,7 @@ def _synthesize(source: Path, target: Path, options: Synthesize) -> None:
             f0=f0,
             transpose=options.transpose,
             chunk_frames=options.chunk,
+            low_latency=options.low_latency,
             progress=bar.update,
         )
         clipped = write_audio(out, wave, vocoder.sample_rate, options.bits)

@@ -30,12 +30,14 @@ def match_mel(
     stft: STFT,
     n_iter: int,
     momentum: float = 0.9,
+    past: Tensor | None = None,
 ) -> Tensor:
     """`n_iter` iterations of both constraints on a spectrum [B, T, K + 1]; differentiable.
 
     The mel [B, n_mels, T] was made by a frontend with the frames and the window of the STFT. For
     every iteration a frame depends on ceil(n_fft / hop_length) more frames on both sides. It is
-    extrapolated beyond the projection by `momentum` times the last change.
+    extrapolated beyond the projection by `momentum` times the last change. Samples `past` [B, P] at
+    the start, if there are any, are known and stay as they are.
     """
     if n_iter == 0:
         return spectrum
@@ -52,6 +54,8 @@ def match_mel(
     last: Tensor | None = None
     for _ in range(n_iter):
         signal = stft.inverse(spectrum, norm)
+        if past is not None:
+            signal[:, : past.shape[-1]] = past
         # The STFT is linear: extrapolating signals, not spectra, is a quarter of the work.
         ahead = stft(signal if last is None else last.lerp(signal, 1 + momentum))
         last = signal

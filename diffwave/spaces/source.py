@@ -107,23 +107,50 @@ def pulse_times(
         hop: samples from frame to frame.
         centre: sample in the middle of frame 0; may be negative.
     """
-    frames = len(f0)
-    log_f0 = np.log(np.asarray(f0, np.float64))
-    times, heights, phase = [], [], 0.0
-    for first in range(0, frames, BLOCK_FRAMES):
-        samples = np.arange(first * hop, min(frames, first + BLOCK_FRAMES) * hop)
-        place = (samples - centre) / hop
-        hz = np.exp(np.interp(place, np.arange(frames), log_f0))
-        turns = phase + np.cumsum(hz / sample_rate)
-        before = np.concatenate(([phase], turns[:-1]))
+    clock, pulses = PulseClock(sample_rate, hop, centre), []
+    for first in range(0, len(f0), BLOCK_FRAMES):
+        stop = min(len(f0), first + BLOCK_FRAMES) * hop
+        pulses.append(clock.advance(f0, voiced, stop))
+    return joined(pulses)
+
+
+class PulseClock:
+    """The accumulated phase of an F0 that becomes known piece by piece; see :func:`pulse_times`."""
+
+    def __init__(self, sample_rate: int, hop: int, centre: float) -> None:
+        self.sample_rate, self.hop, self.centre = sample_rate, hop, centre
+        self.sample, self.phase = 0, 0.0
+
+    def advance(
+        self, f0: NDArray[np.floating], voiced: NDArray[np.bool_], stop: int, first: int = 0
+    ) -> Pulses:
+        """Pulses from where the clock stands to the sample before `stop`, where it stands then.
+
+        f0 and voiced, [T], are those of the frames from `first` on; beyond them they are held.
+        """
+        frames = np.arange(first, first + len(f0))
+        samples = np.arange(self.sample, max(self.sample, stop))
+        if not len(samples):
+            return joined([])
+        place = (samples - self.centre) / self.hop
+        hz = np.exp(np.interp(place, frames, np.log(np.asarray(f0, np.float64))))
+        turns = self.phase + np.cumsum(hz / self.sample_rate)
+        before = np.concatenate(([self.phase], turns[:-1]))
         at = np.flatnonzero(np.floor(turns) > np.floor(before))
-        at = at[voiced[np.clip(np.round(place[at]).astype(int), 0, frames - 1)]]
+        near = np.clip(np.round(place[at]).astype(int) - first, 0, len(f0) - 1)
+        at = at[voiced[near]]
         # The phase passed the turn between the sample before and this one.
         part = (np.floor(turns[at]) - before[at]) / (turns[at] - before[at])
-        times.append(samples[at] - 1 + part)
-        heights.append(np.sqrt(sample_rate / hz[at]))
-        phase = float(turns[-1])
-    return Pulses(np.concatenate(times), np.concatenate(heights))
+        self.sample, self.phase = stop, float(turns[-1])
+        return Pulses(samples[at] - 1 + part, np.sqrt(self.sample_rate / hz[at]))
+
+
+def joined(pulses: Sequence[Pulses]) -> Pulses:
+    """The pulses of one stretch after another."""
+    return Pulses(
+        np.concatenate([np.zeros(0), *(stretch.times for stretch in pulses)]),
+        np.concatenate([np.zeros(0), *(stretch.heights for stretch in pulses)]),
+    )
 
 
 def pulse_train(pulses: Pulses, start: int, length: int) -> Tensor:

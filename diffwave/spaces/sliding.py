@@ -1,0 +1,62 @@
+"""Mel-consistency iterations in a window that slides over a signal whose past is fixed.
+
+Spectrogram inversion while the spectrogram comes: the samples that were given away stay as they
+are, and the frames that overlap with later ones are iterated on until they are given away in turn
+(RTISI-LA: Zhu, Beauregard, Wyse 2007, "Real-time signal estimation from modified short-time Fourier
+transform magnitude spectra", IEEE TASLP 15(5)).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from diffwave.spaces.consistency import match_mel
+from diffwave.spaces.spectral import SpectralSpace
+
+
+class SlidingConsistency:
+    """The signal of a whitened STFT that becomes known block by block."""
+
+    def __init__(self, space: SpectralSpace, n_iter: int) -> None:
+        self.space, self.n_iter, self.frame = space, n_iter, 0
+        self.overlap = max(0, space.config.n_fft - space.pad_left - 1) // space.hop_length
+        """Frames before a block that reach into its samples."""
+        self.spectrum: Tensor | None = None
+        self.past: Tensor | None = None
+
+    @property
+    def least_look_ahead(self) -> int:
+        """Frames after a block that reach into its samples."""
+        return -(-self.space.pad_left // self.space.hop_length)
+
+    def push(self, coordinates: Tensor, mel: Tensor, frames: int) -> Tensor:
+        """Samples [B, frames * hop_length] of the next frames; they are final.
+
+        Args:
+            coordinates: estimates of the next T >= frames frames, [B, T, 2, K].
+            mel: [B, n_mels, :]; its last T frames are theirs, and those before them the ones before
+                them (:attr:`overlap` of them at least, or all).
+            frames: how many of them are to be given away.
+        """
+        space, before = self.space, min(self.frame, self.overlap)
+        spectrum = torch.complex(*(F.pad(part, (0, 1)) for part in coordinates.unbind(2)))
+        if self.spectrum is not None:
+            spectrum = torch.cat((self.spectrum, spectrum), dim=1)
+        mel = mel[..., mel.shape[-1] - spectrum.shape[1] :]
+        momentum = space.config.momentum
+        spectrum = match_mel(
+            spectrum, mel, space.frontend, space.stft, self.n_iter, momentum, self.past
+        )
+        signal = space.stft.inverse(spectrum)
+        if self.past is not None:
+            signal[:, : self.past.shape[-1]] = self.past
+        first = before * space.hop_length + space.pad_left
+        last = first + frames * space.hop_length
+        signal = F.pad(signal, (0, max(0, last - signal.shape[-1])))[:, :last]
+        self.frame += frames
+        kept = min(self.frame, self.overlap)
+        self.spectrum = spectrum[:, before + frames - kept : before + frames].clone()
+        self.past = signal[:, last - kept * space.hop_length - space.pad_left :].clone()
+        return signal[:, first:]
