@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from diffwave.dsp import source
 from diffwave.errors import InputError
-from diffwave.spaces import source
 from diffwave.spaces.source import (
     HIGHEST_F0,
     LOWEST_F0,
