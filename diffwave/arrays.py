@@ -37,7 +37,7 @@ def like(value: Array, x: Array) -> Array:
     return np.asarray(value, x.dtype)
 
 
-def float64(value: Array | float) -> Array:
+def float64(value: Array) -> Array:
     """A value in float64, on the CPU: not every device has float64 (Apple's has not)."""
     return value.cpu().double() if is_tensor(value) else np.asarray(value, np.float64)
 

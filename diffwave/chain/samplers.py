@@ -5,7 +5,8 @@ A step goes from the state x at levels[i], whose x_0 the network has estimated, 
     step(x, x_0, levels, i, noise, before) -> x at levels[i + 1]
 
 `noise(i)` draws the unit noise of step i, for steps that add any; `before` is the estimate of x_0
-at levels[i - 1], None at first. States are PyTorch's or NumPy's. To add a sampler, write its step and name it in `SAMPLERS`.
+at levels[i - 1], None at first. States are PyTorch's or NumPy's. To add a sampler, write its step
+and name it in `SAMPLERS`.
 """
 
 from __future__ import annotations
@@ -33,9 +34,7 @@ def ancestral(
     return mean + float(variance) ** 0.5 * noise(i)
 
 
-def ddim(
-    x: Array, x_0: Array, levels: Array, i: int, noise: Noise, before: Array | None
-) -> Array:
+def ddim(x: Array, x_0: Array, levels: Array, i: int, noise: Noise, before: Array | None) -> Array:
     """DDIM, eta = 0 (Song et al. 2021, arXiv 2010.02502, eq. 12)."""
     return q_sample(x_0, levels[i + 1], eps_from_x0(x, x_0, levels[i]))
 

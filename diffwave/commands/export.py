@@ -1,4 +1,4 @@
-"""`diffwave export`: a run's averaged weights as a checkpoint folder with a model card, or as ONNX."""
+"""`diffwave export`: a run as a checkpoint folder with a model card, or a voice as ONNX graphs."""
 
 from __future__ import annotations
 

@@ -14,7 +14,6 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -59,6 +58,7 @@ class Conditioning(Enhancer):
 
     def forward(self, mel: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
         denoiser, space = self.model.denoiser, self.model.space
+        assert isinstance(space, SpectralSpace)
         cond = denoiser.network.condition(denoiser.normalise(mel))
         return cond, 0.5 * space.log_variance(mel), band_levels(mel, self.model.mel)
 

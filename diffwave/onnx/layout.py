@@ -9,8 +9,8 @@ OPSET = 18
 ABOUT = "onnx.json"
 """Format, opset, receptive fields in frames, and the `config.json` of the model."""
 CONSTANTS = "constants.npz"
-"""`filters` [n_mels, K + 1], from magnitudes to mel amplitudes; `ends`, the range of these; of a voice with a source
-`share_weights` [bands, K] (:func:`diffwave.dsp.source.band_weights`)."""
+"""`filters` [n_mels, K + 1], from magnitudes to mel amplitudes; `ends`, the range of these; of a
+voice with a source `share_weights` [bands, K] (:func:`diffwave.dsp.source.band_weights`)."""
 
 GRAPHS = {
     "enhancer": (("mel",), ("enhanced",)),

@@ -76,7 +76,7 @@ class Vocoder:
             self.stft = STFT(self._space["n_fft"], self.hop_length)
             with np.load(self.folder / CONSTANTS, allow_pickle=False) as constants:
                 self._filters = constants["filters"]
-                self._share_weights = constants["share_weights"] if self.has_source else None
+                self._share_weights: Any = constants["share_weights"] if self.has_source else None
                 self._ends = tuple(constants["ends"].tolist())
         except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
             raise InputError(f"{folder} is a damaged voice ({type(error).__name__}).") from None
@@ -262,9 +262,7 @@ class Vocoder:
         options.log_severity_level = 3
         path = self.folder / f"{name}.onnx"
         try:
-            return onnxruntime.InferenceSession(
-                path, options, providers=["CPUExecutionProvider"]
-            )
+            return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises many kinds
             reason = str(error).partition("\n")[0]
             raise InputError(f"{path} is not there, or is damaged ({reason}).") from None
