@@ -1,8 +1,9 @@
 """The Gaussian chain: forward process, posterior, reverse step, variational bound.
 
 Pure functions of tensors (notation in :mod:`diffwave.chain.schedule`), and of NumPy's arrays as far
-as samplers need them. Every level is given by its alpha_bar, a float64 scalar or a tensor that broadcasts against the state; arithmetic on levels is
-float64 and the result has the state's dtype. References are to Ho et al. 2020 (arXiv 2006.11239).
+as samplers need them. Every level is given by its alpha_bar, a float64 scalar or a tensor that
+broadcasts against the state; arithmetic on levels is float64 and the result has the state's dtype.
+References are to Ho et al. 2020 (arXiv 2006.11239).
 """
 
 from __future__ import annotations
