@@ -42,8 +42,9 @@ def test_transform_and_its_inverse() -> None:
     ours, theirs = NumpySTFT(), STFT(N_FFT, HOP)
     spectrum = ours.analyse(wave)
     agree(spectrum, theirs(torch.from_numpy(wave)), 1e-5)
-    agree(ours.inverse(spectrum), theirs.inverse(torch.from_numpy(spectrum)), 1e-5)
-    np.testing.assert_allclose(ours.inverse(spectrum)[:, 1:-1], wave[:, 1:-1], atol=0.02)
+    agree(ours.inverse(spectrum), theirs.inverse(torch.from_numpy(spectrum)), 1e-4)
+    inner = slice(100, -100)  # at the ends the window is too small to be divided by
+    np.testing.assert_allclose(ours.inverse(spectrum)[:, inner], wave[:, inner], atol=1e-4)
 
 
 def test_windows_are_views_of_every_hop() -> None:

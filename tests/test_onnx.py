@@ -20,14 +20,13 @@ from diffwave import InputError, cli
 from diffwave.checkpoint import save_checkpoint
 from diffwave.vocoder import Vocoder
 
-for package in ("onnx", "onnxscript", "onnxruntime"):
+for package in ("onnxscript", "onnxruntime"):
     pytest.importorskip(package, reason=f"{package} is not installed")
+onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 
-import onnx
-
-from diffwave.onnx import Vocoder as OnnxVocoder
-from diffwave.onnx import __main__ as runtime
-from diffwave.onnx.layout import OPSET
+from diffwave.onnx import Vocoder as OnnxVocoder  # noqa: E402
+from diffwave.onnx import __main__ as runtime  # noqa: E402
+from diffwave.onnx.layout import OPSET  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 MEL = speech_mel(0.8).numpy()
@@ -215,6 +214,13 @@ def test_a_damaged_voice(
     error = capfd.readouterr().err
     assert len(error.strip().splitlines()) == 1, error
     assert not out.exists()
+
+
+def test_a_graph_of_another_voice(voices: Path, tmp_path: Path) -> None:
+    shutil.copytree(voices / "graphs", tmp_path / "voice")
+    shutil.copy(voices / "graphs" / "enhancer.onnx", tmp_path / "voice" / "step.onnx")
+    with pytest.raises(InputError, match="does not fit the voice"):
+        OnnxVocoder(tmp_path / "voice", 1)(MEL)
 
 
 def test_a_chain_on_samples_is_refused(

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from diffwave.errors import InputError, out_of_memory
+from diffwave.errors import InputError
 from diffwave.files import atomic_path, read_error
 from diffwave.onnx.runtime import SAMPLERS, Samples, Vocoder
 from diffwave.text import notice, printable
@@ -48,11 +48,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         notice(f"{PROG}: {error}")
         return 2
     except MemoryError:
-        notice(f"{PROG}: There is not enough memory.")
-        return 2
-    except RuntimeError as error:  # ONNX Runtime's own
-        if not out_of_memory(error):
-            raise
         notice(f"{PROG}: There is not enough memory.")
         return 2
     except KeyboardInterrupt:

@@ -25,7 +25,7 @@ from diffwave.dsp.chunks import by_chunks, chunks
 from diffwave.dsp.consistency import match_bands
 from diffwave.dsp.source import Source, pulse_times, pulse_train, shaped_source, transposed, with_f0
 from diffwave.dsp.stft import ShortTimeFourier, hann_windows, reach
-from diffwave.errors import InputError
+from diffwave.errors import InputError, out_of_memory
 from diffwave.files import read_json
 from diffwave.onnx.layout import ABOUT, CONSTANTS, FORMAT, GRAPHS, PRIOR
 
@@ -33,6 +33,8 @@ Samples = NDArray[np.float32]
 CHUNK_FRAMES = 1024
 """Frames generated at a time, as PyTorch's vocoder does."""
 MOST_STEPS = 10_000
+DAMAGE = (OSError, EOFError, KeyError, TypeError, ValueError, AttributeError)
+"""What reading a damaged file raises."""
 
 
 class STFT(ShortTimeFourier):
@@ -78,7 +80,9 @@ class Vocoder:
                 self._filters = constants["filters"]
                 self._share_weights: Any = constants["share_weights"] if self.has_source else None
                 self._ends = tuple(constants["ends"].tolist())
-        except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+            self._v = self.config["diffusion"]["prediction"] == "v"
+            self._presets = self.config["sampling"]
+        except (*DAMAGE, zipfile.BadZipFile) as error:
             raise InputError(f"{folder} is a damaged voice ({type(error).__name__}).") from None
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}
 
@@ -190,8 +194,8 @@ class Vocoder:
         def denoise(x: Samples, alpha_bar: np.float64) -> Samples:
             t = np.full(1, angle_of(alpha_bar), np.float32)
             (prediction,) = self._run("step", x, t, cond, *prior)
-            v = self.config["diffusion"]["prediction"] == "v"
-            return (x0_from_v if v else x0_from_eps)(x, prediction, alpha_bar)  # type: ignore[no-any-return]
+            x_0 = x0_from_v if self._v else x0_from_eps
+            return x_0(x, prediction, alpha_bar)  # type: ignore[no-any-return]
 
         # Stream 0 is where the chain starts; step i of a sampler that adds noise draws i + 1.
         state = sample(
@@ -231,7 +235,7 @@ class Vocoder:
         self, steps: int | None, solver: str | None, n_iter: int | None
     ) -> dict[str, Any]:
         """The preset of a number of steps, with what is asked for."""
-        config = self.config["sampling"]
+        config = self._presets
         steps = config["default"] if steps is None else steps
         if not 1 <= steps <= MOST_STEPS:
             raise InputError(f"The steps are 1 to {MOST_STEPS}, not {steps}.")
@@ -254,7 +258,16 @@ class Vocoder:
         if name not in self._sessions:
             self._sessions[name] = self._load(name)
         names = itertools.chain(GRAPHS[name][0], PRIOR)
-        return self._sessions[name].run(None, dict(zip(names, inputs, strict=False)))  # type: ignore[no-any-return]
+        try:
+            found = self._sessions[name].run(None, dict(zip(names, inputs, strict=False)))
+        except Exception as error:  # ONNX Runtime raises many kinds
+            if out_of_memory(error):
+                raise MemoryError from None
+            reason = str(error).partition("\n")[0]
+            raise InputError(
+                f"{self.folder / name}.onnx does not fit the voice ({reason})."
+            ) from None
+        return found  # type: ignore[no-any-return]
 
     def _load(self, name: str) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()
