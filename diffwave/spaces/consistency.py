@@ -28,6 +28,8 @@ def match_mel(
 
     The mel [B, n_mels, T] was made by a frontend with the frames and the window of the STFT.
     """
+    if n_iter == 0:
+        return spectrum
     return match_bands(  # type: ignore[no-any-return]
         spectrum,
         band_levels(mel, frontend),
