@@ -31,7 +31,8 @@ def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:
         command, options = _parse(arguments, prog, command)
         options.check()
         # Imported here: --help and what is wrong so far need not wait for PyTorch.
-        status = int(importlib.import_module(f"diffwave.commands.{command}").run(options))
+        module = f"diffwave.commands.{command.replace('-', '_')}"
+        status = int(importlib.import_module(module).run(options))
         sys.stdout.flush()  # here, where a failure is still dealt with
         return status
     except InputError as error:

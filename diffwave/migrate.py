@@ -14,9 +14,11 @@ from torch import Tensor
 
 from diffwave.errors import InputError
 from diffwave.schema import convert, shown
+from diffwave.text import notice
 
 _RENAMED = {"representation.": "space.", "restorer.": "enhancer.", "network.": "denoiser.network."}
 FORMER_SAMPLING = {"steps", "sampler", "angles", "mel_rounds", "rounds"}
+"""Settings of sampling, before there were presets."""
 
 
 def current_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -84,3 +86,37 @@ def current_sampling(values: Any) -> Any:
         for steps in sorted({*levels, *rounds})
     ]
     return {"default": default, "solver": solver, "n_iter": n_iter, "presets": presets, **values}
+
+
+RENAMED_SETTINGS = {
+    "restorer": "enhancer",
+    "loss.restoration": "loss.enhancement",
+    "loss.restoration_share": "loss.enhancement_share",
+    "loss.restoration_blur": "loss.enhancement_blur",
+    "loss.restoration_noise": "loss.enhancement_noise",
+    "loss.unrolled_angles": "loss.unrolled_levels",
+    "loss.unrolled_rounds": "loss.unrolled_n_iter",
+    "spectral.mel_mean": "normalise.mean",
+    "spectral.mel_scale": "normalise.scale",
+}
+"""Settings of training, and what they are called now."""
+RENAMED_METRICS = {"loss_restoration": "loss_enhancement"}
+"""Values in metrics.csv, and what they are called now."""
+
+
+def current_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of training under today's names, with a notice of each that has another."""
+    for old, new in RENAMED_SETTINGS.items():
+        (*sections, last), (*others, name) = old.split("."), new.split(".")
+        place: Any = settings
+        for section in sections:
+            place = place.get(section) if isinstance(place, dict) else None
+        if isinstance(place, dict) and last in place:
+            notice(f"The setting {old} is called {new} now.")
+            value, place = place.pop(last), settings
+            for section in others:
+                if not isinstance(place.get(section), dict):
+                    place[section] = {}
+                place = place[section]
+            place[name] = value
+    return settings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from diffwave.chain.samplers import Callback
 from diffwave.checkpoint import CONFIG_FILE, load_checkpoint, save_checkpoint
 from diffwave.device import choose_device
 from diffwave.errors import InputError
+from diffwave.files import read_error
 from diffwave.mel.check import as_tensor, check_mel
 from diffwave.model import DiffusionModel, ModelConfig
 from diffwave.schema import AtLeastOne, convert
@@ -73,8 +75,14 @@ class Vocoder:
             token: of the hub; the one that was logged in with when None.
 
         Raises:
-            InputError: without the package huggingface_hub, or when the hub refuses.
+            InputError: for a name of another form, without the package huggingface_hub, or when the
+                hub refuses or cannot be reached.
         """
+        if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(name), re.ASCII):
+            raise InputError(
+                f'A voice on the Hugging Face hub is called "owner/name", not {str(name)!r:.80}; '
+                "save_pretrained writes a folder."
+            )
         hub = _hub(f"To upload {name!r}")
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / "checkpoint"
@@ -85,7 +93,7 @@ class Vocoder:
                 return str(api.upload_folder(repo_id=name, folder_path=folder))
             except Exception as error:  # the hub's client raises many kinds
                 raise InputError(
-                    f"The Hugging Face hub did not take {name!r} ({type(error).__name__})."
+                    f"The Hugging Face hub did not take {name!r}: {_reason(error)}."
                 ) from None
 
     def to(self, device: str | torch.device) -> Vocoder:
@@ -231,7 +239,11 @@ def bundled() -> list[str]:
 def find_checkpoint(name: str | os.PathLike[str]) -> Path:
     """Folder of a checkpoint: an existing folder, a bundled name, or a hub id, in this order."""
     path = Path(name)
-    if path.is_dir():
+    try:
+        found = path.is_dir()
+    except OSError as error:  # of a name that is too long
+        raise read_error(path, error) from None
+    if found:
         return path
     if str(name) in bundled():
         return bundled_folder() / str(name)
@@ -249,9 +261,15 @@ def _from_hub(name: str) -> Path:
         return Path(hub.snapshot_download(name, allow_patterns=["config.json", "*.safetensors"]))
     except Exception as error:  # the hub's client raises many kinds
         raise InputError(
-            f"There is no folder {name!r}, and the Hugging Face hub gave nothing of that "
-            f"name ({type(error).__name__})."
+            f"There is no folder {name!r:.80}, and the Hugging Face hub gave nothing of that "
+            f"name: {_reason(error)}."
         ) from None
+
+
+def _reason(error: Exception) -> str:
+    """What the hub's client says first, without the advice that follows."""
+    first = str(error).strip().partition("\n")[0].partition(". ")[0].rstrip(".")
+    return f"{type(error).__name__}{first and f' ({first:.200})'}"
 
 
 def _hub(wish: str) -> Any:

@@ -18,7 +18,7 @@ import torch
 from diffwave import Vocoder
 from diffwave.audio import read_audio
 from diffwave.listening.pictures import RANGE_DB, common_top, levels_db
-from diffwave.train.restoration import smoothed
+from diffwave.train.mel_losses import smoothed
 from diffwave.vocoder import DEFAULT
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)

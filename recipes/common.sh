@@ -14,6 +14,7 @@ audio=       # folder of the recordings
 # shellcheck disable=SC2034
 from_scratch=
 runs=()      # of training: a name, a colon, and its settings files, one a line
+skipped=()   # names of runs that are left out
 layers=()    # settings files laid over those of every run
 about=()     # options of the export: --speaker, --license
 settings=()  # --set KEY=VALUE ...
@@ -61,7 +62,7 @@ parse_arguments() {
             continue
             ;;
         --stage | --stop-stage | --data-dir | --config | --exp-dir | --metrics | --set | \
-            --speaker | --license)
+            --skip | --speaker | --license)
             (($# > 1)) || die "$1 needs a value; see --help"
             case $1 in
             --stage) stage=$2 ;;
@@ -69,6 +70,7 @@ parse_arguments() {
             --data-dir) data_dir=$2 ;;
             --exp-dir) exp_dir=$2 ;;
             --metrics) metrics=$2 ;;
+            --skip) skipped+=("$2") ;;
             --speaker | --license) about+=("$1" "$2") ;;
             --config)
                 file=$(settings_file "$2")
@@ -89,6 +91,20 @@ parse_arguments() {
     done
     ((stage <= stop_stage)) || die "--stage $stage comes after --stop-stage $stop_stage"
     [[ -z $data_dir || -d $data_dir ]] || die "there is no folder $data_dir"
+}
+
+# Leaves out of `runs` what --skip names, but never all of them.
+skip_runs() {
+    local name run kept
+    for name in ${skipped[@]+"${skipped[@]}"}; do
+        kept=()
+        for run in "${runs[@]}"; do
+            [[ ${run%%:*} == "$name" ]] || kept+=("$run")
+        done
+        ((${#kept[@]} < ${#runs[@]})) || die "there is no run $name to skip; there are ${runs[*]%%:*}"
+        ((${#kept[@]})) || die "--skip leaves no run"
+        runs=("${kept[@]}")
+    done
 }
 
 check_python() {
@@ -161,6 +177,7 @@ main() {
     # Training answers a signal by a checkpoint and ends well; the stages after it must not follow.
     trap 'printf "%s: stopped; the same command goes on.\n" "$0" >&2; exit 130' INT
     trap 'printf "%s: stopped; the same command goes on.\n" "$0" >&2; exit 143' TERM
+    skip_runs
     check_python
     mkdir -p "$exp_dir" 2>/dev/null || die "cannot make the folder $exp_dir"
     if wanted 0; then

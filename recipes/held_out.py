@@ -6,10 +6,8 @@ python recipes/held_out.py PREPARED_FOLDER WAVS_FOLDER
 import sys
 from pathlib import Path
 
-import torch
-
 from diffwave.audio import write_audio
-from diffwave.data.shards import VALIDATION, is_prepared, open_prepared
+from diffwave.data.prepared import VALIDATION, is_prepared, open_prepared
 from diffwave.errors import InputError
 from diffwave.files import atomic_folder
 
@@ -24,9 +22,8 @@ def main(source: Path, target: Path) -> None:
         raise InputError(f"No clip of {source} was held out; see data.validation.")
     with atomic_folder(target) as folder:
         for entry in held_out:
-            wave = torch.from_numpy(prepared.samples(entry) / 32768.0).float()
             path = folder / f"{entry.name.replace('/', '_')}.wav"
-            write_audio(path, wave, prepared.mel.sample_rate)
+            write_audio(path, prepared.clip(entry).wave(), prepared.mel.sample_rate)
 
 
 if len(sys.argv) != 3:

@@ -10,14 +10,15 @@ from told import one_line
 from diffwave import cli
 
 
-def test_nothing_to_train_on_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["train", "--set", "run.folder="]) == 2
-    one_line(capsys, "run.folder")
-
-
-def test_a_wrong_key_is_named_before_any_work(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["train", "--set", "optim.learning_rate=1"]) == 2
-    one_line(capsys, "optim.learning_rate")
+@pytest.mark.parametrize(
+    ("setting", "word"),
+    [("run.folder=", "run.folder"), ("optim.learning_rate=1", "optim.learning_rate")],
+)
+def test_a_wrong_setting_is_named_before_any_work(
+    setting: str, word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["train", "--set", setting]) == 2
+    one_line(capsys, word)
 
 
 def test_a_missing_package_is_told(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,11 +16,12 @@ import torch
 from signals import speech_like
 
 from diffwave.data import envelope, prepare
-from diffwave.data.crops import Crops
-from diffwave.data.data import load_corpus
+from diffwave.data.corpus import Corpus, load_corpus
+from diffwave.data.crops import Crops, Framing
 from diffwave.data.envelope import envelope_path, fitted_space, load_envelope
-from diffwave.data.report import CorpusReport
-from diffwave.data.shards import open_prepared
+from diffwave.data.prepare import EXAMPLES, CorpusReport
+from diffwave.data.prepared import Entry, open_prepared
+from diffwave.data.recording import Recording, Remark
 from diffwave.errors import InputError
 from diffwave.mel import MelSpectrogram, preset
 from diffwave.spaces import SpectralConfig, SpectralSpace
@@ -27,7 +29,6 @@ from diffwave.train.config import TrainConfig
 from diffwave.train.settings import read_config
 
 RATE = 22050
-CROP = 4864  # samples of the 16 frames that a crop has here
 Prepare = Callable[..., CorpusReport | None]
 
 
@@ -66,6 +67,11 @@ def config(*settings: str) -> TrainConfig:
     return read_config(None, [*plain, *settings])
 
 
+def load(tmp_path: Path) -> Corpus:
+    settings = config(f"data.folder={tmp_path / 'corpus'}")
+    return load_corpus(settings.data, Framing(settings.model_config()), progress=False)
+
+
 def files(folder: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(folder)): path.read_bytes()
@@ -84,8 +90,7 @@ def test_a_corpus_is_what_training_reads(run: Prepare, tmp_path: Path) -> None:
         "data/samples-00000.raw",
         "data/envelope.safetensors",
     }
-    settings = config(f"data.folder={tmp_path / 'corpus'}").data
-    corpus = load_corpus(settings, preset("hifigan"), CROP, progress=False)
+    corpus = load(tmp_path)
     assert [clip.name for clip in corpus.validation] == ["s3"]
     names = [clip.name for clip in corpus.train]
     pieces = [name for name in names if name.startswith("deep/book")]
@@ -138,13 +143,6 @@ def test_nothing_that_can_be_used_leaves_nothing_behind(run: Prepare, audio: Pat
     assert os.listdir(audio.parent) == ["audio"]
 
 
-def test_no_folder_and_no_audio(tmp_path: Path) -> None:
-    plain = config()
-    for place, words in (("nowhere", "no folder '.*nowhere' of audio"), ("", "There is no audio")):
-        with pytest.raises(InputError, match=words):
-            prepare.prepare(tmp_path / place, tmp_path / "c", plain.data, plain.model_config())
-
-
 def test_clips_shorter_than_a_crop(run: Prepare, audio: Path) -> None:
     report = run("data.crop_frames=60")
     assert report is not None
@@ -169,38 +167,38 @@ def test_again_and_with_changes(run: Prepare, audio: Path, tmp_path: Path) -> No
     with pytest.raises(InputError, match="holds a corpus of other audio"):
         run()
     assert files(tmp_path / "corpus") == before
-    assert run(force=True) is not None
+    (tmp_path / "corpus" / "data" / "samples-00001.raw").write_bytes(b"of a larger corpus")
+    (tmp_path / "corpus" / "notes.txt").write_text("somebody's")
+    assert run("network=waveform", force=True) is not None
+    left = files(tmp_path / "corpus")
+    assert "notes.txt" in left
+    assert [name for name in left if name.startswith("data")] == ["data/samples-00000.raw"]
     names = {entry.name for entry in open_prepared(tmp_path / "corpus").entries}
     assert "s6" in names and "s7" not in names
 
 
-def test_what_replaces_a_corpus_leaves_none_of_it(run: Prepare, tmp_path: Path) -> None:
-    run()
-    (tmp_path / "corpus" / "data" / "samples-00001.raw").write_bytes(b"of a larger corpus")
-    (tmp_path / "corpus" / "notes.txt").write_text("somebody's")
-    run("network=waveform", force=True)
-    left = files(tmp_path / "corpus")
-    assert "notes.txt" in left
-    assert [name for name in left if name.startswith("data")] == ["data/samples-00000.raw"]
+def test_large_files_are_taken_one_at_a_time(run: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
+    take, busy = prepare.take, threading.Lock()
 
+    def alone(*arguments: object) -> object:
+        assert busy.acquire(blocking=False), "two files at a time"
+        time.sleep(0.02)
+        busy.release()
+        return take(*arguments)  # type: ignore[arg-type]
 
-def test_a_folder_of_something_else_is_left_alone(run: Prepare, audio: Path) -> None:
-    before = files(audio)
-    for force in (False, True):
-        with pytest.raises(InputError, match="is not empty, and holds no prepared corpus"):
-            run(target="audio", force=force)
-    assert files(audio) == before
+    monkeypatch.setattr(prepare, "take", alone)
+    monkeypatch.setattr(prepare, "LARGE", 0)
+    run("network=waveform", jobs=3)
 
 
 def test_half_of_a_corpus_is_none(
     run: Prepare, audio: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped while it works, it leaves what was there: here nothing."""
-    take, seen = prepare.take, []
+    take, left = prepare.take, iter(range(4))
 
     def stopped(*arguments: object) -> object:
-        seen.append(arguments)
-        if len(seen) == 5:
+        if next(left, None) is None:
             raise KeyboardInterrupt
         return take(*arguments)  # type: ignore[arg-type]
 
@@ -210,27 +208,6 @@ def test_half_of_a_corpus_is_none(
     assert os.listdir(audio.parent) == ["audio"]
 
 
-def test_large_files_are_taken_one_at_a_time(run: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two threads that both work on one would pass the barrier; alone each waits in vain."""
-    take, together, patience = prepare.take, threading.Barrier(2), [0.05]
-
-    def meeting(*arguments: object) -> object:
-        try:
-            together.wait(patience[0])
-        except threading.BrokenBarrierError:
-            together.reset()
-            return take(*arguments)  # type: ignore[arg-type]
-        raise AssertionError("two files at a time")
-
-    monkeypatch.setattr(prepare, "take", meeting)
-    monkeypatch.setattr(prepare, "LARGE", 0)
-    run("network=waveform", jobs=3)
-    monkeypatch.setattr(prepare, "LARGE", 1 << 24)
-    patience[0] = 2
-    with pytest.raises(AssertionError, match="two files at a time"):
-        run("network=waveform", jobs=2, force=True)
-
-
 def test_the_envelope_is_the_one_that_training_would_fit(run: Prepare, tmp_path: Path) -> None:
     run()
     settings = config(f"data.folder={tmp_path / 'corpus'}")
@@ -238,14 +215,11 @@ def test_the_envelope_is_the_one_that_training_would_fit(run: Prepare, tmp_path:
     space = SpectralSpace(SpectralConfig.of(model.mel), MelSpectrogram(model.mel))
     assert load_envelope(envelope_path(tmp_path / "corpus"), space)
     stored = space.state_dict()
-    corpus = load_corpus(settings.data, model.mel, CROP, progress=False)
-    crops = Crops(corpus.train, model, settings.data, settings.run.seed)
+    crops = Crops(load(tmp_path).train, model, settings.data, settings.run.seed)
     fitted = fitted_space(model, crops).state_dict()
     assert stored.keys() == fitted.keys()
     for name, value in fitted.items():
         torch.testing.assert_close(stored[name], value)
-    other = SpectralSpace(SpectralConfig(n_fft=2048, pad_left=896), MelSpectrogram(model.mel))
-    assert not load_envelope(envelope_path(tmp_path / "corpus"), other)
 
 
 def test_mels_go_with_their_recordings(run: Prepare, audio: Path, tmp_path: Path) -> None:
@@ -265,8 +239,7 @@ def test_mels_go_with_their_recordings(run: Prepare, audio: Path, tmp_path: Path
     }
     (note,) = report.notes
     assert note.startswith("1 of 7 mels differ in length from their recordings, by -2 to -2 frames")
-    settings = config(f"data.folder={tmp_path / 'corpus'}").data
-    corpus = load_corpus(settings, preset("hifigan"), CROP, progress=False)
+    corpus = load(tmp_path)
     clips = corpus.train + corpus.validation
     assert sorted(clip.name for clip in clips) == ["s0", "s1", "s3", "s4", "s5", "s6", "s7"]
     for clip in clips:
@@ -278,3 +251,34 @@ def test_mels_go_with_their_recordings(run: Prepare, audio: Path, tmp_path: Path
     np.save(mels / "s4.npy", np.load(mels / "s4.npy") + 0.1)
     with pytest.raises(InputError, match="holds a corpus of other audio"):
         run(f"data.mel_folder={mels}")
+
+
+def test_the_report_counts_everything_and_names_all_that_was_rejected(tmp_path: Path) -> None:
+    """40 good files of half an hour, 12 of them stereo, and three that are not good."""
+    report = CorpusReport(16000)
+    for i in range(40):
+        stereo = [Remark("more than one channel", f"{i}.wav has 2 channels.")] if i < 12 else []
+        report.add(Recording(f"{i}.wav", 1800.0, remarks=stereo))
+    report.add(Recording("x.wav", 3600.0, rejected=Remark("silent", "x.wav is silent.")))
+    report.add(Recording("y.wav", rejected=Remark("unreadable", "Cannot read y.wav.")))
+    report.add(Recording("z\udcff.wav", rejected=Remark("unreadable", "Cannot read z\udcff.wav.")))
+    split = ["validation"] * 2 + ["train"] * 38
+    report.count_clips([Entry(str(i), "", s, 0, 0, 16000 * 900) for i, s in enumerate(split)])
+    report.notes.append("A note.")
+    assert report.summary() == [
+        "43 files, 21.00 hours",
+        "train: 38 clips, 9.50 hours",
+        "validation: 2 clips, 0.50 hours",
+        "rejected: 3 files (2 unreadable, 1 silent)",
+        "used, but: 12 more than one channel",
+        "A note.",
+    ]
+    report.save(tmp_path)
+    data = json.loads((tmp_path / "report.json").read_text())
+    assert data["rejected"]["x.wav"] == {"kind": "silent", "sentence": "x.wav is silent."}
+    assert (len(data["rejected"]), len(data["remarks"])) == (3, 12)
+    page = (tmp_path / "report.md").read_text(encoding="utf-8")
+    for sentence in ("silent: x.wav is silent.", "Cannot read y.wav.", "Cannot read z\\udcff.wav."):
+        assert sentence in page
+    assert page.count("has 2 channels") == EXAMPLES
+    assert "and 2 more, in report.json" in page

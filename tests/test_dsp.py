@@ -63,10 +63,10 @@ def test_iterations() -> None:
     spectrum = NumpySTFT().analyse(normal(1, (FRAMES - 1) * HOP + N_FFT))
     wanted = normal(1, FRAMES, 80) - 3
     start = torch.from_numpy(spectrum.copy())
-    ours = match_bands(spectrum.copy(), wanted, ends, filters.numpy(), NumpySTFT(), 8)
+    ours = match_bands(spectrum.copy(), wanted, ends, filters.numpy(), NumpySTFT(), 8, 0.9)
     with torch.no_grad():
         theirs = match_bands(
-            start, torch.from_numpy(wanted), ends, filters, STFT(N_FFT, HOP), 8, in_place=False
+            start, torch.from_numpy(wanted), ends, filters, STFT(N_FFT, HOP), 8, 0.9, in_place=False
         )
     assert np.abs(ours - spectrum).max() > 0.1
     agree(ours, theirs, 1e-4)

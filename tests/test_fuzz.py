@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fuzz import run
 from fuzz.inputs import KINDS
-from fuzz.run import Outcome, digests, faults, fuzz
+from fuzz.run import Outcome, digests, faults, fuzz, named_outputs
 
 COUNT = 20  # of each kind
 
@@ -40,6 +41,42 @@ def test_faults_are_seen(tmp_path: Path) -> None:
         "a.npy: not whole",
     ]
     assert "no sentence" in faults(Outcome(2, "", "Traceback"), tmp_path, before)
+
+
+def test_what_the_command_line_names_as_output_is_no_input(tmp_path: Path) -> None:
+    for name in ("a.npy", "a.wav", "b.wav", "copies/a.wav", "copies/a.npy", "copies/b.wav"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(b"1")
+    (tmp_path / "in" / "link.wav").symlink_to("a.wav")
+    (tmp_path / "out").mkdir()
+    for line, named in (
+        ("mel in/copies in", {"a.npy"}),
+        ("mel in in/copies", {"copies/a.npy"}),
+        ("mel in/a.wav in/./copies/../a.npy", {"a.npy"}),
+        ("mel in/a.wav out/a.npy", set()),
+        ("mel in/a.wav in/copies", set()),
+        ("mel in in", set()),
+        ("synthesize --steps 1 in in/copies", {"copies/a.wav", "copies/b.wav"}),
+        ("synthesize in/copies in", {"a.wav", "b.wav", "link.wav"}),
+        ("synthesize in/a.npy in/link.wav", {"a.wav", "link.wav"}),
+        ("synthesize in/a.wav in/link.wav", set()),
+        ("synthesize in/a.npy in/a.wav --nonsense", set()),
+        ("evaluate in in/copies", set()),
+        ("nothing", set()),
+    ):
+        assert named_outputs(tmp_path, line.split()) == named, line
+    before = digests(tmp_path / "in")
+    (tmp_path / "in" / "a.npy").write_bytes(b"half")
+    done = Outcome(0, "", "")
+    (told,) = faults(done, tmp_path, before, {"a.npy"})
+    assert told.startswith("a.npy: not whole")
+    np.save(tmp_path / "in" / "a.npy", np.zeros(3))
+    assert faults(done, tmp_path, before, {"a.npy"}) == []
+    (tmp_path / "in" / "a.wav").write_bytes(b"2")
+    assert "the input was changed" in faults(done, tmp_path, before, {"a.npy"})
+    (tmp_path / "in" / "a.wav").write_bytes(b"1")
+    (tmp_path / "in" / "a.npy").unlink()
+    assert faults(done, tmp_path, before, {"a.npy"}) == ["the input was changed"]
 
 
 def test_a_child_tells_how_it_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,9 +51,10 @@ def parse(*arguments: str) -> Sample:
 
 def test_every_command_has_a_module_that_runs_it_and_explained_options() -> None:
     modules = {module.name for module in pkgutil.iter_modules(commands.__path__)} - SHARED
-    assert set(COMMANDS) == modules
+    assert {name.replace("-", "_") for name in COMMANDS} == modules
     for name, options in COMMANDS.items():
-        assert callable(importlib.import_module(f"diffwave.commands.{name}").run)
+        module = f"diffwave.commands.{name.replace('-', '_')}"
+        assert callable(importlib.import_module(module).run)
         assert options.__doc__ and options.__doc__.endswith(".")
         assert all(text for _, _, text in documented(options))
     (kind,) = (kind for field, kind, _ in documented(Generation) if field.name == "sampler")

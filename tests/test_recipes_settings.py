@@ -12,7 +12,6 @@ from signals import speech_like
 from diffwave.chain.schedule import NAMED, alpha_bars
 from diffwave.checkpoint import load_config
 from diffwave.data import envelope
-from diffwave.train.config import TrainConfig
 from diffwave.train.loop import train
 from diffwave.train.settings import read_config
 from diffwave.vocoder import Vocoder
@@ -55,21 +54,20 @@ def speaks(folder: Path, paths: list[str], *overrides: str) -> Vocoder:
     # Of what it was trained on: an envelope of two seconds knows nothing else.
     wave = torch.from_numpy(speech_like(1.0, sample_rate, 0))
     mel = vocoder.mel(wave)
-    heard = vocoder(mel)
+    generated = vocoder(mel)
     assert vocoder.sample_rate == sample_rate
-    assert heard.shape == (mel.shape[1] * vocoder.hop_length,)
-    assert bool(torch.isfinite(heard).all())
+    assert generated.shape == (mel.shape[1] * vocoder.hop_length,)
+    assert bool(torch.isfinite(generated).all())
     # Neither silent nor blown up: three steps teach no more.
-    assert 0.01 < float(heard.square().mean().sqrt()) < 10
+    assert 0.01 < float(generated.square().mean().sqrt()) < 10
     return vocoder
 
 
 @pytest.mark.parametrize("rate", RATES)
 def test_every_rate_trains_and_speaks(rate: str, trained: Path) -> None:
-    rounds = "sampling.n_iter=1" if rate != "22k" else "sampling.n_iter=0"
-    small = ["data.crop_frames=24", rounds]
     paths = files("ljspeech/spectral", f"rates/{rate}")
-    vocoder = speaks(trained, paths, *small)
+    n_iter = int(rate != "22k")
+    vocoder = speaks(trained, paths, "data.crop_frames=24", f"sampling.n_iter={n_iter}")
     assert vocoder.sample_rate == RATES[rate]
     space = vocoder.config.space
     assert space.context(1) == (2048 if RATES[rate] > 40000 else 1024)
@@ -77,18 +75,13 @@ def test_every_rate_trains_and_speaks(rate: str, trained: Path) -> None:
     assert vocoder.config.sampling.preset(4).levels == (1.0, 0.8, 0.6, 0.3)
 
 
-@pytest.mark.parametrize("rate", ["16k", "48k"])
-def test_a_rate_goes_with_the_second_part_too(rate: str, trained: Path) -> None:
-    paths = files("ljspeech/unrolled", f"rates/{rate}")
-    speaks(trained, paths, "run.steps=1", "data.crop_frames=40")
-
-
-@pytest.mark.parametrize("hop", [160, 275, 300, 512])
+@pytest.mark.parametrize("hop", [160, 275, 512])
 def test_other_hops_train_and_speak(hop: int, trained: Path) -> None:
     overrides = [f"mel.hop_length={hop}", "data.crop_frames=20"]
     paths = files("ljspeech/spectral", "rates/24k")
     vocoder = speaks(trained, paths, *overrides, "sampling.n_iter=1")
     assert vocoder.hop_length == hop
+    assert load_config(trained / "export").mel.name == f"vocos with hop_length {hop}"
 
 
 @pytest.mark.parametrize("rate", RATES)
@@ -99,14 +92,15 @@ def test_loss_weights_reach_half_the_rate_or_as_far_as_is_heard(rate: str) -> No
     assert weights[-1][1] <= 0.25
 
 
-def test_the_default_rate_changes_nothing() -> None:
-    assert read_config(files("rates/22k")) == TrainConfig()
-
-
 @pytest.mark.parametrize(
-    "options", [(), ("prior",), ("zero-terminal-snr",), ("prior", "zero-terminal-snr")]
+    ("size", "options"),
+    [
+        ("base", ()),
+        ("base", ("prior",)),
+        ("base", ("zero-terminal-snr",)),
+        ("large", ("prior", "zero-terminal-snr")),
+    ],
 )
-@pytest.mark.parametrize("size", ["base", "large"])
 def test_diffwave_trains_and_speaks(size: str, options: tuple[str, ...], trained: Path) -> None:
     paths = files(*(f"waveform/{name}" for name in (size, *options)))
     vocoder = speaks(trained, paths, "data.crop_frames=8")
@@ -132,8 +126,8 @@ def test_diffwave_is_the_papers(size: str, channels: int, steps: int) -> None:
 
 
 def test_the_stages_of_a_voice_are_of_one_model() -> None:
-    first, *others = (read_config(files(f"ljspeech/{part}"))
-                      for part in ("source", "spectral", "unrolled", "enhancer"))  # fmt: skip
+    stages = ("source", "spectral", "unrolled", "adversarial", "enhancer")
+    first, *others = (read_config(files(f"ljspeech/{stage}")) for stage in stages)
     for other in others:
         assert first.model_config().network == other.model_config().network
         assert first.model_config().enhancer == other.model_config().enhancer is not None
@@ -148,10 +142,3 @@ def test_every_file_of_settings_is_understood() -> None:
     for path in found:
         base = files(below.get(path.parent.name, "ljspeech/unrolled"))
         read_config([*base, str(path)]).model_config()
-
-
-def test_an_export_keeps_the_mel_that_was_made_up(trained: Path) -> None:
-    paths = files("ljspeech/spectral")
-    speaks(trained, paths, "mel.hop_length=300", "data.crop_frames=20", "run.steps=1")
-    mel = load_config(trained / "export").mel
-    assert (mel.hop_length, mel.name) == (300, "hifigan with hop_length 300")

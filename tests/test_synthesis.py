@@ -192,7 +192,7 @@ def test_transposition_moves_the_predicted_pitch(source_vocoder: Vocoder) -> Non
     [
         ("spectral", {"f0": np.full(FRAMES, 100.0)}, "has no source"),
         ("spectral", {"transpose": 1.0}, "has no source"),
-        ("source", {"transpose": 25}, "transposition must be a number from -24 to 24"),
+        ("source", {"transpose": 25}, "transposition must be a number of at most 24, not 25"),
         ("source", {"f0": np.full((1, FRAMES), 100.0)}, "one number for each frame"),
         ("source", {"f0": np.full(FRAMES, np.inf)}, "from 50 to 600 Hz"),
         ("source", {"f0": "high"}, "pitch must be floating point"),

@@ -4,35 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from small_run import Configure, small_config
+from small_run import Configure, overrides, small_config
 from tiny import enhancing_config, random_model
 from torch import Tensor, nn
 
+from diffwave import cli
 from diffwave.checkpoint import load_checkpoint, save_checkpoint
 from diffwave.data.crops import Batch
 from diffwave.data.envelope import envelope_path, save_envelope
 from diffwave.errors import InputError
-from diffwave.model import DiffusionModel
 from diffwave.train import learner as module
-from diffwave.train.config import OptimConfig, RunConfig, TrainConfig
-from diffwave.train.learner import (
-    Learner,
-    Measured,
-    learning_rate,
-    make_optimizer,
-    matrix_throughput,
-    training_flops,
-)
-from diffwave.train.loop import share_done, train
+from diffwave.train.adversarial import Adversary
+from diffwave.train.config import OptimConfig, TrainConfig
+from diffwave.train.learner import Learner, Measured, matrix_throughput
+from diffwave.train.loop import train
 from diffwave.train.objective import Objective
+from diffwave.train.optimizers import learning_rate
 from diffwave.train.processes import Processes
-from diffwave.train.state import Progress, read_state, saved_states
+from diffwave.train.state import read_state, saved_states
 
 
 def make(config: TrainConfig, begin: bool = True) -> Learner:
@@ -62,10 +58,9 @@ def changed(learner: Learner, before: list[Tensor]) -> bool:
 
 def test_weights_follow_from_the_seed(configure: Configure) -> None:
     one, again, other = (make(configure(run__seed=seed), False) for seed in (1, 1, 2))
-    assert not changed(one, weights(again))
-    assert changed(one, weights(other))
-    assert torch.equal(one.crops.batch(0, 2).wave, again.crops.batch(0, 2).wave)
-    assert not torch.equal(one.crops.batch(0, 2).wave, other.crops.batch(0, 2).wave)
+    assert not changed(one, weights(again)) and changed(one, weights(other))
+    waves = [each.crops.batch(0, 2).wave for each in (one, again, other)]
+    assert torch.equal(waves[0], waves[1]) and not torch.equal(waves[0], waves[2])
     assert [clip.name for clip in one.validation] == ["held"]
 
 
@@ -73,7 +68,7 @@ def test_a_batch_that_does_not_divide_is_told_before_the_data_is_read(
     configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "load_corpus", None)  # is not called
-    with pytest.raises(InputError, match="does not divide"):
+    with pytest.raises(InputError, match=r"batch_size = 4 does not divide into 1 processes x 3"):
         make(configure(optim__accumulate=3, optim__batch_size=4))
 
 
@@ -106,23 +101,20 @@ def test_the_envelope_is_fitted_or_taken_from_a_prepared_corpus(
         ({"loss__denoising": 0, "loss__unrolled": 0.5}, True, True),
     ],
 )
-def test_what_no_loss_trains_is_frozen(
+def test_what_no_loss_trains_is_frozen_and_matrices_decay(
     configure: Configure, losses: dict[str, object], network: bool, enhancer: bool
 ) -> None:
-    trained = make(configure(**losses), begin=False).trained
-    learners = trained.model.learners()
-    for part, wanted in zip(learners, (network, enhancer), strict=True):
+    trained = make(configure(optim__weight_decay=0.3, **losses), begin=False).trained
+    for part, wanted in zip(trained.model.learners(), (network, enhancer), strict=True):
         assert {p.requires_grad for p in part.parameters()} == {wanted}
-    optimized = {id(p) for group in trained.optimizer.param_groups for p in group["params"]}
+    groups = trained.optimizer.param_groups
+    optimized = {id(p) for group in groups for p in group["params"]}
     assert optimized == {id(p) for p in trained.model.learned() if p.requires_grad}
+    for group in groups:
+        assert {p.ndim > 1 for p in group["params"]} == {group["weight_decay"] == 0.3}
 
 
-def test_something_must_be_trained(configure: Configure) -> None:
-    with pytest.raises(InputError, match="train nothing of this model"):
-        make(configure(loss__denoising=0, enhancer__layers=0))
-
-
-def test_a_checkpoint_without_a_enhancer_begins_one(
+def test_a_checkpoint_without_an_enhancer_begins_one(
     configure: Configure, tiny_checkpoint: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -133,8 +125,6 @@ def test_a_checkpoint_without_a_enhancer_begins_one(
     given = load_checkpoint(tiny_checkpoint).state_dict()
     for name, tensor in learner.averaged_model.state_dict().items():
         assert torch.equal(tensor, given.get(name, before[name])), name
-    with pytest.raises(InputError, match=r"has network\.channels = 16, .* mean 24"):
-        make(configure(run__init=tiny_checkpoint, spectral__channels=24))
 
 
 def test_a_checkpoints_enhancer_is_taken_or_refused(configure: Configure, tmp_path: Path) -> None:
@@ -143,16 +133,16 @@ def test_a_checkpoints_enhancer_is_taken_or_refused(configure: Configure, tmp_pa
     learner = make(configure(run__init=tmp_path / "given"))
     for name, tensor in given.state_dict().items():
         assert torch.equal(learner.trained.model.state_dict()[name], tensor), name
-    for change in ({"enhancer__channels": 12}, {"enhancer__layers": 0}):
-        with pytest.raises(InputError, match=r"given has enhancer\.\w+ = "):
+    for change, sentence in (
+        ({"enhancer__channels": 12}, r"given has enhancer\.\w+ = "),
+        ({"enhancer__layers": 0}, r"given has enhancer\.\w+ = "),
+        ({"spectral__channels": 24}, r"checkpoint .*given has network\.channels = 16, .* 24"),
+        ({"mel": "coqui"}, r"has mel\.\w+ = "),
+    ):
+        with pytest.raises(InputError, match=sentence):
             make(configure(run__init=tmp_path / "given", **change))
-
-
-def test_weight_decay_is_for_matrices() -> None:
-    model = DiffusionModel(TrainConfig().model_config())
-    optimizer = make_optimizer(model.learned(), OptimConfig(weight_decay=0.3))
-    for group in optimizer.param_groups:
-        assert {p.ndim > 1 for p in group["params"]} == {group["weight_decay"] == 0.3}
+    with pytest.raises(InputError, match="no checkpoint"):
+        make(configure(run__init="nowhere"))
 
 
 # --- a step ----------------------------------------------------------------------------------
@@ -160,26 +150,23 @@ def test_weight_decay_is_for_matrices() -> None:
 
 def test_a_step_changes_the_weights_and_says_what_it_found(learner: Learner) -> None:
     before, laps = weights(learner), []
-    measured = learner.step(1e-3, lambda: (1.0, 2.5), laps.append)
+    measured = learner.step(5, 1.0, laps.append)
     assert changed(learner, before)
-    assert measured.finite and measured.noted == [1.0, 2.5]
-    assert 0 < measured.loss < 10 and measured.gradient_norm > 0
-    assert {group["lr"] for group in learner.trained.optimizer.param_groups} == {1e-3}
+    assert measured.finite and 0 < measured.loss < 10 and measured.gradient_norm > 0
+    rate = learning_rate(learner.config.optim, 5, 1.0)
+    assert {group["lr"] for group in learner.trained.optimizer.param_groups} == {rate}
     assert all(p.grad is None for p in learner.trained.model.network.parameters())
     assert laps == ["data", "forward", "backward", "optimizer"]
+    learner.go_to(5)
+    assert torch.equal(next(learner.batches).wave, learner.crops.batch(5, 2).wave)
 
 
 def test_the_enhancers_gradient_does_not_slow_the_network_down(configure: Configure) -> None:
     learners = [make(configure(loss__enhancement=weight)) for weight in (0, 1, 1e4)]
-    norms = [each.step(1e-3).gradient_norm for each in learners]
+    norms = [each.step(0, 0.0).gradient_norm for each in learners]
     assert norms[0] < norms[1] < 1e-2 * norms[2]
     for other in learners[1:]:  # to rounding: an early PyTorch's sums depend on where memory lies
         torch.testing.assert_close(weights(other), weights(learners[0]), atol=1e-4, rtol=0)
-
-
-def test_it_can_go_to_another_step(learner: Learner) -> None:
-    learner.go_to(5)
-    assert torch.equal(next(learner.batches).wave, learner.crops.batch(5, 2).wave)
 
 
 def bad_loss(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
@@ -193,9 +180,8 @@ def test_a_loss_that_is_not_finite_changes_nothing(
 ) -> None:
     before = weights(learner)
     bad_loss(monkeypatch, factor)
-    assert not learner.step(1e-3).finite
-    assert not changed(learner, before)
-    assert not learner.trained.optimizer.state
+    assert not learner.step(0, 0.0).finite
+    assert not changed(learner, before) and not learner.trained.optimizer.state
 
 
 @pytest.mark.parametrize("learner", [{"run__precision": "float16"}], indirect=True)
@@ -207,22 +193,20 @@ def test_float16_halves_its_scale_until_gradients_fit(
     def step_at(scale: float) -> Measured:
         scaler.scale(torch.ones(1))  # it is set up when first used
         scaler.update(scale)
-        return learner.step(1e-3)
+        return learner.step(0, 0.0)
 
-    assert step_at(2.0**120).finite  # the loss is; the step is left out
-    assert not changed(learner, before)
-    assert scaler.get_scale() == 2.0**119
+    assert not step_at(2.0**120).finite
+    assert not changed(learner, before) and scaler.get_scale() == 2.0**119
     assert step_at(2.0**10).finite
-    assert changed(learner, before)
-    assert scaler.get_scale() == 2.0**10
+    assert changed(learner, before) and scaler.get_scale() == 2.0**10
     bad_loss(monkeypatch, float("nan"))
-    assert not learner.step(1e-3).finite
+    assert not learner.step(0, 0.0).finite
 
 
 # --- losses with a discriminator -------------------------------------------------------------
 
 
-class Critic(nn.Module):
+class Critic(Adversary):
     """Learns the mean square of the recordings, a number that the model has no part in."""
 
     def __init__(self) -> None:
@@ -269,7 +253,7 @@ def test_a_discriminator_learns_beside_the_model(
     train(small_config(clips, tmp_path / "whole", run__steps=5), progress_bar=False)  # without it
 
 
-# --- how far it is, and what it costs --------------------------------------------------------
+# --- the learning rate, and what a step costs ------------------------------------------------
 
 
 @given(st.integers(0, 1000), st.floats(0, 1), st.integers(0, 200), st.floats(0, 1))
@@ -285,33 +269,6 @@ def test_learning_rate_stays_within_its_bounds(
     assert rate >= learning_rate(config, step, min(1.0, share + 0.1)) - 1e-12
 
 
-def test_share_done_follows_the_nearer_budget() -> None:
-    run = RunConfig(steps=100, minutes=10)
-    assert share_done(Progress(50, 1), run) == 0.5
-    assert share_done(Progress(5, 9), run) == 0.9
-    assert share_done(Progress(500, 9), run) == 1
-    assert share_done(Progress(0, 0), dataclasses.replace(run, minutes=float("inf"))) == 0
-
-
-class Linear(nn.Module):
-    """One matrix product of [B, 3] and [3, 5]."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(3, 5))
-
-    def forward(self, batch: Batch) -> Tensor:
-        return (batch.wave @ self.weight).sum()
-
-
-def test_products_forward_and_backward_are_counted_per_example() -> None:
-    """2 B 3 5 forward; as many for the weight's gradient; the input needs none."""
-    batch = Batch(torch.ones(4, 3), torch.ones(4, 2, 3), torch.ones(4), 0.0, torch.ones(4, 5))
-    linear = Linear()
-    assert training_flops(linear, batch) == 2 * 2 * 3 * 5
-    assert linear.weight.grad is None
-
-
 def test_mfu_counts_the_whole_batch(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
     assert 1e7 < matrix_throughput(torch.device("cpu"), torch.float32, budget=0) < 1e16
     network = learner.trained.model.network
@@ -319,4 +276,20 @@ def test_mfu_counts_the_whole_batch(learner: Learner, monkeypatch: pytest.Monkey
     monkeypatch.setattr(module, "matrix_throughput", lambda device, dtype: 1e9)
     flops = learner.seconds_at_best * 1e9 / 2 / 24  # per example and frame
     assert 2 * products < flops < 12 * products
+    assert all(p.grad is None for p in network.parameters())
     assert learner.audio_seconds == pytest.approx(2 * 24 * 256 / 22050)
+
+
+def test_a_profile_says_what_phases_cost_and_writes_nothing(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = overrides(clips, tmp_path / "run", {})
+    arguments = [part for s in settings for part in ("--set", s)]
+    assert cli.main(["train", *arguments, "--profile", "3"]) == 0
+    _, *rows, speed = capsys.readouterr().out.splitlines()
+    names, medians = zip(*((row.split()[0], float(row.split()[1])) for row in rows), strict=True)
+    assert names == ("data", "forward", "backward", "optimizer", "step")
+    assert all(0 <= phase < medians[-1] for phase in medians[:-1]) and medians[1] > 0
+    assert rows[-1].endswith("100.0%")
+    assert re.match(r"[1-9][\d.]* s of audio per second; MFU \d+% \(of this device", speed)
+    assert not (tmp_path / "run").exists()

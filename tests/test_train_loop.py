@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import re
 import sys
 import threading
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -17,11 +19,14 @@ from small_run import Configure, assert_same_weights, metrics, overrides, state
 from diffwave.checkpoint import load_checkpoint, load_config, save_checkpoint
 from diffwave.errors import InputError
 from diffwave.mel import preset
-from diffwave.train import learner, loop
+from diffwave.train import loop
 from diffwave.train.loop import train
 from diffwave.train.settings import SETTINGS_FILE, read_config
-from diffwave.train.state import only_trainer, saved_states
+from diffwave.train.state import saved_states
 from diffwave.vocoder import Vocoder
+
+SCORING = bool(find_spec("pesq") and find_spec("auraloss"))
+"""Without them, as after `pip install '.[train]'`, validation has only losses."""
 
 
 def test_loss_falls(finished: Path) -> None:
@@ -40,32 +45,26 @@ def test_a_finished_run_is_validated_and_recorded(finished: Path) -> None:
     events = EventAccumulator(str(finished / "tensorboard"), {"audio": 0, "images": 0})
     tags = events.Reload().Tags()
     scalars = {"train/loss", "train/lr", "train/gradient_norm", "validation/loss_validation"}
-    assert scalars | {"validation/pesq", "validation/mr_stft"} <= set(tags["scalars"])
+    if SCORING:
+        scalars |= {"validation/pesq", "validation/mr_stft"}
+    assert scalars <= set(tags["scalars"])
     assert tags["audio"] == ["held/original", "held/generated"]
-    assert tags["images"] == ["held/mel", "held/spectrogram"]
-    image = events.Images("held/mel")[0]
-    assert (image.height, image.width) == (160, 22050 // 256)
-
-
-def test_speed_is_noted(finished: Path) -> None:
-    speeds = metrics(finished, "audio_seconds_per_second")
+    assert tags["images"] == ["held/spectrogram"]
     shares = metrics(finished, "mfu")
-    assert list(speeds) == list(shares) == [15, 30, 45, 60]
+    assert list(metrics(finished, "audio_seconds_per_second")) == list(shares) == [15, 30, 45, 60]
     assert all(0 < share < 1 for share in shares.values())
-    assert all(speed > 0 for speed in speeds.values())
-
-
-def test_settings_stand_in_the_run_folder(finished: Path) -> None:
     config = read_config(str(finished / SETTINGS_FILE))
     assert (config.run.steps, config.run.folder) == (60, str(finished))
 
 
 def test_the_best_stands_beside_the_last(finished: Path) -> None:
-    pesq, best = metrics(finished, "pesq"), metrics(finished, "best")
+    name, better = ("pesq", max) if SCORING else ("loss_validation", min)
+    judged, best = metrics(finished, name), metrics(finished, "best")
     *_, (step, value) = best.items()
     state = torch.load(saved_states(finished)[-1], weights_only=True)
-    assert value == pesq[step] == max(pesq.values()) == pytest.approx(state["best"], rel=1e-4)
-    assert state["best_by"] == "pesq"
+    assert value == judged[step] == better(judged.values())
+    assert value == pytest.approx(state["best"], rel=1e-4)
+    assert state["best_by"] == name
     assert (finished / "best" / "config.json").exists()
 
 
@@ -98,15 +97,6 @@ def test_export_speaks(finished: Path) -> None:
     assert 0.02 < float(wave.square().mean().sqrt()) < 0.2
 
 
-def test_export_holds_the_average(finished: Path) -> None:
-    state = torch.load(saved_states(finished)[-1], weights_only=True)
-    exported = load_checkpoint(finished / "export")
-    trained = [v for k, v in state["module"].items() if not k.startswith("space.")]
-    for parameter, average, last in zip(exported.learned(), state["ema"], trained, strict=True):
-        torch.testing.assert_close(parameter, average, rtol=1e-3, atol=1e-4)
-        assert not torch.equal(average, last)
-
-
 def test_a_finished_run_is_left_as_it_is(
     finished: Path, clips: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -131,39 +121,13 @@ def test_where_and_what_to_train(configure: Configure, tmp_path: Path, clips: Pa
     with pytest.raises(InputError, match=r"run\.folder"):
         train(config, progress_bar=False)
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="Cannot make the run folder"):
+    with pytest.raises(InputError, match="Cannot write .*run: "):
         train(configure("file/run"), progress_bar=False)
     with pytest.raises(InputError, match="no folder"):
         train(configure(data__folder=tmp_path / "none"), progress_bar=False)
 
 
-def test_other_settings_do_not_continue_a_run(finished: Path, clips: Path) -> None:
-    for change in ({"mel": "coqui"}, {"spectral.channels": 24}):
-        settings = overrides(clips, finished, change)  # type: ignore[arg-type]
-        with pytest.raises(InputError, match="The run in .* has .*, but these settings mean"):
-            train(read_config(None, settings), progress_bar=False)
-
-
-def test_init_takes_weights_and_envelope(
-    configure: Configure, finished: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(learner, "fitted_space", None)  # is not called
-    config = configure(run__init=finished / "export", run__steps=1, optim__lr=1e-30)
-    export = train(config, progress_bar=False)
-    assert_same_weights(export, finished / "export")
-
-
-def test_init_must_be_of_the_same_model(configure: Configure, finished: Path) -> None:
-    export = finished / "export"
-    with pytest.raises(InputError, match=r"checkpoint .*export has network\.channels = 16, .* 24"):
-        train(configure(run__init=export, spectral__channels=24), progress_bar=False)
-    with pytest.raises(InputError, match=r"has mel\.\w+ = "):
-        train(configure(run__init=export, mel="coqui"), progress_bar=False)
-    with pytest.raises(InputError, match="no checkpoint"):
-        train(configure(run__init="nowhere"), progress_bar=False)
-
-
-def test_a_run_of_restoration_alone_leaves_the_network(
+def test_a_run_of_the_enhancer_alone_leaves_the_network(
     configure: Configure, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     changes = {"loss__denoising": 0, "run__init": tiny_checkpoint, "run__steps": 3}
@@ -178,20 +142,6 @@ def test_a_run_of_restoration_alone_leaves_the_network(
     assert all(norm > 0 for norm in metrics(tmp_path / "run", "gradient_norm").values())
     enhancer = load_checkpoint(export).enhancer
     assert enhancer is not None and bool(enhancer.output.bias.any())  # which began at 0
-
-
-def test_without_a_weight_the_enhancer_stays(
-    configure: Configure, finished: Path, tmp_path: Path
-) -> None:
-    changes = {"loss__enhancement": 0, "run__init": finished / "export", "run__steps": 2}
-    train(configure(**changes), progress_bar=False)
-    found = state(tmp_path / "run", 2)["module"]
-    same = {
-        name: torch.equal(found[name], tensor)
-        for name, tensor in load_checkpoint(finished / "export").state_dict().items()
-    }
-    assert all(same[name] for name in same if name.startswith("enhancer."))
-    assert not same["denoiser.network.filter.weight"]
 
 
 def test_waveform_network_trains_and_speaks(configure: Configure, tmp_path: Path) -> None:
@@ -214,7 +164,7 @@ def test_waveform_network_trains_and_speaks(configure: Configure, tmp_path: Path
     assert bool(wave.any())
 
 
-@pytest.mark.parametrize("name", ["espnet", "lmnt", "vocos", "speecht5", "coqui", "bigvgan-44k"])
+@pytest.mark.parametrize("name", ["espnet", "lmnt", "coqui"])
 def test_every_mel_convention_trains(configure: Configure, name: str) -> None:
     export = train(configure(mel=name, run__steps=2, sampling__steps=1), progress_bar=False)
     vocoder = Vocoder.from_pretrained(export, "cpu")
@@ -252,12 +202,6 @@ def test_training_in_a_thread(configure: Configure, tmp_path: Path) -> None:
     assert (tmp_path / "run" / "export" / "config.json").exists()
 
 
-def test_missing_packages_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(sys.modules, "yaml", None)
-    with pytest.raises(InputError, match=r"package yaml; pip install 'diffwave\[train\]'"):
-        read_config(None, ["run.steps=1"])
-
-
 def test_progress_is_shown_from_the_first_step(
     configure: Configure, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,16 +212,10 @@ def test_progress_is_shown_from_the_first_step(
     assert re.fullmatch(r"25\.0%, step 1, loss [\d.]+, [\d.]+ steps/s, [\d.]+ minutes left", line)
     terminal = io.StringIO()
     terminal.isatty = lambda: True  # type: ignore[method-assign]
+    _, widthless = os.openpty()  # as `script` and some containers have them
+    terminal.fileno = lambda: widthless  # type: ignore[method-assign]
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setattr(loop, "NOTE_SECONDS", 0)
     train(configure("bar", run__steps=4, run__log_steps=1000), progress_bar=True)
     assert re.search(r"25\.0% \|.*\| .* < .*step 1, loss ", terminal.getvalue())
     assert list(metrics(Path(configure("bar").run.folder), "loss")) == [1, 2, 3, 4]
-
-
-def test_a_second_trainer_is_refused(configure: Configure, tmp_path: Path) -> None:
-    config = configure(run__steps=1)
-    (tmp_path / "run").mkdir()
-    with only_trainer(tmp_path / "run"), pytest.raises(InputError, match="trained in by process"):
-        train(config, progress_bar=False)
-    assert [path.name for path in (tmp_path / "run").iterdir()] == []

@@ -15,7 +15,7 @@ from diffwave.errors import InputError
 from diffwave.mel import PRESETS
 from diffwave.model import Sampling, SamplingConfig
 from diffwave.schema import convert, documented
-from diffwave.spaces import EnergyPrior
+from diffwave.spaces import EnergyPrior, SpectralConfig, WaveformConfig
 from diffwave.train.config import LossConfig, OptimConfig, RunConfig, TrainConfig
 from diffwave.train.settings import described_settings, read_config, save_settings
 
@@ -65,14 +65,14 @@ def test_yaml_sets_every_kind_of_value(yaml_file: Path) -> None:
 
 def test_overrides_change_the_file(yaml_file: Path) -> None:
     overrides = ["optim.lr=0.5", "run.minutes=60", "data.validation=c*", "run.steps=1e3"]
-    config = read_config(str(yaml_file), [*overrides, "loss.unrolled_angles=[1, .7, .4]"])
+    config = read_config(str(yaml_file), [*overrides, "loss.unrolled_levels=[1, .7, .4]"])
     assert config.optim.lr == 0.5
     assert config.run.minutes == 60
     assert isinstance(config.run.minutes, float)
     assert config.data.validation == ["c*"]
     assert config.run.steps == 1000
     assert isinstance(config.run.steps, int)
-    assert config.loss.unrolled_angles == [1.0, 0.7, 0.4]
+    assert config.loss.unrolled_levels == [1.0, 0.7, 0.4]
     assert config.mel == "vocos"
 
 
@@ -89,37 +89,28 @@ def test_overrides_change_the_file(yaml_file: Path) -> None:
         ("run.steps.first=1", r"run\.steps must be an integer, not \{'first': 1\}"),
         ("optim.lr=fast", r"The setting optim\.lr must be a number, not 'fast'"),
         ("optim.lr=", r"optim\.lr must be a number, not None"),
-        ("optim.lr=true", r"optim\.lr must be a number, not True"),
-        ("optim.lr=0", r"optim\.lr must be a number above 0, not 0"),
         ("optim.lr=1e30", r"optim\.lr must be a number of at most"),
         ("run.steps=1.5", r"run\.steps must be an integer, not 1\.5"),
-        ("run.steps=1e30", r"run\.steps must be an integer, not '1e30'"),
         (f"run.steps={'9' * 400}", r"run\.steps must be an integer of at most"),
         (f"run.steps={'9' * 5000}", "not valid YAML"),
         (f"network=0x{'f' * 5000}", "network must be .*, not a int too large to print"),
         (f"mel={{? 0x{'f' * 5000} : 1}}", "too large or too deeply nested"),
         ('network="\\ud800"', "holds what is not text"),
         ("optim.batch_size=1e9", r"optim\.batch_size must be an integer of at most 65536"),
-        ("run.threads=1e9", r"run\.threads must be an integer of at most 1024"),
         ("run.compile=maybe", r"run\.compile must be true or false, not 'maybe'"),
-        ("run.folder=[1]", r"run\.folder must be text"),
         ('run.folder="a\\0b"', r"run\.folder must not hold a zero byte"),
         ("run.precision=half", r"run\.precision must be one of auto, float32, bfloat16, float16"),
-        ("network=transformer", r"network must be one of spectral, waveform"),
         ("data.gain_db=[1, 2, 3]", r"data\.gain_db must be a list of length 2"),
-        ("data.gain_db=3", r"data\.gain_db must be a list, not 3"),
         ("data.validation=[1, 2]", r"data\.validation\[0\] must be text, not 1"),
         ("optim.betas=[0.9, 1]", r"optim\.betas\[1\] must be a number below 1, not 1"),
         ("spectral.dilations=[1, a]", r"spectral\.dilations\[1\] must be an integer, not 'a'"),
-        ("loss.bin_weights=[1, 2]", r"loss\.bin_weights\[0\] must be a list"),
         ("loss.bin_weights=[]", r"loss\.bin_weights must be pairs of rising Hz"),
         ("loss.bin_weights=[[100, 1], [50, 1]]", r"loss\.bin_weights must be pairs of rising Hz"),
         ("loss.bin_weights=[[0, 0]]", r"loss\.bin_weights must be pairs of rising Hz"),
         ("loss.denoising=0", r"loss\.weights must be above 0"),
-        ("loss.unrolled_angles=[]", r"loss\.unrolled_angles must fall from at most 1"),
-        ("loss.unrolled_angles=[0.5, 0.6]", r"loss\.unrolled_angles must fall"),
-        ("loss.unrolled_angles=[1, 0.9]", "stay below the first"),
-        ("loss.unrolled_angles=[1, 0.1]", "above 0 when moved"),
+        ("loss.unrolled_levels=[]", r"loss\.unrolled_levels must fall from at most 1"),
+        ("loss.unrolled_levels=[1, 0.9]", "stay below the first"),
+        ("loss.unrolled_levels=[1, 0.1]", "above 0 when moved"),
         ("data.crop_frames=8", r"data\.crop_frames must be more than twice loss\.edge_frames = 4"),
         ("data.gain_db=[3, -3]", r"data\.gain_db must be a lower and an upper limit"),
         ("data.prepare.piece_seconds=[5, 8]", r"data\.prepare\.piece_seconds .* at least twice"),
@@ -176,12 +167,13 @@ def test_infinity_is_a_number_where_it_makes_sense() -> None:
 
 def test_earlier_names_are_read_with_a_notice(capsys: pytest.CaptureFixture[str]) -> None:
     old = ["restorer.channels=8", "loss.restoration_blur=1", "loss.unrolled_rounds=3"]
-    config = read_config(None, old)
-    assert config.enhancer.channels == 8
+    config = read_config(None, [*old, "loss.unrolled_angles=[1, .5]", "spectral.mel_mean=-4"])
+    assert (config.enhancer.channels, config.normalise.mean) == (8, -4)
     assert (config.loss.enhancement_blur, config.loss.unrolled_n_iter) == (1, 3)
+    assert config.loss.unrolled_levels == [1.0, 0.5]
     told = capsys.readouterr().err
     assert told.startswith("The setting restorer is called enhancer now.\n")
-    assert told.count("\n") == 3
+    assert told.count("\n") == 5
 
 
 def test_sampling_of_earlier_versions_is_read(capsys: pytest.CaptureFixture[str]) -> None:
@@ -190,20 +182,6 @@ def test_sampling_of_earlier_versions_is_read(capsys: pytest.CaptureFixture[str]
     preset = Sampling(2, "ancestral", (1.0, 0.5), 6)
     assert config.sampling == SamplingConfig(2, "ancestral", 3, (preset,))
     assert "called default, solver, n_iter and presets now" in capsys.readouterr().err
-
-
-def test_a_file_names_its_base(tmp_path: Path, yaml_file: Path) -> None:
-    (tmp_path / "sub").mkdir()
-    upper = tmp_path / "sub" / "upper.yaml"
-    upper.write_text("base: ../conf.yaml\ndata: {folder: others}\n")
-    config = read_config(str(upper))
-    assert (config.mel, config.data.folder) == ("vocos", "others")
-    yaml_file.write_text("base: [sub/upper.yaml]\n")
-    with pytest.raises(InputError, match="leads back to"):
-        read_config(str(upper))
-    upper.write_text("base: {a: b}\n")
-    with pytest.raises(InputError, match="must be a file or a list of files"):
-        read_config(str(upper))
 
 
 def test_what_is_saved_is_read_again(tmp_path: Path, yaml_file: Path) -> None:
@@ -219,12 +197,6 @@ def test_every_setting_is_explained() -> None:
     assert "  run.resume (auto | never; default: auto)" in text
     for cls in (DataConfig, PrepareConfig, OptimConfig, LossConfig, RunConfig, TrainConfig):
         assert all(words for _, _, words in documented(cls))
-
-
-@pytest.mark.parametrize("override", ["spectral.channels=-1", "diffusion.schedule=none"])
-def test_settings_of_the_model_are_checked_too(override: str) -> None:
-    with pytest.raises(InputError):
-        read_config(None, [override])
 
 
 def test_a_file_that_is_no_yaml(tmp_path: Path) -> None:
@@ -251,16 +223,12 @@ def test_a_mel_may_be_a_preset_with_changes(tmp_path: Path) -> None:
     assert mel == dataclasses.replace(
         PRESETS["vocos"], hop_length=300, name="vocos with hop_length 300"
     )
+    assert read_config(None, ["mel.hop_length=275"]).model_config().mel.sample_rate == 22050
+    assert read_config(str(path), ["mel=lmnt"]).mel == "lmnt"
     more = read_config(str(path), ["mel.n_mels=64", "mel.name=mine"]).model_config()
     assert (more.mel.name, more.mel.n_mels, more.mel.hop_length) == ("mine", 64, 300)
     assert more.space is not None
     assert (more.space.hop_length, more.network.n_mels) == (300, 64)
-
-
-def test_an_override_changes_a_preset_that_is_named(yaml_file: Path) -> None:
-    assert read_config(str(yaml_file), ["mel.fmin=40"]).model_config().mel.fmin == 40
-    assert read_config(None, ["mel.hop_length=275"]).model_config().mel.sample_rate == 22050
-    assert read_config(str(yaml_file), ["mel=lmnt"]).mel == "lmnt"
 
 
 @pytest.mark.parametrize(
@@ -320,10 +288,26 @@ def test_a_file_may_name_its_base(tmp_path: Path) -> None:
             read_config(str(tmp_path / "self.yaml"))
 
 
-def test_finetuning_brings_what_it_needs() -> None:
-    recipes = Path(__file__).parent.parent / "recipes"
-    config = read_config(str(recipes / "your-voice" / "finetune.yaml"))
-    whole = read_config(str(recipes / "ljspeech" / "unrolled.yaml"))
-    assert config.run.init == "ljspeech-22k"
-    assert (config.loss.unrolled, config.sampling) == (whole.loss.unrolled, whole.sampling)
-    assert config.loss.unrolled > 0
+# --- the model that settings describe --------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_model_follows_the_mel_preset(name: str) -> None:
+    """One loudness enters the network as one number, whatever the convention calls it."""
+    mel = PRESETS[name]
+    spectral = TrainConfig(mel=name).model_config()
+    assert (spectral.mel, spectral.space) == (mel, SpectralConfig.of(mel))
+    assert spectral.enhancer is not None
+    assert spectral.network.n_mels == spectral.enhancer.n_mels == mel.n_mels
+    waveform = TrainConfig(mel=name, network="waveform").model_config()
+    assert waveform.space == WaveformConfig.of(mel) and waveform.enhancer is None
+    assert waveform.network.n_mels == mel.n_mels
+    value = mel.log_factor * math.log(0.03) + mel.offset
+    entering = (value - spectral.normalise.mean) / spectral.normalise.scale
+    assert entering == pytest.approx((math.log(0.03) + 5) / 2.5)
+
+
+def test_what_is_left_out_stays_out() -> None:
+    unconditional = read_config(None, ["network=waveform", "waveform.n_mels=0"])
+    assert unconditional.model_config().network.n_mels == 0
+    assert read_config(None, ["enhancer.layers=0"]).model_config().enhancer is None

@@ -11,8 +11,8 @@ from small_run import assert_same_weights, metrics, small_config, write_clips
 
 from diffwave.checkpoint import load_checkpoint, load_config
 from diffwave.data import envelope
-from diffwave.data.crops import Crops
-from diffwave.data.data import load_corpus
+from diffwave.data.corpus import load_corpus
+from diffwave.data.crops import Crops, Framing
 from diffwave.data.prepare import prepare
 from diffwave.errors import InputError
 from diffwave.train.config import TrainConfig
@@ -31,8 +31,7 @@ def clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def crops_of(config: TrainConfig) -> Crops:
     model = config.model_config()
-    bands = getattr(model.space, "source_bands", ())
-    corpus = load_corpus(config.data, model.mel, 8000, False, bands)
+    corpus = load_corpus(config.data, Framing(model), progress=False)
     return Crops(corpus.train, model, config.data, 0)
 
 

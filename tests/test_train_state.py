@@ -1,8 +1,10 @@
-"""What a run keeps: averaged weights, and states that survive a crash."""
+"""What a run keeps: averaged weights, states that survive a crash, one trainer, its metrics."""
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import errno
 import os
 import socket
 import subprocess
@@ -14,15 +16,16 @@ import torch
 from filelock import SoftFileLease
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import enhancing_config, random_model, spectral_config, waveform_config
 from torch import nn
 
 from diffwave.errors import InputError
-from diffwave.mel import preset
 from diffwave.model import DiffusionModel, ModelConfig, SamplingConfig
 from diffwave.train import state
 from diffwave.train.config import OptimConfig
-from diffwave.train.learner import make_optimizer
+from diffwave.train.logbook import Logbook
+from diffwave.train.optimizers import make_optimizer
 from diffwave.train.state import (
     LOCK_FILE,
     Progress,
@@ -64,16 +67,13 @@ def save(folder: Path, step: int, made: Trained) -> Path:
 
 
 def assert_same(left: Trained, right: Trained) -> None:
-    pairs = zip(left.model.state_dict().values(), right.model.state_dict().values(), strict=True)
-    for a, b in pairs:
-        assert torch.equal(a, b)
-    for a, b in zip(left.averages, right.averages, strict=True):
-        assert torch.equal(a, b)
     mine, theirs = left.optimizer.state_dict(), right.optimizer.state_dict()
     assert mine["state"].keys() == theirs["state"].keys()
+    pairs = [*zip(left.averages, right.averages, strict=True)]
+    pairs += [(v, right.model.state_dict()[k]) for k, v in left.model.state_dict().items()]
     for key, values in mine["state"].items():
-        for name, value in values.items():
-            assert torch.equal(value, theirs["state"][key][name])
+        pairs += [(value, theirs["state"][key][name]) for name, value in values.items()]
+    assert all(torch.equal(a, b) for a, b in pairs)
 
 
 @settings(max_examples=20, deadline=None)
@@ -91,20 +91,18 @@ def test_average_follows_its_formula(values: list[float], decay: float) -> None:
     assert float(average.module.weight.detach()) == pytest.approx(expected, abs=1e-5)
 
 
+# --- states ----------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("config", [waveform_config(), enhancing_config()])
 def test_a_state_comes_back_bit_for_bit(tmp_path: Path, config: ModelConfig) -> None:
     saved, loaded = parts(0, 3, config), parts(1, 0, config)
-    assert save(tmp_path, 7, saved).name == "step-00000007.pt"
-    progress, skipped = load_state(tmp_path, loaded)
-    assert progress == Progress(7, 0.7)
-    assert skipped == []
+    assert load_state(tmp_path, loaded) is None  # an empty folder is a beginning
+    assert_same(loaded, parts(1, 0, config))
+    progress = Progress(7, 0.7, 3.1, "pesq")
+    assert save_state(tmp_path, progress, saved, KEPT).name == "step-00000007.pt"
+    assert load_state(tmp_path, loaded) == progress
     assert_same(saved, loaded)
-
-
-def test_an_empty_folder_is_a_beginning(tmp_path: Path) -> None:
-    untouched, reference = parts(0), parts(0)
-    assert load_state(tmp_path, untouched) == (None, [])
-    assert_same(untouched, reference)
 
 
 def test_old_ones_are_dropped(tmp_path: Path) -> None:
@@ -113,29 +111,13 @@ def test_old_ones_are_dropped(tmp_path: Path) -> None:
         save(tmp_path, step, parts())
     names = [path.name for path in saved_states(tmp_path)]
     assert names == [f"step-{step:08d}.pt" for step in (10, 100, 99_999_999)]
-    assert len(names) == KEPT
-    assert (tmp_path / "step-best.pt").exists()
-    assert not list(tmp_path.glob(".*"))
+    assert len(list(tmp_path.iterdir())) == KEPT + 1
 
 
-def test_damaged_ones_are_skipped_and_named(tmp_path: Path) -> None:
-    good, loaded = parts(0, steps=1), parts(1)
-    save(tmp_path, 1, good)
-    torn = save(tmp_path, 2, parts(2, steps=1))
-    torn.write_bytes(torn.read_bytes()[:-1000])
-    empty = save(tmp_path, 3, parts(3, steps=1))
-    empty.write_bytes(b"")
-    progress, skipped = load_state(tmp_path, loaded)
-    assert progress is not None
-    assert progress.step == 1
-    assert_same(good, loaded)
-    assert len(skipped) == 2
-    assert "step-00000003.pt" in skipped[0]
-    assert "step-00000002.pt" in skipped[1]
-
-
-def test_one_wrong_bit_is_noticed(tmp_path: Path) -> None:
-    """In the middle of the weights, which PyTorch loads without a word."""
+def test_damaged_ones_are_skipped_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One wrong bit in the middle of the weights, too, which PyTorch loads without a word."""
     good, loaded = parts(0, steps=1), parts(1)
     save(tmp_path, 1, good)
     path = save(tmp_path, 2, parts(2, steps=1))
@@ -146,28 +128,27 @@ def test_one_wrong_bit_is_noticed(tmp_path: Path) -> None:
     torch.load(path, weights_only=True)
     with pytest.raises(InputError, match=r"step-00000002\.pt is damaged: .* fails its checksum"):
         read_state(path)
-    progress, (told,) = load_state(tmp_path, loaded)
-    assert progress == Progress(1, 0.1)
-    assert told.startswith("step-00000002.pt is damaged")
-    assert told.endswith("Trying the one before.")
+    torn = save(tmp_path, 3, parts(3, steps=1))
+    torn.write_bytes(torn.read_bytes()[:-1000])
+    assert load_state(tmp_path, loaded) == Progress(1, 0.1)
     assert_same(good, loaded)
-
-
-def test_progress_comes_back_whole(tmp_path: Path) -> None:
-    progress = Progress(3, 0.5, 0.25, 3.1, "pesq")
-    save_state(tmp_path, progress, parts(), KEPT)
-    assert load_state(tmp_path, parts())[0] == progress
+    third, second = caplog.messages
+    assert third.startswith("step-00000003.pt cannot be read")
+    assert second.startswith("step-00000002.pt is damaged")
+    assert second.endswith("Trying the one before.")
 
 
 def test_states_of_earlier_versions_load(tmp_path: Path) -> None:
-    """They had neither configuration nor scale nor anything of validation."""
+    """They had neither configuration nor scale, or a name of validation that has changed."""
     saved, loaded = parts(0, steps=2), parts(1)
     path = save(tmp_path, 5, saved)
     held = torch.load(path, weights_only=True)
-    for name in ("config", "scaler", "lr_factor", "best", "best_by"):
+    torch.save(held | {"best": 2.0, "best_by": "loss_restoration", "lr_factor": 0.5}, path)
+    assert load_state(tmp_path, loaded) == Progress(5, 0.5, 2.0, "loss_enhancement")
+    for name in ("config", "scaler", "best", "best_by"):
         del held[name]
     torch.save(held, path)
-    assert load_state(tmp_path, loaded) == (Progress(5, 0.5), [])
+    assert load_state(tmp_path, loaded) == Progress(5, 0.5)
     assert_same(saved, loaded)
 
 
@@ -185,7 +166,7 @@ def test_the_loss_scale_of_float16_comes_back(tmp_path: Path) -> None:
 @settings(max_examples=50, deadline=None)
 @given(
     st.lists(st.floats(0, 5), min_size=1),
-    st.sampled_from(["pesq", "loss_validation", "loss_restoration"]),
+    st.sampled_from(["pesq", "loss_validation", "loss_enhancement"]),
 )
 def test_the_best_is_the_best_of_all(values: list[float], name: str) -> None:
     progress, best = Progress(), max if name == "pesq" else min
@@ -201,6 +182,58 @@ def test_pesq_is_preferred_to_the_loss() -> None:
     assert progress.takes({"loss_validation": 0.5, "pesq": 1.1})
     assert not progress.takes({"loss_validation": 0.01})  # the package is gone
     assert (progress.best, progress.best_by) == (1.1, "pesq")
+
+
+def test_a_save_that_fails_leaves_the_last_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = parts(0, steps=1)
+    save(tmp_path, 1, saved)
+    raised: list[BaseException] = [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left")]
+
+    def fail(state: object, file: object) -> None:
+        file.write(b"half")  # type: ignore[attr-defined]
+        raise raised.pop(0)
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(KeyboardInterrupt):
+        save(tmp_path, 2, saved)
+    with pytest.raises(InputError) as caught:
+        save(tmp_path, 2, saved)
+    sentence = "the disk is full. Training has stopped; step-00000001.pt is the last checkpoint."
+    assert str(caught.value).endswith(sentence)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001.pt"]
+
+
+def test_another_model_is_refused(tmp_path: Path) -> None:
+    save(tmp_path, 1, parts())
+    other = DiffusionModel(spectral_config())
+    with pytest.raises(InputError, match=r"network\.kind = waveform.* mean spectral"):
+        load_state(tmp_path, trained(other))
+    torch.save([1, 2], tmp_path / "step-00000002.pt")
+    with pytest.raises(InputError, match=r"step-00000002\.pt is not a state"):
+        load_state(tmp_path, parts())
+
+
+def test_what_weights_mean_is_compared() -> None:
+    ours, replace = spectral_config(), dataclasses.replace
+    named = replace(ours, mel=replace(ours.mel, name="mine"), sampling=SamplingConfig(default=9))
+    check_same_model(named, ours, "It")
+    before = {key: value for key, value in named.to_dict().items() if key != "enhancer"}
+    check_same_model(before, ours, "It")  # of versions that had no enhancer
+    louder = replace(ours, mel=replace(ours.mel, gain=2.0))
+    wider = replace(ours, network=replace(ours.network, channels=24))
+    for theirs, mine, sentence in (
+        (louder, ours, r"It has mel\.gain = 2\.0, but these settings mean 1\.0"),
+        (wider, ours, r"network\.channels = 24, .* 16"),
+        (ours, enhancing_config(), r"It has enhancer"),
+        (enhancing_config(), ours, r"enhancer"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            check_same_model(theirs, mine, "It")
+
+
+# --- the lock --------------------------------------------------------------------------------
 
 
 def test_a_folder_has_one_trainer(tmp_path: Path) -> None:
@@ -231,57 +264,76 @@ def test_the_lock_of_another_machine_is_taken_over_when_it_shows_no_life(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(state, "LEASE_SECONDS", 2.0)
-    lease = SoftFileLease(tmp_path / LOCK_FILE, lease_duration=2.0)
-    with lease:  # alive: its heartbeat is seen
+    with SoftFileLease(tmp_path / LOCK_FILE, lease_duration=2.0):  # alive: its heartbeat is seen
         text = (tmp_path / LOCK_FILE).read_text().replace(socket.gethostname(), "elsewhere")
-        claim = tmp_path / "claim"
-        claim.write_text(text)
-    claim.rename(tmp_path / LOCK_FILE)
+        (tmp_path / "claim").write_text(text)
+    (tmp_path / "claim").rename(tmp_path / LOCK_FILE)
     with only_trainer(tmp_path):
         pass
 
 
-def test_a_failed_save_leaves_the_last_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    saved = parts(0, steps=1)
-    save(tmp_path, 1, saved)
-
-    def fail(state: object, file: object) -> None:
-        file.write(b"half")  # type: ignore[attr-defined]
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(torch, "save", fail)
-    with pytest.raises(KeyboardInterrupt):
-        save(tmp_path, 2, saved)
-    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001.pt"]
+# --- metrics.csv and TensorBoard -------------------------------------------------------------
 
 
-def test_another_model_is_refused(tmp_path: Path) -> None:
-    save(tmp_path, 1, parts())
-    other = DiffusionModel(spectral_config())
-    with pytest.raises(InputError, match=r"network\.kind = waveform.* mean spectral"):
-        load_state(tmp_path, trained(other))
-    torch.save([1, 2], tmp_path / "step-00000002.pt")
-    with pytest.raises(InputError, match=r"step-00000002\.pt is not a state") as caught:
-        load_state(tmp_path, parts())
-    assert "\n" not in str(caught.value)
+def rows(folder: Path) -> list[list[str]]:
+    with (folder / "metrics.csv").open(newline="") as file:
+        return list(csv.reader(file))
 
 
-def test_what_weights_mean_is_compared(tmp_path: Path) -> None:
-    ours = spectral_config()
-    replace = dataclasses.replace
-    named = replace(ours, mel=replace(ours.mel, name="mine"), sampling=SamplingConfig(default=9))
-    check_same_model(named, ours, "It")
-    check_same_model(named.to_dict(), ours, "It")
-    louder = replace(ours, mel=replace(ours.mel, gain=2.0))
-    with pytest.raises(InputError, match=r"It has mel\.gain = 2\.0, but these settings mean 1\.0"):
-        check_same_model(louder, ours, "It")
-    wider = replace(ours, network=replace(ours.network, channels=24))
-    with pytest.raises(InputError, match=r"network\.channels = 24, .* 16"):
-        check_same_model(wider, ours, "It")
-    assert preset("hifigan") == ours.mel
-    with pytest.raises(InputError, match=r"It has enhancer = None, .* mean .*|enhancer\.n_mels"):
-        check_same_model(ours, enhancing_config(), "It")
-    with pytest.raises(InputError, match=r"enhancer"):
-        check_same_model(enhancing_config(), ours, "It")
-    before = {key: value for key, value in ours.to_dict().items() if key != "enhancer"}
-    check_same_model(before, ours, "It")  # of versions that had no enhancer
+def test_values_stand_in_both_records(tmp_path: Path) -> None:
+    progress = Progress(7, 1.5)
+    book = Logbook(tmp_path, progress)
+    book.add({"loss": 0.25, "lr": 1e-3}, "train")
+    # Before the book is closed: a killed run has noted what it had measured.
+    assert rows(tmp_path) == [
+        ["step", "minutes", "name", "value"],
+        ["7", "1.50", "loss", "0.25"],
+        ["7", "1.50", "lr", "0.001"],
+    ]
+    progress.step, progress.minutes = 8, 2.0
+    book.add({"loss": 0.5}, "train")
+    book.add({"best": 3.0})
+    book.close()
+    assert rows(tmp_path)[-1] == ["8", "2.00", "best", "3"]
+    with (tmp_path / "metrics.csv").open("a") as file:
+        file.write("9,0.0")  # cut off by a kill
+    Logbook(tmp_path, Progress(7, 1.5)).close()  # what follows the resumed step is dropped
+    assert [row[0] for row in rows(tmp_path)[1:]] == ["7", "7"]
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [(event.step, event.value) for event in events.Scalars("train/loss")] == [(7, 0.25)]
+
+
+def test_a_full_disk_is_told_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book = Logbook(tmp_path, Progress())
+
+    def full(*args: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", full)
+        with pytest.raises(InputError, match="the disk is full"):
+            book.add({"loss": 1.0})
+    book.close()
+
+
+def test_what_is_in_the_way_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_bytes(b"1,0.1,loss,\xff\n")
+    with pytest.raises(InputError, match=r"metrics\.csv is not a table of text"):
+        Logbook(tmp_path, Progress())
+    path.write_text("9" * 5000 + ",0,loss,1\n1,0,loss\n\u0661,0,loss,1\n0,0,loss_restoration,1\n")
+    (tmp_path / "tensorboard").write_text("a file")
+    with pytest.raises(InputError, match="Cannot write .*tensorboard"):
+        Logbook(tmp_path, Progress())
+    (tmp_path / "tensorboard").unlink()
+    Logbook(tmp_path, Progress()).close()
+    assert rows(tmp_path)[1:] == [["0", "0", "loss_enhancement", "1"]]
+    assert capsys.readouterr().err == (
+        f"In {path} loss_restoration is called loss_enhancement now.\n"
+    )
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(InputError, match=r"Cannot read .*metrics\.csv"):
+        Logbook(tmp_path, Progress())

@@ -12,16 +12,14 @@ from signals import speech_like
 from tiny import enhancing_config, random_model, spectral_config, waveform_config
 from torch import Tensor
 
-from diffwave.data.data import Clip
+from diffwave.data.crops import Clip
 from diffwave.eval import metrics
 from diffwave.train import validation
 from diffwave.train.config import LossConfig
 from diffwave.train.validation import (
-    DYNAMIC_RANGE,
     LEVELS,
     LISTENED,
     picture,
-    spectrogram,
     validate,
 )
 
@@ -32,13 +30,8 @@ class Notes:
     """Stands in for TensorBoard's writer."""
 
     def __init__(self) -> None:
-        self.scalars: dict[str, float] = {}
         self.audio: dict[str, Tensor] = {}
         self.images: dict[str, Tensor] = {}
-
-    def add_scalar(self, tag: str, value: float, step: int) -> None:
-        assert step == 7
-        self.scalars[tag] = value
 
     def add_audio(self, tag: str, wave: Tensor, step: int, sample_rate: int) -> None:
         assert (step, sample_rate) == (7, 22050)
@@ -72,14 +65,13 @@ def no_pesq(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_losses_are_fixed_numbers(config: object) -> None:
     model = random_model(config)  # type: ignore[arg-type]
     clips = [clip(0.3, 0), clip(0.2, 1)]
-    values, notes = judge(clips, model)
+    values, _ = judge(clips, model)
     torch.manual_seed(12)  # nothing is left to chance
     assert judge(clips, model)[0] == values
     levels = [values[f"loss_level_{i}"] for i in range(LEVELS)]
     assert values.keys() == {"loss_validation", *(f"loss_level_{i}" for i in range(LEVELS))}
     assert all(map(math.isfinite, levels))
     assert values["loss_validation"] == pytest.approx(sum(levels) / LEVELS)
-    assert notes.scalars == {f"validation/{name}": value for name, value in values.items()}
     assert not any(p.grad is not None for p in model.parameters())
 
 
@@ -91,14 +83,6 @@ def test_losses_are_taken_of_the_end_of_a_clip(monkeypatch: pytest.MonkeyPatch) 
     values, _ = judge([long])
     again, _ = judge([end])
     assert values == again
-
-
-def test_losses_are_means_over_clips(monkeypatch: pytest.MonkeyPatch) -> None:
-    silence = Clip("silence", np.zeros(15000, np.int16))
-    both, _ = judge([clip(0.6), silence])
-    one, _ = judge([clip(0.6)])
-    assert both["loss_validation"] != one["loss_validation"]
-    assert all(map(math.isfinite, both.values()))
 
 
 def test_noise_levels_are_told_apart() -> None:
@@ -114,18 +98,17 @@ def test_noise_levels_are_told_apart() -> None:
     assert levels == pytest.approx(expected, rel=0.05)
 
 
-def test_a_enhancer_is_judged_by_smoothed_mels() -> None:
+def test_an_enhancer_is_judged_by_smoothed_mels() -> None:
     model = random_model(enhancing_config())
     clips = [clip(0.6), clip(0.5, 1)]
     both, _ = judge(clips, model)
     assert both == judge(clips, model)[0]
-    assert both.keys() > {"loss_validation", "loss_restoration"}
+    assert both.keys() > {"loss_validation", "loss_enhancement"}
     alone, notes = judge(clips, model, LossConfig(denoising=0.0))
-    assert alone == {"loss_restoration": both["loss_restoration"]}
-    assert notes.scalars == {"validation/loss_restoration": both["loss_restoration"]}
+    assert alone == {"loss_enhancement": both["loss_enhancement"]}
     assert not notes.audio  # the network is as it was
     without = judge(clips, model, LossConfig(enhancement=0.0))[0]
-    assert without.keys() == both.keys() - {"loss_restoration"}
+    assert without.keys() == both.keys() - {"loss_enhancement"}
     # Where nothing is blurred, a closed gate leaves only what the gate is wrong by.
     with torch.no_grad():
         model.enhancer.output.weight.zero_()  # type: ignore[union-attr]
@@ -133,7 +116,7 @@ def test_a_enhancer_is_judged_by_smoothed_mels() -> None:
     still = LossConfig(denoising=0.0, enhancement_blur=0.0, enhancement_noise=0.0)
     gate, change = 1 / (1 + math.exp(3)), -3.0 * 2.5
     error = abs(gate * change) * math.sqrt(80)
-    assert judge(clips, model, still)[0]["loss_restoration"] == pytest.approx(
+    assert judge(clips, model, still)[0]["loss_enhancement"] == pytest.approx(
         error + math.log1p(math.exp(3)), rel=1e-2
     )
 
@@ -142,16 +125,13 @@ def test_some_clips_are_generated() -> None:
     seconds = (0.5, 0.3, 0.6, 0.7)
     clips = [clip(s, i) for i, s in enumerate(seconds)]
     _, notes = judge(clips)
-    assert len(notes.images) == 2 * LISTENED == 6
+    assert len(notes.images) == LISTENED == 3
     for i in range(LISTENED):
         original, generated = (notes.audio[f"clip{i}/{kind}"] for kind in ("original", "generated"))
         assert original.shape == generated.shape
         assert len(clips[i].samples) - original.shape[1] < 256
         torch.testing.assert_close(original[0], clips[i].wave()[: original.shape[1]])
         assert 0 < float(generated.abs().max()) <= 1
-        image = notes.images[f"clip{i}/mel"]
-        assert image.shape == (1, 160, original.shape[1] // 256)
-        assert 0 <= float(image.min()) <= float(image.max()) <= 1
         image = notes.images[f"clip{i}/spectrogram"]
         assert image.shape == (1, 2 * 513, original.shape[1] // 256 + 1)
         assert (float(image.min()), float(image.max())) == (0, 1)
@@ -166,8 +146,8 @@ def test_generated_as_the_model_is_sampled() -> None:
 
     vocoder = Vocoder(spectral, "cpu")
     wave = vocoder(vocoder.mel(clip(0.4).wave()))
-    heard = first.audio["clip0/generated"][0]
-    torch.testing.assert_close(heard, wave[: len(heard)].clamp(-1, 1))
+    generated = first.audio["clip0/generated"][0]
+    torch.testing.assert_close(generated, wave[: len(generated)].clamp(-1, 1))
 
 
 def test_scores_are_means_of_what_can_be_scored(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,8 +156,8 @@ def test_scores_are_means_of_what_can_be_scored(monkeypatch: pytest.MonkeyPatch)
     distance = replace(metrics.METRICS["mr_stft"], function=lambda a, b, rate: 0.75)
     found = {"pesq": scorer, "mr_stft": distance}
     monkeypatch.setattr(validation, "choose_metrics", lambda names: (found, {}))
-    values, notes = judge([clip(0.4, i) for i in range(3)])
-    assert values["pesq"] == notes.scalars["validation/pesq"] == 2.0
+    values, _ = judge([clip(0.4, i) for i in range(3)])
+    assert values["pesq"] == 2.0
     assert values["mr_stft"] == 0.75
     scores = iter([float("nan")])
     assert "pesq" not in judge([clip(0.4)])[0]
@@ -198,8 +178,8 @@ def test_picture_stands_upright() -> None:
     original = torch.zeros(3, 5)
     original[0, 0] = 1.0  # the lowest band
     original[2, 1] = -1.0
-    image = picture(original, torch.full((3, 4), 9.0))
-    assert image.shape == (1, 6, 4)
+    image = picture(original, torch.full((3, 5), 9.0))
+    assert image.shape == (1, 6, 5)
     assert float(image[0, 2, 0]) == 1
     assert float(image[0, 0, 1]) == 0
     assert float(image[0, 1, 2]) == 0.5
@@ -223,12 +203,3 @@ def test_clips_with_a_mel_are_judged_by_it() -> None:
     assert float(changed.audio["one/generated"].std()) > 1.5 * float(
         heard.audio["one/generated"].std()
     )
-
-
-def test_spectrogram_has_a_floor() -> None:
-    time = torch.arange(4096) / 22050
-    level = spectrogram(torch.sin(2 * math.pi * 22050 / 8 * time), 1024)
-    assert level.shape == (513, 17)
-    assert int(level[:, 8].argmax()) == 128
-    assert float(level.max() - level.min()) == pytest.approx(DYNAMIC_RANGE)
-    assert bool(torch.isfinite(spectrogram(torch.zeros(4096), 1024)).all())

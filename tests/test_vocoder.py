@@ -119,6 +119,8 @@ def test_a_wave_that_is_none(vocoder: Vocoder, wave: Any) -> None:
         (MEL.T, "transposed"),
         ([[1.0, 2.0], [3.0]], "must be an array"),
         ("mel.npy", "floating point"),
+        (MEL.to_sparse(), "dense tensor"),
+        (MEL.to("meta"), "dense tensor"),
     ],
 )
 def test_a_mel_that_is_none_is_told_before_any_work(vocoder: Vocoder, mel: Any, words: str) -> None:
@@ -212,7 +214,7 @@ def test_it_is_uploaded_whole(vocoder: Vocoder, hub: SimpleNamespace) -> None:
 
         def create_repo(self, name: str, private: bool, exist_ok: bool) -> None:
             if name == "somebody/else":
-                raise RuntimeError("403")
+                raise RuntimeError("403 Forbidden. Log in first.\nIn many lines.")
             sent.append((name, private, exist_ok))
 
         def upload_folder(self, repo_id: str, folder_path: Path) -> str:
@@ -223,8 +225,20 @@ def test_it_is_uploaded_whole(vocoder: Vocoder, hub: SimpleNamespace) -> None:
     assert vocoder.push_to_hub("me/voice", private=True, token="t") == "https://hub/me/voice"
     assert sent[:2] == ["t", ("me/voice", True, True)]
     assert torch.equal(sent[2], vocoder(MEL))
-    with pytest.raises(InputError, match="did not take 'somebody/else'"):
+    with pytest.raises(InputError, match=r"'somebody/else': RuntimeError \(403 Forbidden\)\.$"):
         vocoder.push_to_hub("somebody/else")
+
+
+@pytest.mark.parametrize("name", ["", "voice", "./voice", "/a/voice", "a/b/c", None])
+def test_a_folder_is_no_name_on_the_hub(vocoder: Vocoder, hub: SimpleNamespace, name: Any) -> None:
+    with pytest.raises(InputError, match="save_pretrained writes a folder"):
+        vocoder.push_to_hub(name)
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, f"owner/{'a' * 5000}"])
+def test_a_name_too_long_for_a_folder(name: str) -> None:
+    with pytest.raises(InputError, match="too long"):
+        Vocoder.from_pretrained(name)
 
 
 def test_the_hub_is_asked_for_owner_and_name(tiny_checkpoint: Path, hub: SimpleNamespace) -> None:
@@ -235,7 +249,7 @@ def test_the_hub_is_asked_for_owner_and_name(tiny_checkpoint: Path, hub: SimpleN
 
     hub.snapshot_download = download
     assert Vocoder.from_pretrained("owner/name", "cpu").config == spectral_config()
-    with pytest.raises(InputError, match=r"'owner/other'.*\(RuntimeError\)\.$"):
+    with pytest.raises(InputError, match=r"'owner/other'.*: RuntimeError \(404\)\.$"):
         Vocoder.from_pretrained("owner/other")
 
 

@@ -14,9 +14,9 @@ import sys
 from diffwave import cli
 from diffwave.commands import train as command
 from diffwave.data import envelope
-from diffwave.train import loop, profile
+from diffwave.train import loop
 
-assert command and profile and loop  # loaded here, so that the children need not
+assert command and loop  # loaded here, so that the children need not
 envelope.BATCHES = 2
 
 

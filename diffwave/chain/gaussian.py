@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from diffwave.arrays import Array, float64, like
+from diffwave.arrays import Array, float64, like, namespace
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -100,10 +100,56 @@ def eps_from_v(x_t: Array, v: Array, alpha_bar: Array) -> Array:
 
 def normal_kl(mean_1: Tensor, variance_1: Tensor, mean_2: Tensor, variance_2: Tensor) -> Tensor:
     """KL(N(mean_1, variance_1) || N(mean_2, variance_2)) per element, in nats."""
+    xp, ratio = namespace(mean_1), variance_1 / variance_2
+    return 0.5 * (ratio - 1 - xp.log(ratio) + (mean_1 - mean_2) ** 2 / variance_2)  # type: ignore[no-any-return]
+
+
+def prior_kl(x_0: Tensor, alpha_bar: Tensor) -> Tensor:
+    """KL(q(x_T | x_0) || N(0, I)) per element, nats: the bound's L_T (eq. 5).
+
+    Sampling from N(mean, deviation^2) needs no formula of its own: x_0 is the state (x - mean) /
+    deviation, and a KL divergence does not change when both of its distributions are mapped alike.
+    """
+    mean, variance = q_mean_variance(x_0, alpha_bar)
+    xp = namespace(mean)
+    return normal_kl(mean, variance, xp.zeros_like(mean), xp.ones_like(variance))
+
+
+def step_kl(x_0: Tensor, predicted: Tensor, alpha_bar: Tensor, alpha_bar_before: Tensor) -> Tensor:
+    """KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)) per element, nats: the bound's L_{t-1} (eq. 5).
+
+    Both have the posterior's variance, and p has its mean at the predicted x_0, so x_t drops out:
+    the posterior's mean of the difference is what is left. Equal to half of SNR(t - 1) - SNR(t)
+    times |x_0 - predicted|^2 (Kingma et al. 2021, arXiv 2107.00630, eq. 13).
+    """
+    error = x_0 - predicted
+    zero = namespace(error).zeros_like(error)
+    mean, variance = q_posterior_mean_variance(error, zero, alpha_bar, alpha_bar_before)
+    return normal_kl(mean, variance, zero, variance)
+
+
+def normal_nll(x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+    """-log N(x; mean, variance) per element, nats."""
+    log = namespace(variance).log
+    return 0.5 * ((x - mean) ** 2 / variance + log(2 * math.pi * variance))  # type: ignore[no-any-return]
+
+
+def discretised_nll(x: Tensor, mean: Tensor, variance: Tensor, width: float) -> Tensor:
+    """-log of the mass that N(mean, variance) has within width / 2 of x, per element, nats.
+
+    The decoder of integer data (Ho et al. 2020, eq. 13), in float64: x is a whole multiple of
+    `width` from -1 to 1 - width, and the outermost values have what lies beyond them as well.
+    """
     import torch  # here: what samplers need does without
 
-    ratio = variance_1 / variance_2
-    return 0.5 * (ratio - 1 - torch.log(ratio) + (mean_1 - mean_2).square() / variance_2)
+    x, mean, deviation = x.double(), mean.double(), variance.double().sqrt()
+    above = torch.where(x > 1 - 1.5 * width, math.inf, (x - mean + width / 2) / deviation)
+    below = torch.where(x < -1 + width / 2, -math.inf, (x - mean - width / 2) / deviation)
+    # In the lower tail, where the logarithm of the distribution function is precise.
+    upper = above + below > 0
+    above, below = torch.where(upper, -below, above), torch.where(upper, -above, below)
+    log_above, log_below = torch.special.log_ndtr(above), torch.special.log_ndtr(below)
+    return -log_above - torch.log(-torch.expm1(log_below - log_above))
 
 
 def vlb_terms(x_0: Tensor, eps: Tensor, predicted: Tensor, alpha_bar: Tensor) -> Tensor:
@@ -124,18 +170,12 @@ def vlb_terms(x_0: Tensor, eps: Tensor, predicted: Tensor, alpha_bar: Tensor) ->
     """
     import torch
 
-    x_0, eps, predicted = x_0.double(), eps.double(), predicted.double()
-    bar = float64(alpha_bar).view(-1, *[1] * x_0.ndim)
-    one = torch.ones_like(bar[:1])
-    before = torch.cat((one, bar[:-1]))
-    x_t = q_sample(x_0, bar, eps)
-    mean_q, variance = q_posterior_mean_variance(x_0, x_t, bar, before)
-    mean_p, _ = p_mean_variance(predicted, x_t, bar, before)
-    variance[0] = 1 - bar[0]
-    terms = (mean_q - mean_p).square() / (2 * variance)  # both have the posterior's variance
-    terms[0] += 0.5 * torch.log(2 * math.pi * variance[0])
-    prior = normal_kl(*q_mean_variance(x_0, bar[-1:]), 0 * one, one)
-    return torch.cat((terms, prior)).flatten(1).sum(1)
+    x_0, bar = x_0.double(), float64(alpha_bar)
+    x_t = [q_sample(x_0, bar[t], eps[t].double()) for t in range(len(bar))]
+    means = [x0_from_eps(x_t[t], predicted[t].double(), bar[t]) for t in range(len(bar))]
+    steps = [step_kl(x_0, means[t], bar[t], bar[t - 1]) for t in range(1, len(bar))]
+    terms = [normal_nll(x_0, means[0], 1 - bar[0]), *steps, prior_kl(x_0, bar[-1])]
+    return torch.stack([term.sum() for term in terms])
 
 
 def alpha_sigma(alpha_bar: Array, x: Array) -> tuple[Array, Array]:

@@ -56,14 +56,16 @@ class SamplingConfig:
     """Of a number of steps that has no preset."""
     n_iter: Iterations = 0
     """Mel-consistency iterations of a number of steps that has no preset."""
-    presets: tuple[Sampling, ...] = ()
+    presets: Annotated[tuple[Sampling, ...], Meta(max_length=1000)] = ()
 
     def __post_init__(self) -> None:
         check_fields(self, "The sampling's ")
         Sampling(self.default, self.solver)
         counts = [preset.steps for preset in self.presets]
         if len(set(counts)) < len(counts):
-            raise InputError(f"Sampling presets are one for each number of steps, not {counts}.")
+            raise InputError(
+                f"Sampling presets are one for each number of steps, not {shown(counts)}."
+            )
 
     def preset(
         self, steps: int | None = None, solver: str | None = None, n_iter: int | None = None

@@ -64,6 +64,26 @@ def alpha_bars(betas: Tensor | Sequence[float]) -> Tensor:
     return torch.cumprod(1 - betas, dim=0)
 
 
+def snr(alpha_bar: Tensor) -> Tensor:
+    """Signal-to-noise ratio alpha_bar / (1 - alpha_bar) of data of variance 1; any shape."""
+    return alpha_bar / (1 - alpha_bar)
+
+
+def stretched(betas: Tensor, steps: int) -> Tensor:
+    """The curve of betas [T] over the chain, taken at `steps` points in place of T, [steps].
+
+    A linear schedule stays linear between the same first and last beta; one step has the last.
+    """
+    if steps < 1:
+        raise InputError(f"A schedule needs at least one step, not {steps}.")
+    last = len(betas) - 1
+    at = torch.linspace(last, 0, steps, dtype=torch.float64).flip(0)
+    lower = at.floor().long()
+    return torch.lerp(
+        betas[lower].double(), betas[(lower + 1).clamp_max(last)].double(), at - lower
+    )
+
+
 def betas_of(alpha_bar: Tensor) -> Tensor:
     """The betas whose cumulative product is `alpha_bar`, [T] -> [T]: inverse of alpha_bars."""
     before = torch.cat((torch.ones(1, dtype=torch.float64), alpha_bar[:-1].double()))
@@ -77,6 +97,8 @@ def zero_terminal_snr(betas: Tensor) -> Tensor:
     stop at sqrt(alpha_bar_T) = .529 (T = 50), while sampling starts from pure noise.
     """
     root = alpha_bars(betas).sqrt()
+    if len(root) < 2:
+        raise InputError("A schedule that is to end in pure noise needs two or more steps.")
     root = (root - root[-1]) * root[0] / (root[0] - root[-1])
     return betas_of(root.square())
 

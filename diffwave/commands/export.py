@@ -22,18 +22,16 @@ def run(options: Export) -> int:
     if options.onnx:
         return _export_onnx(options)
     try:
-        from diffwave.train.export import export_run
+        from diffwave.train.export import About, export_run
     except ImportError as error:
         raise missing_package(error) from None
+    words = (options.title, options.data, options.speaker, options.license)
     progress = export_run(
         Path(options.run),
         Path(options.output),
-        earlier=tuple(Path(folder) for folder in options.after),
+        earlier=tuple(map(Path, options.after)),
         scores=read_json(options.scores) if options.scores else None,
-        title=options.title or "",
-        data=options.data or "",
-        speaker=options.speaker or "",
-        licence=options.license or "",
+        about=About(*(word or "" for word in words)),
         half=options.half,
         best=options.best,
     )

@@ -88,8 +88,14 @@ class Synthesize(Generation):
     """Raise the pitch, or lower it where negative. Of checkpoints that have a source."""
     chunk: Annotated[int, Meta(ge=1, le=2**31)] = argument(1024, metavar="FRAMES")
     """Frames generated at a time; bounds memory, does not change the result."""
+    convention: str | None = argument(None, "--from", metavar="NAME")
+    """Convention of the mels, to be converted: as of convert-mel (default: the checkpoint's)."""
+    stats: str | None = argument(None, metavar="FILE")
+    """Mean and deviation that the mels were normalised by, as of convert-mel; with --from."""
 
     def check(self) -> None:
+        if self.stats is not None and self.convention is None:
+            raise InputError("--stats goes with --from: name the convention of the mels, or auto.")
         source = None if self.input == "-" else Path(self.input)
         if self.f0 is not None:
             check_exists(Path(self.f0))
@@ -126,6 +132,53 @@ class Mel(Options):
         check_places(Path(self.input), Path(self.output))
         if not Path(self.input).is_dir():
             check_suffix(self.output, (".npy",))
+
+
+@dataclass(kw_only=True)
+class ConvertMel(Options):
+    """Convert mel-spectrograms from one convention to another."""
+
+    input: str | None = argument(None, positional=True)
+    """A mel-spectrogram (.npy, .npz, .pt, .safetensors), or a folder of them."""
+    output: str | None = argument(None, positional=True)
+    """A mel file (.npy; .npz and .safetensors keep the convention's name); a folder if the input is
+    one."""
+    source: str = argument("auto", "--from", metavar="NAME")
+    """Convention that it is of, one of those that --list shows; NAME,KEY=VALUE,... for one that
+    differs, such as hifigan,hop_length=200; auto for what the file says, or what it looks like."""
+    to: str = argument("hifigan", metavar="NAME")
+    """Convention to make; likewise."""
+    stats: str | None = argument(None, metavar="FILE")
+    """Mean and deviation that it was normalised by: .h5, .npy, .npz, .json, .safetensors, or two
+    numbers as MEAN,DEVIATION."""
+    list: bool = False
+    """Print the conventions."""
+
+    def check(self) -> None:
+        if self.list:
+            return
+        if self.input is None or self.output is None:
+            raise InputError("Give a mel-spectrogram and a file to make of it, or --list.")
+        check_places(Path(self.input), Path(self.output))
+
+
+@dataclass(kw_only=True)
+class Inspect(Options):
+    """Say what a mel-spectrogram is, and what to do with it."""
+
+    input: str = argument(positional=True)
+    """A mel-spectrogram (.npy, .npz, .pt, .safetensors)."""
+    checkpoint: str | None = argument(None, metavar="NAME")
+    """That it shall fit: bundled name, folder or hub id (default: the bundled voice)."""
+    convention: str | None = argument(None, "--from", metavar="NAME")
+    """Convention that it is of, where it is known (default: recognise it)."""
+    stats: str | None = argument(None, metavar="FILE")
+    """Mean and deviation that it was normalised by, as of convert-mel."""
+    json: bool = False
+    """Print as JSON, without the picture."""
+
+    def check(self) -> None:
+        check_exists(Path(self.input))
 
 
 @dataclass(kw_only=True)
@@ -168,6 +221,89 @@ class Evaluate(Generation):
         check_folders_of([*self.save, self.html])
         if self.html and Path(self.html).is_file():
             raise InputError(f"Cannot write {self.html}: it exists and is not a folder.")
+
+
+@dataclass(kw_only=True)
+class Likelihood(Options):
+    """Bound the code length of recordings under a checkpoint, term by term."""
+
+    recordings: list[str] = argument([], positional=True, metavar="[NAME=]DIR")
+    """Recordings, or folders of them; of several sets each is told from the first (ROC)."""
+    checkpoint: str | None = argument(None, metavar="NAME")
+    """Bundled name, folder or hub id (default: the bundled voice)."""
+    mels: list[str] = argument([], metavar="[NAME=]DIR")
+    """Mels of the recordings of a set, by file name, in place of their own; repeatable."""
+    only: str = argument("*", metavar="PATTERN")
+    """Recordings to take, by file name."""
+    limit: AtLeastOne | None = argument(None, metavar="N")
+    """Take the first N recordings of every folder (default: all)."""
+    seconds: Annotated[float, Meta(ge=0.2, le=1e6)] | None = None
+    """Take so much of the beginning of every recording (default: all)."""
+    steps: Annotated[int, Meta(ge=1, le=10_000)] | None = None
+    """Steps of the chain, as sampling visits them (default: the whole chain that was trained; 25
+    where every level was)."""
+    draws: Annotated[int, Meta(ge=1, le=1000)] = 2
+    """Independent estimates, from which the error of the noise is known."""
+    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] = 0
+    """Same seed, same figures."""
+    json: str | None = argument(None, metavar="FILE")
+    """Write every term, and the total of every recording."""
+    per_frame: str | None = argument(None, metavar="FILE.csv")
+    """Write the bound of every frame: how unusual the sound is there."""
+    plot: str | None = argument(None, metavar="FILE.png")
+    """Draw the terms by step, the bound by frame, and the ROC of several sets."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:N or mps."""
+    threads: Threads = 0
+    """CPU threads; 0: as many as PyTorch chooses."""
+
+    def check(self) -> None:
+        if not self.recordings:
+            raise InputError("Give a recording, or a folder of them.")
+        check_folders_of([self.json, self.per_frame, self.plot])
+
+
+@dataclass(kw_only=True)
+class Schedule(Options):
+    """Say where a chain ends, how long it must be and what its betas cost."""
+
+    schedules: list[str] = argument([], positional=True, metavar="[NAME=]BETAS")
+    """A published schedule by name (--published), betas separated by commas, linear:FIRST:LAST:T,
+    cosine:T, angle:T, or snr:FIRST:LAST:T in equal steps of dB; several are compared. None: that of
+    --checkpoint, or diffwave-base."""
+    published: bool = False
+    """Print the published schedules."""
+    corpus: str | None = argument(None, metavar="DIR")
+    """Recordings whose mean and power spectrum are the data's (default: white data, see --rms)."""
+    checkpoint: str | None = argument(None, metavar="NAME")
+    """The data are the states that this checkpoint makes of the corpus."""
+    only: str = argument("*", metavar="PATTERN")
+    """Recordings of the corpus to take, by file name."""
+    limit: AtLeastOne = argument(64, metavar="N")
+    """Recordings of the corpus to take at most."""
+    mean: Annotated[float, Meta(ge=-1e6, le=1e6)] = 0.0
+    """Of the data, without a corpus."""
+    rms: Annotated[float, Meta(gt=0, le=1e6)] = 1.0
+    """Standard deviation of the data, without a corpus; read speech has about 0.07."""
+    start_mean: Annotated[float, Meta(ge=-1e6, le=1e6)] = 0.0
+    """Of the Gaussian that sampling starts from."""
+    start_deviation: Annotated[float, Meta(gt=0, le=1e6)] = 1.0
+    """Of the same."""
+    threshold: Annotated[float, Meta(gt=0, le=1e6)] = 1e-5
+    """Bits per sample that the prior term is to be below; the default is that of Ho et al. 2020."""
+    rescale: bool = False
+    """Compare with the same schedules rescaled to zero terminal SNR (Lin et al. 2023)."""
+    json: str | None = argument(None, metavar="FILE")
+    """Write all figures, of every step."""
+    plot: str | None = argument(None, metavar="FILE.png")
+    """Draw betas, signal-to-noise ratio, distance from the start and cost of every step."""
+
+    def check(self) -> None:
+        if self.corpus is not None and not Path(self.corpus).is_dir():
+            raise InputError(f"There is no folder {self.corpus}.")
+        if self.checkpoint is not None and self.corpus is None:
+            raise InputError("The states of --checkpoint are made of a --corpus; give one.")
+        check_folders_of([self.json, self.plot])
 
 
 @dataclass(kw_only=True)
@@ -245,6 +381,34 @@ class Export(Options):
 
 
 @dataclass(kw_only=True)
+class Import(Options):
+    """Make a checkpoint of another project's DiffWave."""
+
+    project: Literal["lmnt", "philsyn", "speechbrain"] = argument(positional=True)
+    """Whose file it is: lmnt-com/diffwave (weights-N.pt), philsyn/DiffWave-Vocoder (N.pkl) or
+    SpeechBrain (diffwave.ckpt)."""
+    file: str = argument(positional=True)
+    """Its checkpoint; only tensors and plain settings are read."""
+    output: str = argument(positional=True)
+    """Checkpoint folder to make."""
+    schedule: str | None = argument(None, metavar="NAME")
+    """Noise schedule of its training, such as diffwave-base or diffwave-large (default: what the
+    file says, or that of the paper for its size)."""
+    mel: str | None = argument(None, metavar="PRESET")
+    """Mel convention of its training (default: the project's)."""
+    dilation_cycle: Annotated[int, Meta(ge=1, le=20)] | None = argument(None, metavar="N")
+    """Layers after which the dilation is 1 again (default: what the file says, or 10)."""
+    title: str | None = None
+    """Of the model card (default: the folder's name)."""
+    data: str | None = argument(None, metavar="TEXT")
+    """What it was trained on, for the model card."""
+    speaker: str | None = argument(None, metavar="NAME")
+    """Whose voice it is, for the model card."""
+    license: str | None = argument(None, metavar="ID")
+    """Licence of the weights, such as apache-2.0, for the model card."""
+
+
+@dataclass(kw_only=True)
 class Bench(Options):
     """Measure what vocoders cost on this machine, ours and others."""
 
@@ -270,8 +434,22 @@ class Bench(Options):
 
 
 COMMANDS: dict[str, type[Options]] = {
-    cls.__name__.lower(): cls
-    for cls in (Synthesize, Mel, Info, Evaluate, Prepare, Train, Export, Bench)
+    "convert-mel" if cls is ConvertMel else cls.__name__.lower(): cls
+    for cls in (
+        Synthesize,
+        Mel,
+        ConvertMel,
+        Inspect,
+        Info,
+        Evaluate,
+        Likelihood,
+        Schedule,
+        Prepare,
+        Train,
+        Export,
+        Import,
+        Bench,
+    )
 }
 RENAMED = {"--rounds": "--n-iter", "--restore": "--enhance", "--no-restore": "--no-enhance"}
 """Options of earlier versions, and what they are called now."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from diffwave.commands.options import Prepare
 from diffwave.data.prepare import prepare
-from diffwave.data.shards import is_prepared, open_prepared
+from diffwave.data.prepared import is_prepared, open_prepared
 from diffwave.errors import InputError
 from diffwave.train.settings import read_config
 

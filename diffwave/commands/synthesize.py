@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from diffwave.audio import AUDIO_SUFFIXES, read_audio, write_audio
 from diffwave.commands.common import check_all_done, each, generation, vocoder_of
+from diffwave.commands.convert_mel import converted
 from diffwave.commands.jobs import Job, file_jobs
 from diffwave.commands.options import Synthesize
 from diffwave.errors import InputError
@@ -65,7 +66,7 @@ def _synthesize(source: Path, target: Path, options: Synthesize) -> None:
     def generate(job: Job) -> None:
         nonlocal made, spent
         file, out = job
-        mel = _mel_of(vocoder, file)
+        mel = _mel_of(vocoder, file, options)
         f0 = None if options.f0 is None else read_f0(_f0_file(Path(options.f0), source, file))
         make_folder(out.parent)
         bar.reset(mel.shape[-1])
@@ -110,11 +111,13 @@ def _f0_file(place: Path, source: Path, mel: Path) -> Path:
     raise InputError(f"There is no {stem.with_suffix('')}{' or '.join(F0_SUFFIXES)} of its pitch.")
 
 
-def _mel_of(vocoder: Vocoder, source: Path) -> Tensor:
+def _mel_of(vocoder: Vocoder, source: Path, options: Synthesize) -> Tensor:
     """The checked mel [n_mels, T] of a mel file, or of a recording."""
     if source.suffix.lower() in AUDIO_SUFFIXES:
         wave, _ = read_audio(source, vocoder.sample_rate)
         return vocoder.mel(wave)
+    if options.convention is not None:
+        return converted(source, options.convention, options.stats, vocoder.config.mel)
     mel = check_mel(read_mel(source), vocoder.config.mel)
     if len(mel) != 1:
         raise InputError(f"{source} holds {len(mel)} mel-spectrograms; save one to a file.")

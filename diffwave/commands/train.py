@@ -21,14 +21,13 @@ def run(options: Train) -> int:
     config = read_config(options.config, options.set)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
+        from diffwave.train.learner import profile
         from diffwave.train.loop import train
-        from diffwave.train.profile import profile
     except ImportError as error:
         raise missing_package(error) from None
     if options.profile:
-        found = profile(config, options.profile)
-        if found is not None:
-            print(found)
+        if table := profile(config, options.profile):
+            print(table)
         return 0
     folder = train(config)
     if int(os.environ.get("RANK", "0")) == 0:  # of the processes that torchrun has started

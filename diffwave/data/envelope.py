@@ -26,8 +26,8 @@ def fitted_space(model: ModelConfig, crops: Crops) -> Space:
     """
     space = SPACES[model.space.kind][1](model.space, MelSpectrogram(model.mel))
     # Steps that no run reaches, so that these are not the crops of the first steps.
-    examples = [crops.examples((1 << 40) + i, CROPS_PER_BATCH) for i in range(BATCHES)]
-    space.fit((wave, space.mel_of_crop(wave) if mel is None else mel) for wave, mel in examples)
+    batches = [crops.batch((1 << 40) + i, CROPS_PER_BATCH) for i in range(BATCHES)]
+    space.fit((b.wave, space.mel_of_crop(b.wave) if b.mel is None else b.mel) for b in batches)
     return space
 
 

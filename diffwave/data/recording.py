@@ -1,7 +1,9 @@
-"""One recording on its way into a corpus: read, judged, resampled, levelled and cut."""
+"""One recording on its way into a corpus: read, judged, resampled, levelled, cut at its pauses."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,14 +12,21 @@ from numpy.typing import NDArray
 
 from diffwave.audio import read_whole, resample
 from diffwave.data.config import PrepareConfig
-from diffwave.data.data import sixteen_bit
-from diffwave.data.pairs import MelFolder
-from diffwave.data.pauses import frame_powers, pieces, speech_rms
+from diffwave.data.corpus import MelFolder, sixteen_bit
 from diffwave.errors import InputError
 from diffwave.text import printable
 
 SILENT_RMS = 1e-3  # -60 dB of full scale
 FLAT = 0.999  # share of the largest sample from which on others count as cut off
+FRAMES_PER_SECOND = 100
+BELOW_SPEECH = 1e-4
+"""A frame with less power than this share of the speech's (-40 dB) is a pause; in noise, one with
+less than `ABOVE_NOISE` of the power of the quietest, as long as that is below `IN_NOISE`."""
+ABOVE_NOISE, IN_NOISE = 4.0, 1e-2
+WIDTH = 5
+"""Frames over which power is averaged to find the quietest place where nothing is a pause."""
+
+Wave = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -50,10 +59,6 @@ class Recording:
     remarks: list[Remark] = field(default_factory=list)
 
 
-class _Rejected(Exception):
-    """Of the kind of a remark, and its sentence."""
-
-
 def take(
     path: Path, file: str, sample_rate: int, config: PrepareConfig, mels: MelFolder | None
 ) -> Recording:
@@ -74,58 +79,55 @@ def take(
             taken.remarks.append(Remark("upsampled", f"{file} was resampled {limit}."))
         kind = "too long"
         samples = resample(wave, rate, sample_rate).numpy()
-        _judge(path, wave.numpy(), samples, sample_rate, config)
-        if mels is None:
+        taken.rejected = _fault(path, wave.numpy(), samples, sample_rate, config)
+        if taken.rejected is None and mels is None:
             _cut(taken, path, samples, sample_rate, config)
-        else:
+        elif taken.rejected is None and mels is not None:
             kind = "no mel that fits"
             clip, taken.mel, taken.mel_difference = mels.pair(Path(file), sixteen_bit(samples))
             taken.clips = [clip]
-    except _Rejected as rejected:
-        taken.rejected = Remark(*rejected.args)
     except InputError as error:
         taken.rejected = Remark(kind, f"{path}: {error}" if kind == "too long" else str(error))
     return taken
 
 
-def _judge(
-    path: Path,
-    original: NDArray[np.float32],
-    samples: NDArray[np.float32],
-    sample_rate: int,
-    config: PrepareConfig,
-) -> None:
-    """Raise `_Rejected` for a wave, as it was in the file and resampled, that is of no use."""
+def _fault(
+    path: Path, original: Wave, samples: Wave, sample_rate: int, config: PrepareConfig
+) -> Remark | None:
+    """Why a wave, as it was in the file and resampled, is of no use; None if it is of use."""
     seconds = len(samples) / sample_rate
     if not len(samples) or seconds < config.shortest_seconds:
         sentence = f"{path} is shorter than {config.shortest_seconds:g} s, with {seconds:.2f} s."
-        raise _Rejected("too short", sentence)
+        return Remark("too short", sentence)
     if speech_rms(frame_powers(samples, sample_rate)) < SILENT_RMS:
-        raise _Rejected("silent", f"{path} is silent.")
+        return Remark("silent", f"{path} is silent.")
     if (share := clipped_share(original)) > config.max_clipped:
-        raise _Rejected("clipped", f"{path} is clipped: {100 * share:.1f} % of it are flat peaks.")
+        return Remark("clipped", f"{path} is clipped: {100 * share:.1f} % of it are flat peaks.")
+    return None
 
 
 def _cut(
-    taken: Recording,
-    path: Path,
-    samples: NDArray[np.float32],
-    sample_rate: int,
-    config: PrepareConfig,
+    taken: Recording, path: Path, samples: Wave, sample_rate: int, config: PrepareConfig
 ) -> None:
-    """Give a recording its clips, levelled."""
-    samples = samples * np.float32(_gain(samples, sample_rate, config))
+    """Give a recording its clips, levelled by one gain."""
+    gain, highest = 1.0, 10 ** (config.peak_db / 20) / float(np.abs(samples).max())
+    if config.level == "rms":
+        rms = speech_rms(frame_powers(samples, sample_rate))
+        gain = min(highest, 10 ** (config.rms_db / 20) / rms)
+    elif config.level == "peak":
+        gain = highest
+    samples = samples * np.float32(gain)
     shortest = config.shortest_seconds * sample_rate
     found = [samples[start:end] for start, end in pieces(samples, sample_rate, config)]
     taken.clips = [sixteen_bit(piece) for piece in found if len(piece) >= shortest]
     if not taken.clips:
-        raise _Rejected("too short", f"{path} is too short without its silence.")
-    if lost := len(found) - len(taken.clips):
+        taken.rejected = Remark("too short", f"{path} is too short without its silence.")
+    elif lost := len(found) - len(taken.clips):
         sentence = f"{lost} of {len(found)} pieces of {taken.file} are left out."
         taken.remarks.append(Remark("pieces too short", sentence))
 
 
-def clipped_share(wave: NDArray[np.float32]) -> float:
+def clipped_share(wave: Wave) -> float:
     """Share of the samples of [L] that lie in flat peaks.
 
     A flat peak is three or more samples in a row that are nearly as large as the largest of all on
@@ -140,10 +142,72 @@ def clipped_share(wave: NDArray[np.float32]) -> float:
     return count / max(1, len(wave))
 
 
-def _gain(wave: NDArray[np.float32], sample_rate: int, config: PrepareConfig) -> float:
-    """Factor that brings a wave to the level of the settings."""
-    highest = 10 ** (config.peak_db / 20) / float(np.abs(wave).max())
-    if config.level == "rms":
-        rms = speech_rms(frame_powers(wave, sample_rate))
-        return min(highest, 10 ** (config.rms_db / 20) / rms)
-    return highest if config.level == "peak" else 1.0
+def frame_powers(wave: Wave, sample_rate: int) -> NDArray[np.float64]:
+    """Mean square of every 10 ms of a wave [L], its mean removed; an incomplete end counts."""
+    mean = float(wave.mean(dtype=np.float64))
+    starts = np.arange(0, len(wave), _frame_size(sample_rate))
+    sums = np.add.reduceat(np.square(wave - np.float32(mean)), starts, dtype=np.float64)
+    return sums / np.diff(np.append(starts, len(wave)))
+
+
+def _frame_size(sample_rate: int) -> int:
+    return max(1, sample_rate // FRAMES_PER_SECOND)
+
+
+def is_speech(powers: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which of the frames are not pauses; all, if they are all alike.
+
+    The speech is taken to be as loud as the frames of more than average power, so that the limit
+    depends neither on the recording's level nor on how much of it is silence.
+    """
+    loud = float(powers[powers >= powers.mean()].mean())
+    noise = float(np.quantile(powers, 0.05))
+    limit = max(BELOW_SPEECH * loud, min(ABOVE_NOISE * noise, IN_NOISE * loud))
+    speech: NDArray[np.bool_] = powers >= limit
+    return speech
+
+
+def speech_rms(powers: NDArray[np.float64]) -> float:
+    """Root mean square of the speech without its pauses."""
+    return float(np.sqrt(powers[is_speech(powers)].mean()))
+
+
+def pieces(wave: Wave, sample_rate: int, config: PrepareConfig) -> Iterator[tuple[int, int]]:
+    """Start and end, in samples, of the clips to make of a recording [L].
+
+    Each keeps at most `config.margin_seconds` of silence at its ends. A recording longer than the
+    second of `config.piece_seconds` is cut in the middle of the longest pause that leaves a piece
+    between the two (to 10 ms), or, where there is no pause, at the quietest place.
+    """
+    powers = frame_powers(wave, sample_rate)
+    speech = is_speech(powers)
+    spoken = np.flatnonzero(speech)
+    size = _frame_size(sample_rate)
+    shortest, longest = (round(s * sample_rate / size) for s in config.piece_seconds)
+    shortest = min(shortest, longest // 2)  # so that one cut always leaves two such pieces
+    margin = round(config.margin_seconds * sample_rate / size)
+    start, end = 0, min(len(powers), int(spoken[-1]) + 1 + margin)
+    while start <= spoken[-1]:
+        start = max(start, int(spoken[np.searchsorted(spoken, start)]) - margin)
+        cut = end
+        if end - start > longest:
+            low, high = start + shortest, min(start + longest, end - shortest)
+            cut = low + _best_cut(powers[low:high], speech[low:high])
+        last = int(spoken[np.searchsorted(spoken, cut) - 1])
+        if last >= start:
+            yield start * size, min(len(wave), min(cut, last + 1 + margin) * size)
+        start = cut
+
+
+def _best_cut(powers: NDArray[np.float64], speech: NDArray[np.bool_]) -> int:
+    """Frame before which to cut: the middle of the longest pause, or the quietest of all."""
+    best, middle, place = 0, 0, 0
+    for spoken, run in itertools.groupby(speech.tolist()):
+        length = sum(1 for _ in run)
+        if not spoken and length > best:
+            best, middle = length, place + (length + 1) // 2
+        place += length
+    if best:
+        return middle
+    around = np.pad(powers, WIDTH // 2, mode="edge")
+    return int(np.argmin(np.convolve(around, np.ones(WIDTH), mode="valid")))

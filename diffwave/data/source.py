@@ -49,18 +49,20 @@ def frame_count(length: int, sample_rate: int) -> int:
 def analyse(
     samples: NDArray[np.int16], polarity: int, sample_rate: int, bands: Sequence[float]
 ) -> Track:
-    """The track of a recording.
+    """The track of a recording [L], with bands of these limits in Hz; InputError without pyworld.
 
-    Args:
-        samples: [L].
-        polarity: -1 for a recording whose pulses point down.
-        sample_rate: Hz.
-        bands: limits of the bands in Hz.
-
-    Raises:
-        InputError: without pyworld.
+    The polarity is -1 for a recording whose pulses point down.
     """
-    world, wave = _pyworld(), samples.astype(np.float64) / 32768
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pkg_resources
+            world: Any = importlib.import_module("pyworld")
+    except Exception as error:  # a binary may fail in many ways
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"Training a source needs pip install 'diffwave[train]': {reason}."
+        ) from error
+    wave = samples.astype(np.float64) / 32768
     ends = {"f0_floor": max(60.0, LOWEST_F0), "f0_ceil": HIGHEST_F0}
     f0, time = world.harvest(wave, sample_rate, frame_period=1000 * FRAME, **ends)
     f0 = world.stonemask(wave, f0, time, sample_rate)
@@ -132,16 +134,10 @@ def crop_of(
     length: int,
     centres: NDArray[np.floating],
 ) -> tuple[Pulses, NDArray[np.float32], NDArray[np.float32]]:
-    """The source of a crop that is played `rate` times as fast.
+    """The source of a crop of `length` samples from sample `start` of a recording on.
 
-    Args:
-        track: of the whole recording.
-        sample_rate: Hz.
-        bands: limits of the track's bands in Hz.
-        start: sample of the recording at which the crop starts.
-        rate: above 1 the voice is higher, and its bands with it.
-        length: samples of the crop.
-        centres: samples of the crop in the middle of its frames, [T].
+    It is played `rate` times as fast: above 1 the voice is higher, and its bands (limits in Hz)
+    with it. `centres` are samples of the crop in the middle of its frames, [T].
 
     Returns:
         pulses, in samples of the crop; F0 of the frames in Hz, 0 without voice, [T]; and their
@@ -170,7 +166,7 @@ def residual(wave: NDArray[np.float64], sample_rate: int) -> NDArray[np.float64]
     padded = np.pad(wave, size)
     frames = sliding_window_view(padded, size)[::hop]
     power = np.abs(np.fft.rfft(frames * np.hanning(size), 2 * size)) ** 2
-    predictor = _levinson(np.fft.irfft(power)[:, : ORDER + 1])
+    predictor = _predictors(np.fft.irfft(power)[:, : ORDER + 1])
     # Every predictor serves two hops in the middle of its frame, faded into its neighbours.
     first, width = size // 2 - hop, 2 * hop
     fade = 0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(width) + 0.5) / width)
@@ -185,17 +181,12 @@ def residual(wave: NDArray[np.float64], sample_rate: int) -> NDArray[np.float64]
     return total.ravel()[size - first :][: len(wave)]
 
 
-def _levinson(correlation: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Prediction-error filters [N, p + 1] of autocorrelations [N, p + 1] (Levinson-Durbin)."""
-    correlation = correlation + 1e-9 * (np.arange(correlation.shape[1]) == 0)
-    correlation[:, 0] *= 1 + 1e-4
-    predictor = np.zeros_like(correlation)
-    predictor[:, 0], error = 1, correlation[:, 0].copy()
-    for i in range(1, correlation.shape[1]):
-        k = -(predictor[:, :i] * correlation[:, i:0:-1]).sum(1) / error
-        predictor[:, 1 : i + 1] += k[:, None] * predictor[:, i - 1 :: -1][:, :i]
-        error *= 1 - k**2
-    return predictor
+def _predictors(correlation: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Prediction-error filters [N, p + 1] of autocorrelations [N, p + 1]."""
+    correlation[:, 0] = (correlation[:, 0] + 1e-9) * (1 + 1e-4)
+    lags = np.abs(np.subtract.outer(np.arange(ORDER), np.arange(ORDER)))
+    solution = np.linalg.solve(correlation[:, lags], -correlation[:, 1:, None])[..., 0]
+    return np.column_stack((np.ones(len(solution)), solution))
 
 
 def _phase(
@@ -260,15 +251,3 @@ def _follow(energy: NDArray[np.float64]) -> NDArray[np.float64]:
         np.pad(exact, 2, mode="edge"), window / window.sum(), "valid"
     )
     return smooth
-
-
-def _pyworld() -> Any:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pkg_resources
-            return importlib.import_module("pyworld")
-    except Exception as error:  # a binary may fail in many ways
-        reason = " ".join(str(error).split())
-        raise InputError(
-            f"Training a source needs pip install 'diffwave[train]': {reason}."
-        ) from error

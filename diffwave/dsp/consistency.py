@@ -14,8 +14,6 @@ from __future__ import annotations
 from diffwave.arrays import Array, lerp, namespace
 from diffwave.dsp.stft import ShortTimeFourier
 
-MOMENTUM = 0.9
-"""How far an iteration is extrapolated beyond the projection, in units of the last change."""
 MAX_GAIN = 2.0
 """Largest change of a bin in one iteration, in nepers (17 dB): a mel that no signal has, such as
 one that a network predicted, is approached without bursts."""
@@ -28,6 +26,7 @@ def match_bands(
     filters: Array,
     stft: ShortTimeFourier,
     n_iter: int,
+    momentum: float,
     in_place: bool = True,
 ) -> Array:
     """`n_iter` iterations of both constraints on a spectrum [B, T, K + 1].
@@ -41,6 +40,7 @@ def match_bands(
         filters: from magnitudes to mel amplitudes, [n_mels, K + 1].
         stft: of the mel's frames and window.
         n_iter: iterations.
+        momentum: how far one is extrapolated beyond the projection, in units of the last change.
         in_place: a sixth faster; gradients need every spectrum as it was.
     """
     if n_iter == 0:
@@ -55,7 +55,7 @@ def match_bands(
     for _ in range(n_iter):
         signal = stft.inverse(spectrum, norm)
         # The STFT is linear: extrapolating signals, not spectra, is a quarter of the work.
-        ahead = stft.analyse(signal if last is None else lerp(last, signal, 1 + MOMENTUM))
+        ahead = stft.analyse(signal if last is None else lerp(last, signal, 1 + momentum))
         last, below = signal, ahead[..., :covered]
         power = below.real**2 + below.imag**2
         power += 1e-20

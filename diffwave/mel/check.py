@@ -64,6 +64,8 @@ def as_tensor(name: str, value: Tensor | ArrayLike, integers: bool = False) -> T
         return torch.from_numpy(array.astype(np.float32))
     if not (value.is_floating_point() or integers):
         raise InputError(f"A {name} must be floating point, not {value.dtype}.")
+    if value.is_meta or value.layout != torch.strided:
+        raise InputError(f"A {name} must be a dense tensor that holds its values.")
     return value
 
 

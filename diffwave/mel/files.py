@@ -38,7 +38,16 @@ def read_f0(path: str | os.PathLike[str]) -> Tensor:
     return _read(Path(path), _F0_READERS, "pitch")
 
 
+def read_arrays(path: str | os.PathLike[str]) -> Any:
+    """The array of a file that `read_mel` reads, or a mapping of all its arrays by name."""
+    return _content(Path(path), _READERS, "array")
+
+
 def _read(path: Path, readers: Mapping[str, Callable[[Path], Any]], kind: str) -> Tensor:
+    return _tensor(_the_mel(_content(path, readers, kind), path), path)
+
+
+def _content(path: Path, readers: Mapping[str, Callable[[Path], Any]], kind: str) -> Any:
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise InputError(f"{path} is no {kind} file: its name must end in {', '.join(readers)}.")
@@ -47,7 +56,9 @@ def _read(path: Path, readers: Mapping[str, Callable[[Path], Any]], kind: str) -
     try:
         with warnings.catch_warnings():  # of old formats and rare tensors; what matters is raised
             warnings.simplefilter("ignore")
-            content = reader(path)
+            return reader(path)
+    except InputError:
+        raise
     except Exception as error:  # every format has its own family of errors for a torn file
         if isinstance(error, PermissionError):
             reason = "permission denied"
@@ -58,7 +69,6 @@ def _read(path: Path, readers: Mapping[str, Callable[[Path], Any]], kind: str) -
         else:
             reason = f"it is truncated or not a {path.suffix} file ({type(error).__name__})"
         raise InputError(f"Cannot read {path}: {reason}.") from None
-    return _tensor(_the_mel(content, path), path)
 
 
 def write_mel(path: str | os.PathLike[str], mel: Tensor) -> None:

@@ -5,10 +5,12 @@ from diffwave.networks.diffwave import WaveformNet, WaveformNetConfig
 from diffwave.networks.enhancer import MelEnhancer, MelEnhancerConfig
 from diffwave.networks.source import SourcePredictor, SourcePredictorConfig
 from diffwave.networks.spectral import SpectralNet, SpectralNetConfig
+from diffwave.networks.variants import VariantNet, VariantNetConfig
 
 NETWORKS: dict[str, tuple[type[NetworkConfig], type[Network]]] = {
     SpectralNetConfig.kind: (SpectralNetConfig, SpectralNet),
     WaveformNetConfig.kind: (WaveformNetConfig, WaveformNet),
+    VariantNetConfig.kind: (VariantNetConfig, VariantNet),
 }
 """A new network is a file here and a line above."""
 
@@ -22,6 +24,8 @@ __all__ = [
     "SourcePredictorConfig",
     "SpectralNet",
     "SpectralNetConfig",
+    "VariantNet",
+    "VariantNetConfig",
     "WaveformNet",
     "WaveformNetConfig",
 ]

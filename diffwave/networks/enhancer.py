@@ -4,7 +4,7 @@ A model that predicts mels with a squared or absolute error predicts their mean 
 run into each other and onsets into what follows. A vocoder that was trained on recordings' mels
 takes such valleys for noise between the harmonics, and is right. So the mel is enhanced before
 anything is made of it: by a median estimate of the recording's mel, trained on mels that were
-smoothed at random (:mod:`diffwave.train.restoration`). A gate says frame by frame whether
+smoothed at random (:mod:`diffwave.train.mel_losses`). A gate says frame by frame whether
 anything is to be changed; the mel of a recording passes as it is.
 """
 

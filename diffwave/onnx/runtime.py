@@ -207,7 +207,13 @@ class Vocoder:
         )
         spectrum = whole(state * deviation + mean)
         spectrum = match_bands(
-            spectrum, levels, self._ends, self._filters, self.stft, sampling["n_iter"]
+            spectrum,
+            levels,
+            self._ends,
+            self._filters,
+            self.stft,
+            sampling["n_iter"],
+            self._space["momentum"],
         )
         return self.stft.inverse(spectrum)[0]  # type: ignore[no-any-return]
 

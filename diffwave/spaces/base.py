@@ -63,6 +63,8 @@ class Space(nn.Module, ABC):
 
     needs_fit: ClassVar[bool] = False
     """Whether :meth:`fit` is to be given a corpus before the space is used."""
+    of_samples: ClassVar[bool] = False
+    """Whether the coordinates are the samples, so that a bound of the chain counts their bits."""
     config: SpaceConfig
 
     def __init__(self, config: SpaceConfig, frontend: MelSpectrogram) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from diffwave.dsp.consistency import MAX_GAIN, MOMENTUM, match_bands
+from diffwave.dsp.consistency import MAX_GAIN, match_bands
 from diffwave.mel import MelSpectrogram
 from diffwave.spaces.stft import STFT
 
-__all__ = ["MAX_GAIN", "MOMENTUM", "band_levels", "match_mel"]
+__all__ = ["MAX_GAIN", "band_levels", "match_mel"]
 
 
 def band_levels(mel: Tensor, frontend: MelSpectrogram) -> Tensor:
@@ -22,11 +22,17 @@ def band_levels(mel: Tensor, frontend: MelSpectrogram) -> Tensor:
 
 
 def match_mel(
-    spectrum: Tensor, mel: Tensor, frontend: MelSpectrogram, stft: STFT, n_iter: int
+    spectrum: Tensor,
+    mel: Tensor,
+    frontend: MelSpectrogram,
+    stft: STFT,
+    n_iter: int,
+    momentum: float = 0.9,
 ) -> Tensor:
     """`n_iter` iterations on a spectrum [B, T, K + 1]; differentiable.
 
-    The mel [B, n_mels, T] was made by a frontend with the frames and the window of the STFT.
+    The mel [B, n_mels, T] was made by a frontend with the frames and the window of the STFT. An
+    iteration is extrapolated beyond the projection by `momentum` times the last change.
     """
     if n_iter == 0:
         return spectrum
@@ -37,5 +43,6 @@ def match_mel(
         frontend.unit_filterbank,
         stft,
         n_iter,
+        momentum,
         in_place=not torch.is_grad_enabled(),
     )

@@ -19,7 +19,7 @@ from diffwave.dsp.stft import reach
 from diffwave.errors import InputError
 from diffwave.mel import MelConfig, MelSpectrogram
 from diffwave.mel.normalise import frame_triples
-from diffwave.schema import check_fields
+from diffwave.schema import check_fields, shown
 from diffwave.spaces.base import Prior, Space, SpaceConfig, curve_at
 from diffwave.spaces.consistency import match_mel
 from diffwave.spaces.source import Excitation, band_weights
@@ -50,16 +50,23 @@ class SpectralConfig(SpaceConfig):
     """Smallest envelope amplitude, in units where white noise of variance 1 has E|X|^2 = 1."""
     clamp: Annotated[float, Meta(ge=1e-3, le=1e6)] = 8.0
     """Largest magnitude of a component of the encoded state; rarer values are clipped."""
-    source_bands: tuple[Annotated[float, Meta(ge=0, le=1e6)], ...] = ()
+    source_bands: Annotated[
+        tuple[Annotated[float, Meta(ge=0, le=1e6)], ...], Meta(max_length=256)
+    ] = ()
     """Hz, limits of the bands of a source's voiced share; none: the prior has no source."""
     least_noise: Annotated[float, Meta(ge=1e-6, le=1)] = 0.1
     """Smallest share of the power of a bin that is noise, where there is a source."""
+    momentum: Annotated[float, Meta(ge=0, le=1)] = 0.9
+    """How far a mel-consistency iteration is extrapolated, in units of the last change: with much
+    of it they converge sooner, and blunt the pulses of a source."""
 
     def __post_init__(self) -> None:
         check_fields(self, "The space's ")
         bands = self.source_bands
         if len(bands) == 1 or any(low >= high for low, high in pairwise(bands)):
-            raise InputError(f"The limits of source bands are rising frequencies, not {bands}.")
+            raise InputError(
+                f"The limits of source bands are rising frequencies, not {shown(bands)}."
+            )
         if self.n_fft < 2 * self.hop_length or self.n_fft % 2:
             raise InputError(
                 f"n_fft {self.n_fft} must be even and at least twice hop_length {self.hop_length}, "
@@ -126,7 +133,9 @@ class SpectralSpace(Space):
 
     def synthesise(self, coordinates: Tensor, mel: Tensor, n_iter: int) -> Tensor:
         spectrum = torch.complex(*(F.pad(part, (0, 1)) for part in coordinates.unbind(2)))
-        signal = self.stft.inverse(match_mel(spectrum, mel, self.frontend, self.stft, n_iter))
+        signal = self.stft.inverse(
+            match_mel(spectrum, mel, self.frontend, self.stft, n_iter, self.config.momentum)
+        )
         last = self.pad_left + spectrum.shape[1] * self.hop_length
         return F.pad(signal, (0, max(0, last - signal.shape[-1])))[:, self.pad_left : last]
 
@@ -193,7 +202,9 @@ class SpectralSpace(Space):
             moment += features.T @ log_power
         penalty = torch.full((n_features,), RIDGE, dtype=torch.float64)
         penalty[-1] = 0
-        weights = torch.linalg.lstsq(gram + penalty.diag(), moment).solution
+        # Not lstsq, whose last bits depend on where the memory lies.
+        factor = torch.linalg.cholesky(gram + penalty.diag())
+        weights = torch.cholesky_solve(moment, factor)
         self.envelope_weight.copy_(weights[:-1].T)
         self.envelope_bias.copy_(weights[-1])
         total, count = torch.zeros(self.config.bins, dtype=torch.float64), 0

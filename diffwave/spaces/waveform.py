@@ -73,6 +73,7 @@ class WaveformSpace(Space):
     The squared error of the state is PriorGrad's (its Mahalanobis norm) of the samples.
     """
 
+    of_samples = True
     config: WaveformConfig
 
     def analyse(self, wave: Tensor) -> Tensor:

@@ -21,10 +21,21 @@ from diffwave.networks import (
     SpectralNetConfig,
     WaveformNetConfig,
 )
-from diffwave.schema import AtLeastOne, BelowOne, Count, NotNegative, Positive, Share, Threads
+from diffwave.schema import (
+    AtLeastOne,
+    BelowOne,
+    Count,
+    NotNegative,
+    Positive,
+    Share,
+    Threads,
+    shown,
+)
 from diffwave.spaces import EnergyPrior, SpectralConfig, WaveformConfig
 
 Minutes = Annotated[float, Meta(ge=0)]  # infinity: never
+PULSE_MOMENTUM = 0.87
+"""Of the mel-consistency iterations of a voice with a source: at .9 pulses become blunt."""
 
 
 @dataclass
@@ -53,6 +64,43 @@ class OptimConfig:
 
 
 @dataclass
+class AdversarialConfig:
+    """Discriminators of what few steps generate, and what the adversarial loss makes of them."""
+
+    periods: list[AtLeastOne] = field(default_factory=lambda: [2, 3, 5, 7, 11])
+    """Of the period discriminators, in samples."""
+    period_channels: list[AtLeastOne] = field(default_factory=lambda: [16, 48, 96, 128])
+    """Channels of their layers, each of which looks at every third step of the one before."""
+    fft_sizes: list[Annotated[int, Meta(ge=16, le=1 << 16)]] = field(
+        default_factory=lambda: [1024, 512, 256]
+    )
+    """Of the spectrogram discriminators, in samples; the hop is a quarter."""
+    spectral_channels: AtLeastOne = 16
+    """Channels of their layers."""
+    pick: Count = 4
+    """Discriminators that a step looks at, drawn for each step; 0: all of them."""
+    feature_matching: NotNegative = 3.0
+    """Weight of the distance of the discriminators' features, relative to the adversarial term."""
+    lr: Annotated[float, Meta(gt=0, le=1e9)] = 3e-4
+    """Peak learning rate of the discriminators; it warms up and falls as optim.lr does."""
+    start: BelowOne = 0.0
+    """Share of the run after which the discriminators come in."""
+    warmup_steps: Count = 300
+    """Steps from there on in which the discriminators learn alone and the model waits."""
+
+    def __post_init__(self) -> None:
+        if not (self.periods or self.fft_sizes):
+            raise InputError(
+                "One of the settings loss.adversarial.periods and loss.adversarial.fft_sizes must "
+                "name a discriminator."
+            )
+        if self.periods and not self.period_channels:
+            raise InputError(
+                "The setting loss.adversarial.period_channels must have a number for each layer."
+            )
+
+
+@dataclass
 class LossConfig:
     """What is minimised."""
 
@@ -64,13 +112,15 @@ class LossConfig:
     """Frames at each end of a crop left out of the loss: their context is cut off."""
     weights: dict[str, NotNegative] = field(default_factory=dict)
     """Weights of further losses by their names in `diffwave.train.objective.LOSSES`."""
+    adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
+    """Of the adversarial loss, whose weight is `loss.weights: {adversarial: 1}`."""
     denoising: NotNegative = 1.0
     """Weight of the denoising loss, the chain's own."""
     unrolled: NotNegative = 0.0
     """Weight of the unrolled loss, for a last stage of training: what few steps generate is
     compared with the recording. Costs a pass per step and sample."""
-    unrolled_angles: list[float] = field(default_factory=lambda: [1.0, 0.6])
-    """Noise levels (angles) of the unrolled sampler, which are then the ones to sample with."""
+    unrolled_levels: list[float] = field(default_factory=lambda: [1.0, 0.6])
+    """Noise levels of the unrolled sampler, which are then the ones to sample with."""
     unrolled_jitter: NotNegative = 0.15
     """All noise levels but the first are shifted by up to this, at random, so that the network
     stays good at every level and other numbers of steps keep working."""
@@ -80,6 +130,9 @@ class LossConfig:
     unrolled_each: NotNegative = 1.0
     """Weight of every estimate before the last, relative to it: 0 trains this number of steps
     alone, 1 all numbers down to a single step."""
+    unrolled_whole: Share = 1.0
+    """Share of the steps of training that unroll all noise levels; the others, drawn at random,
+    unroll the first alone, which costs half or less."""
     repulsion: NotNegative = 1.0
     """How far apart two samples of one mel are pushed: 1 is the energy distance, 0 a median."""
     source: NotNegative = 1.0
@@ -94,11 +147,11 @@ class LossConfig:
     """Largest standard deviation of the noise on a smoothed mel, in nepers."""
 
     def __post_init__(self) -> None:
-        hz, weights = zip(*self.bin_weights, strict=True) if self.bin_weights else ((), ())
-        if not _falling(hz[::-1]) or not max(weights, default=0) > 0:
+        hz, weights = [hz for hz, _ in self.bin_weights], [weight for _, weight in self.bin_weights]
+        if not _falling(hz[::-1]) or not max(weights) > 0:
             raise InputError(
                 "The setting loss.bin_weights must be pairs of rising Hz and a weight, one of them "
-                f"above 0, not {self.bin_weights}."
+                f"above 0, not {shown(self.bin_weights)}."
             )
         ours = (self.denoising, self.unrolled, self.enhancement, self.source)
         if not max(*ours, *self.weights.values()) > 0:
@@ -106,19 +159,14 @@ class LossConfig:
                 "One of the settings loss.denoising, loss.unrolled, loss.enhancement, loss.source "
                 "and loss.weights must be above 0."
             )
-        first, others = self.unrolled_angles[:1], self.unrolled_angles[1:]
-        moved = [
-            u + sign * self.unrolled_jitter for u in others[:1] + others[-1:] for sign in (1, -1)
-        ]
-        if (
-            not _falling(self.unrolled_angles)
-            or not 0 < first[0] <= 1
-            or not all(0 < u < first[0] for u in moved)
-        ):
+        levels, jitter = self.unrolled_levels, self.unrolled_jitter
+        moved = [level + by for level in levels[1:] for by in (jitter, -jitter)]
+        inside = _falling(levels) and levels[0] <= 1 and all(0 < u < levels[0] for u in moved)
+        if not inside or levels[0] <= 0:
             raise InputError(
-                "The setting loss.unrolled_angles must fall from at most 1, and stay below the "
-                "first and above 0 when moved by loss.unrolled_jitter = "
-                f"{self.unrolled_jitter}, not {self.unrolled_angles}."
+                "The setting loss.unrolled_levels must fall from at most 1, and stay below the "
+                f"first and above 0 when moved by loss.unrolled_jitter = {jitter}, not "
+                f"{shown(levels)}."
             )
 
 
@@ -229,7 +277,7 @@ class TrainConfig:
         space, source, nyquist = SpectralConfig.of(mel), None, mel.sample_rate / 2
         if self.source.layers:
             limits = (*(hz for hz in self.source_bands if hz < nyquist), nyquist)
-            space = dataclasses.replace(space, source_bands=limits)
+            space = dataclasses.replace(space, source_bands=limits, momentum=PULSE_MOMENTUM)
             source = dataclasses.replace(self.source, n_mels=mel.n_mels, bands=len(limits) - 1)
         trunk = dataclasses.replace(
             self.spectral, n_mels=mel.n_mels, bins=space.bins, source=source is not None

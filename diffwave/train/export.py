@@ -2,29 +2,45 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from diffwave.checkpoint import load_checkpoint, save_checkpoint
-from diffwave.data.shards import TRAIN, open_prepared
+from diffwave.data.prepared import TRAIN, open_prepared
 from diffwave.errors import InputError
 from diffwave.files import atomic_path
-from diffwave.model import DiffusionModel, ModelConfig
+from diffwave.model import DiffusionModel, ModelConfig, SamplingConfig
+from diffwave.text import decimals, markdown_cell, markdown_table
+from diffwave.train.config import TrainConfig
 from diffwave.train.logbook import METRICS_FILE, read_rows
-from diffwave.train.model_card import About, Stage, model_card
-from diffwave.train.settings import SETTINGS_FILE, read_config
-from diffwave.train.state import Progress, progress_of, read_state, saved_states
+from diffwave.train.settings import SETTINGS_FILE, read_config, save_settings
+from diffwave.train.state import DECIDING, Progress, newest_state
 from diffwave.train.validation import SCORES
 
 CARD_FILE = "README.md"
 UNPUBLISHED = "a checkpoint that is not published"
-_FOLDERS = [("run", "folder"), ("run", "init"), ("data", "folder"), ("data", "mel_folder")]
-"""Settings that are places on the machine that trained."""
+
+
+@dataclass(frozen=True)
+class About:
+    """What only people know of a voice; empty where it is not known."""
+
+    title: str = ""
+    """By default the name of the folder."""
+    data: str = ""
+    """What it was trained on, in words; by default the length of the prepared corpus that the run's
+    settings name, if it is still there."""
+    speaker: str = ""
+    licence: str = ""
+    """Of the weights, as the Hugging Face hub calls it, such as "cc-by-4.0"."""
 
 
 def export_run(
@@ -33,10 +49,7 @@ def export_run(
     *,
     earlier: tuple[Path, ...] = (),
     scores: Mapping[str, Any] | None = None,
-    title: str = "",
-    data: str = "",
-    speaker: str = "",
-    licence: str = "",
+    about: About | None = None,
     half: bool = True,
     best: bool = False,
 ) -> Progress:
@@ -49,11 +62,7 @@ def export_run(
         out: checkpoint folder, made or replaced; its parent must exist.
         earlier: folders of the runs that this one's weights came from, first one first.
         scores: what `diffwave evaluate` wrote as JSON.
-        title: of the card; the name of `out` when empty.
-        data: what it was trained on, in words; by default the hours of the prepared corpus that the
-            run's settings name, if it is still there.
-        speaker: whose voice it is.
-        licence: of the weights, as the Hugging Face hub calls it, such as "cc-by-4.0".
+        about: for the card.
         half: store the network in float16.
         best: take the weights that validated best, if they are not the newest.
 
@@ -61,15 +70,17 @@ def export_run(
         how far the run was.
 
     Raises:
-        InputError: no run, none of its states readable, or a folder that cannot be written.
+        InputError: no run, none of its states readable, scores that are none, or a folder that
+            cannot be written.
     """
-    runs, stages, files = [*earlier, run], [], {}
-    for i, folder in enumerate(runs, 1):
-        progress = progress_of(_newest_state(folder))
-        name = SETTINGS_FILE if len(runs) == 1 else f"stage-{i}.yaml"
-        if noted := (folder / SETTINGS_FILE).is_file():
-            files[name] = _portable(_settings(folder))
-        stages.append(Stage(progress.step, progress.minutes, name if noted else ""))
+    about = about or About()
+    runs, stages = [*earlier, run], []
+    for folder in runs:
+        path, state = _newest(folder)
+        progress = Progress.of(state)
+        stages.append(f"{progress.step:,} steps in {progress.minutes:.1f} min")
+    noted = [folder / SETTINGS_FILE for folder in runs]
+    settings = [read_config(str(place)) if place.is_file() else None for place in noted]
     model, progress = averaged_model(run)
     chosen = ""
     if best:
@@ -77,90 +88,147 @@ def export_run(
             raise InputError(f"The run in {run} has no best weights: it was not validated yet.")
         model = load_checkpoint(run / "best")
         chosen = f"those of the best validation so far ({progress.best_by} {progress.best:.4g})"
-    newest = saved_states(run)[-1].stat().st_mtime
-    base = _base_of(_settings(runs[0]))
-    about = About(
-        title or out.resolve().name,
-        data or _data_of(run),
-        speaker,
-        licence,
-        base,
-        datetime.fromtimestamp(newest, UTC).date().isoformat(),
-        chosen,
-        _before_and_after(runs[0], run, best) if base else None,
+    init = settings[0].run.init if settings[0] else ""
+    base = init if not init or _is_published(init) else UNPUBLISHED
+    mel, network = model.config.mel, model.config.network.kind
+    rows = {
+        "network": f"`{network}`, {sum(p.numel() for p in model.learned()) / 1e6:.2f}M parameters, "
+        f"stored in {'half' if half else 'single'} precision",
+        "mels": f"`{mel.name}`: {mel.n_mels} bands, {mel.fmin:g} to {mel.fmax:g} Hz, of audio at "
+        f"{mel.sample_rate} Hz in frames of {mel.n_fft} samples, {mel.hop_length} apart",
+        "source": "" if model.config.source is None else _SOURCE,
+        "speaker": about.speaker,
+        "data": about.data or _data_of(settings[-1]),
+        "base voice": base,
+        "training": "; then ".join(stages),
+        "before and after": _before_and_after(runs[0], run, best) if base else "",
+        "weights": chosen,
+        "date": datetime.fromtimestamp(path.stat().st_mtime, UTC).date().isoformat(),
+        "licence": about.licence or "not stated; ask whoever trained it",
+        "default": _sampling(model.config.sampling),
+    }
+    names = (
+        [SETTINGS_FILE] if len(runs) == 1 else [f"stage-{i}.yaml" for i in range(1, len(runs) + 1)]
     )
-    files[CARD_FILE] = model_card(about, model, stages, scores=scores, half=half)
+    files = {name: config for name, config in zip(names, settings, strict=True) if config}
+    card = _card(about.title or out.resolve().name, about.licence, rows, scores, list(files))
     save_checkpoint(model, out, half)
-    for name, text in files.items():
-        with atomic_path(out / name) as path:
-            path.write_text(text, encoding="utf-8")
+    for name, config in files.items():
+        save_settings(_portable(config), out / name)
+    with atomic_path(out / CARD_FILE) as place:
+        place.write_text(card, encoding="utf-8")
     return progress
+
+
+def _card(
+    title: str,
+    licence: str,
+    rows: Mapping[str, str],
+    scores: Mapping[str, Any] | None,
+    stages: Sequence[str],
+) -> str:
+    """The card as Markdown, with the front matter that the Hugging Face hub reads.
+
+    Rows without text are left out; `stages` are the files that hold the settings of the runs.
+    """
+    front = {
+        "license": licence or "unknown",
+        "library_name": "diffwave",
+        "pipeline_tag": "text-to-speech",
+        "tags": ["vocoder", "diffusion", "mel-spectrogram", "speech-synthesis"],
+        **({"base_model": rows["base voice"]} if "/" in rows["base voice"] else {}),
+    }
+    commands = "\n".join(
+        f"diffwave train {name} --set data.folder=PREPARED --set run.folder=STAGE_{i}"
+        + f" --set run.init=STAGE_{i - 1}/export" * (i > 1)
+        for i, name in enumerate(stages, 1)
+    )
+    return _CARD.format(
+        front=yaml.safe_dump(front, sort_keys=False, allow_unicode=True),
+        title=_one_line(title),
+        rows="\n".join(
+            f"| {name} | {markdown_cell(_one_line(text))} |" for name, text in rows.items() if text
+        ),
+        scores="" if scores is None else _scores(scores),
+        how=_HOW.format(commands=commands) if commands else "",
+    )
+
+
+_SOURCE = "pulses predicted from the mel, or of an F0 that is given; noise beside them by band"
+_CARD = """---
+{front}---
+
+# {title}
+
+A vocoder of the package `diffwave`: a mel-spectrogram goes in, speech comes out.
+
+```bash
+python synthesize.py mel.npy out.wav --checkpoint FOLDER_OF_THIS_FILE
+```
+
+| | |
+|---|---|
+{rows}
+{scores}{how}"""
+_SCORES = """
+## Scores
+
+On {count} held-out clip{s}, from the mels of the recordings.
+
+{table}
+"""
+_HOW = """
+## How it was trained
+
+With the settings beside this file, every stage from the weights of the one before:
+
+```bash
+{commands}
+```
+"""
 
 
 def averaged_model(run: Path) -> tuple[DiffusionModel, Progress]:
     """The model of a run with its averaged weights, on the CPU, and how far the run was."""
-    state = _newest_state(run)
+    _, state = _newest(run)
     if "config" not in state:
         raise InputError(f"The run in {run} is of an early version that did not note its model.")
     try:
         model = DiffusionModel(ModelConfig.from_dict(state["config"]))
         model.load_state_dict(state["module"])
         with torch.no_grad():
-            averages = state["ema"]
-            for parameter, average in zip(model.learned(), averages, strict=True):
+            for parameter, average in zip(model.learned(), state["ema"], strict=True):
                 parameter.copy_(average)
-        return model.eval().requires_grad_(False), progress_of(state)
+        return model.eval().requires_grad_(False), Progress.of(state)
     except InputError:
         raise
     except (RuntimeError, ValueError, KeyError, TypeError):
         raise InputError(f"The newest state in {run} is not one of this package.") from None
 
 
-def _portable(settings: dict[str, Any]) -> str:
-    """The settings of a run without the folders of this machine, as YAML."""
-    import yaml
-
-    kept = {}
-    for section, values in settings.items():
-        if isinstance(values, dict):
-            values = {
-                name: value
-                for name, value in values.items()
-                if (section, name) not in _FOLDERS or (name == "init" and _is_published(value))
-            }
-        if values != {}:
-            kept[section] = values
-    return str(yaml.safe_dump(kept, sort_keys=False, default_flow_style=None))
+def _newest(run: Path) -> tuple[Path, dict[str, Any]]:
+    newest = newest_state(run)
+    if newest is None:
+        raise InputError(f"There is no run in {run}: it holds no step-*.pt.")
+    return newest
 
 
-def _settings(run: Path) -> dict[str, Any]:
-    """What a run noted of its settings; nothing if it did not."""
-    import yaml
-
-    path = run / SETTINGS_FILE
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        raise InputError(f"{path} is not the settings of a run.") from None
-    return settings if isinstance(settings, dict) else {}
+def _portable(config: TrainConfig) -> TrainConfig:
+    """The settings of a run without the folders of this machine."""
+    init = config.run.init if _is_published(config.run.init) else ""
+    return dataclasses.replace(
+        config,
+        run=dataclasses.replace(config.run, folder="", init=init),
+        data=dataclasses.replace(config.data, folder="", mel_folder=""),
+    )
 
 
-def _base_of(settings: dict[str, Any]) -> str:
-    """What a run started from, in words that hold on any machine; empty for nothing."""
-    section = settings.get("run")
-    init = section.get("init") if isinstance(section, dict) else None
-    return "" if not init else str(init) if _is_published(init) else UNPUBLISHED
-
-
-def _is_published(name: Any) -> bool:
+def _is_published(name: str) -> bool:
     """Whether a base is a bundled voice or a hub id, which mean the same on any machine."""
-    text = str(name or "")
-    return bool(re.fullmatch(r"[\w.-]+(/[\w.-]+)?", text)) and not Path(text).exists()
+    return bool(re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name)) and not Path(name).exists()
 
 
-def _before_and_after(first: Path, last: Path, best: bool) -> dict[str, tuple[float, float]]:
+def _before_and_after(first: Path, last: Path, best: bool) -> str:
     """Scores before the first step and at the end, of those that both runs measured."""
     before = {row[2]: row[3] for row in read_rows(first / METRICS_FILE) if row[0] == "0"}
     rows = read_rows(last / METRICS_FILE)
@@ -168,17 +236,20 @@ def _before_and_after(first: Path, last: Path, best: bool) -> dict[str, tuple[fl
         steps = [row[0] for row in rows if row[2] == "best"]
         rows = [row for row in rows if row[0] == steps[-1]] if steps else []
     after = {row[2]: row[3] for row in rows}
-    names = [*SCORES, "loss_validation", "loss_restoration"]
-    found = [name for name in names if name in before and name in after]
-    return {name: (float(before[name]), float(after[name])) for name in found}
+    return "; ".join(
+        f"{name} {decimals(float(before[name]))} to {decimals(float(after[name]))}"
+        for name in dict.fromkeys((*SCORES, *DECIDING))
+        if name in before and name in after
+    )
 
 
-def _data_of(run: Path) -> str:
+def _data_of(config: TrainConfig | None) -> str:
     """Length and clips of the corpus of a run; empty when they are not known."""
+    if config is None or not config.data.folder:
+        return ""
     try:
-        folder = Path(read_config(str(run / SETTINGS_FILE)).data.folder)
-        prepared = open_prepared(folder)
-    except InputError:  # no settings, no prepared corpus, or it has gone
+        prepared = open_prepared(Path(config.data.folder))
+    except InputError:  # not prepared, or it has gone
         return ""
     train = [entry.length for entry in prepared.entries if entry.split == TRAIN]
     minutes = sum(train) / prepared.mel.sample_rate / 60
@@ -186,14 +257,37 @@ def _data_of(run: Path) -> str:
     return f"{length} in {len(train)} clips, and {len(prepared.entries) - len(train)} held out"
 
 
-def _newest_state(run: Path) -> dict[str, Any]:
-    """The newest state that can be read; a damaged one is passed over, as resuming does."""
-    states = saved_states(run)
-    for path in reversed(states):
-        try:
-            return read_state(path)
-        except InputError:
-            continue
-    if states:
-        raise InputError(f"None of the {len(states)} checkpoints in {run} can be read.")
-    raise InputError(f"There is no run in {run}: it holds no step-*.pt.")
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _sampling(sampling: SamplingConfig) -> str:
+    preset = sampling.preset()
+    plural = "s"[: preset.steps != 1]
+    text = f"{preset.steps} step{plural} of {preset.solver}"
+    if preset.levels:
+        text += f" at the noise level{plural} {', '.join(f'{u:g}' for u in preset.levels)}"
+    if preset.n_iter:
+        text += f", then {preset.n_iter} mel-consistency iteration{'s'[: preset.n_iter != 1]}"
+    return text
+
+
+def _scores(scores: Mapping[str, Any]) -> str:
+    try:
+        notes, count = [str(note) for note in scores["notes"]], len(scores["utterances"])
+        rows = [
+            (f"{name}{', ' * bool(m['unit'])}{m['unit']}", m["better"], decimals(m["mean"]),
+             "-" if None in m["interval"] else " to ".join(map(decimals, m["interval"])))
+            for name, m in scores["metrics"].items()
+        ]  # fmt: skip
+    except (KeyError, TypeError, AttributeError):
+        raise InputError("The scores are not what `diffwave evaluate` saves as JSON.") from None
+    table = "\n".join(markdown_table(["", "better", "mean", "95 % interval"], rows))
+    bullets = "".join(f"- {_without_place(note)}\n" for note in notes)
+    text = _SCORES.format(count=count, s="s"[: count != 1], table=table)
+    return f"{text}\n{bullets}" if notes else text
+
+
+def _without_place(note: str) -> str:
+    """What `diffwave evaluate` notes of a checkpoint, without the folder on the scorer's disk."""
+    return re.sub(r"^checkpoint .*, (?=\d+ steps? of )", "this checkpoint, ", note)

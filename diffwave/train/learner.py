@@ -1,4 +1,4 @@
-"""What learns: model, data, losses and optimizers of a run, and one step of theirs."""
+"""What learns: model, data, losses and optimizers of a run; one step of theirs, and its cost."""
 
 from __future__ import annotations
 
@@ -7,41 +7,46 @@ import dataclasses
 import functools
 import logging
 import math
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 
 from diffwave.checkpoint import load_checkpoint, load_config
-from diffwave.data.crops import Batch, Crops, Framing
-from diffwave.data.data import load_corpus
+from diffwave.data.corpus import load_corpus
+from diffwave.data.crops import Crops, Framing
 from diffwave.data.envelope import envelope_path, fitted_space, load_envelope
 from diffwave.device import faster_precision
 from diffwave.errors import InputError
 from diffwave.model import DiffusionModel
 from diffwave.networks import SourcePredictorConfig
-from diffwave.train.config import LossConfig, OptimConfig, TrainConfig
-from diffwave.train.objective import Objective
+from diffwave.train.adversarial import Adversary
+from diffwave.train.config import TrainConfig
+from diffwave.train.objective import Objective, trained_parts
+from diffwave.train.optimizers import DISCRIMINATOR_BETAS, learning_rate, make_optimizer, set_rate
 from diffwave.train.processes import Processes
-from diffwave.train.state import Trained, averaged, check_same_model
+from diffwave.train.state import Trained, averaged, check_same_model, update_average
 from diffwave.vocoder import find_checkpoint
 
 log = logging.getLogger(__name__)
 
-SMALLEST_SCALE = 1.0
-"""Of float16's losses; gradients that overflow even so are not finite in any precision."""
 SIDE = {"cpu": 1024, "cuda": 8192}
 """Of the square matrices that are multiplied to measure a device; 1024 on any other."""
+PHASES = ("data", "forward", "backward", "optimizer")
+WARM_UP = 3
+"""Steps that are not profiled."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a step found."""
+    """What a step found; means over the processes."""
 
     loss: float
     gradient_norm: float
@@ -49,18 +54,14 @@ class Measured:
     discriminator_loss: float
     """0 where no loss has a discriminator."""
     finite: bool
-    """Whether the weights were changed (or float16 may do better with its next loss scale)."""
-    noted: list[float]
-    """Sums over the processes of the numbers that each gave."""
+    """Whether all of them are; if not, the weights were left as they are."""
 
 
 class Learner:
     """Changes weights by the gradients of random crops; keeps no account of time.
 
-    A loss may own a discriminator: any module of the objective with a method
-    `discriminator_loss(batch) -> []`, which is called after the loss of the same batch has been
-    computed, and must not pass gradients on to the model. The module's own parameters then get an
-    optimizer of their own, and a place in the checkpoints.
+    A loss may own discriminators: any module of the objective that is an `Adversary`. The module's
+    own parameters then get an optimizer of their own, and a place in the checkpoints.
     """
 
     def __init__(self, config: TrainConfig, processes: Processes, progress_bar: bool) -> None:
@@ -72,15 +73,16 @@ class Learner:
         torch.manual_seed(config.run.seed)
         model_config = _as_base(config).model_config()
         model = DiffusionModel(model_config).to(self.device)
-        _freeze_untrained(model, config.loss)
-        shortest = Framing(model_config).samples(config.data.crop_frames)
-        bands = getattr(model_config.space, "source_bands", ())
-        corpus = load_corpus(config.data, model_config.mel, shortest, progress_bar, bands)
+        trains = trained_parts(model, config.loss)
+        for name in ("network", "enhancer", "source"):
+            if (part := getattr(model, name)) is not None:
+                # Processes would wait for the gradients of what no loss trains.
+                part.requires_grad_(name in trains)
+        corpus = load_corpus(config.data, Framing(model_config), progress_bar)
         for sentence in corpus.rejected:
             log.warning("rejected: %s", sentence)
-        for sentence in corpus.notes:
+        for sentence in [*corpus.notes, f"{corpus.hours:.2f} hours to train on"]:
             log.info("%s", sentence)
-        log.info("%.2f hours to train on", corpus.hours)
         self.validation = corpus.validation
         self.crops = Crops(corpus.train, model_config, config.data, config.run.seed)
 
@@ -97,13 +99,15 @@ class Learner:
             torch.amp.GradScaler(self.device.type, enabled=half),
         )
         objective = Objective(model, config.loss, self.precision, config.run.compile)
-        self.adversaries = [m for m in objective.modules() if hasattr(m, "discriminator_loss")]
+        self.adversaries = [m for m in objective.modules() if isinstance(m, Adversary)]
+        self.critic_optim = dataclasses.replace(
+            config.optim, lr=config.loss.adversarial.lr, betas=DISCRIMINATOR_BETAS
+        )
         if self.adversaries:
-            self.trained.discriminators = nn.ModuleList(self.adversaries).to(self.device)
-            self.trained.discriminator_optimizer = make_optimizer(
-                list(self.trained.discriminators.parameters()), config.optim
-            )
-            self.trained.discriminators.requires_grad_(False)
+            critics = self.trained.discriminators = nn.ModuleList(self.adversaries).to(self.device)
+            optimizer = make_optimizer(list(critics.parameters()), self.critic_optim)
+            self.trained.discriminator_optimizer = optimizer
+            critics.requires_grad_(False)
         self.objective = processes.wrap(objective)
 
     @property
@@ -114,8 +118,7 @@ class Learner:
     def begin(self) -> None:
         """Give a new run the weights of a checkpoint, or the envelope of its data.
 
-        Raises:
-            InputError: for a checkpoint that is of another model, or not there.
+        InputError for a checkpoint that is of another model, or not there.
         """
         model, init = self.trained.model, self.config.run.init
         ours = model.config
@@ -139,76 +142,90 @@ class Learner:
         self.batches = self.crops.stream(step, self.config.optim.batch_size, self.shares)
 
     def step(
-        self,
-        lr: float,
-        notes: Callable[[], Sequence[float]] = tuple,
-        lap: Callable[[str], None] = lambda part: None,
+        self, step: int, share: float, lap: Callable[[str], None] = lambda phase: None
     ) -> Measured:
         """Make one step; unless the loss and its gradient are finite the weights stay as they are.
 
         Args:
-            lr: learning rate of this step.
-            notes: called once they are computed; gives numbers of this process to be added up over
-                all processes.
+            step: counted from 0.
+            share: of the run that is done; both decide the learning rate.
             lap: called with the name of every phase of the step that has ended.
         """
-        trained, parts, clip = self.trained, len(self.shares), self.config.optim.clip_norm
-        optimizer, scaler = trained.optimizer, trained.scaler
-        total = torch.zeros(2, device=self.device)
+        trained, parts, optim = self.trained, len(self.shares), self.config.optim
+        critics, scaler = trained.discriminators, trained.scaler
+        losses = torch.zeros(2, device=self.device)
+        for adversary in self.adversaries:
+            adversary.begin_step(share)
+        judging = [adversary for adversary in self.adversaries if adversary.begun]
+        waits = any(adversary.alone for adversary in judging)
         for i in range(parts):
             batch = next(self.batches).to(self.device)
             lap("data")
             last = i == parts - 1 or self.processes.world == 1
             with contextlib.nullcontext() if last else self.objective.no_sync():  # type: ignore[operator]
-                loss = self.objective(batch) / parts
+                with torch.set_grad_enabled(not waits):
+                    loss = self.objective(batch) / parts
                 lap("forward")
-                scaler.scale(loss).backward()
-            total[0] += loss.detach()
-            trained.discriminators.requires_grad_(True)
-            for adversary in self.adversaries:
-                loss = adversary.discriminator_loss(batch) / parts  # type: ignore[operator]
+                if not waits:
+                    scaler.scale(loss).backward()
+            losses[0] += loss.detach()
+            critics.requires_grad_(True)
+            for adversary in judging:
+                loss = adversary.discriminator_loss(batch) / parts
                 loss.backward()
-                total[1] += loss.detach()
-            trained.discriminators.requires_grad_(False)
+                losses[1] += loss.detach()
+            critics.requires_grad_(False)
             lap("backward")
 
-        scaler.unscale_(optimizer)
-        # Network and enhancer apart: neither's surprises are to slow the other down.
+        if not waits:
+            scaler.unscale_(trained.optimizer)
+        self.processes.average_gradients(critics)
+        # Each by itself: none's surprises are to slow the others down.
         norms = [
-            nn.utils.clip_grad_norm_(part.parameters(), clip)
-            for part in trained.model.learners()
-            if any(p.requires_grad for p in part.parameters())
+            nn.utils.clip_grad_norm_(part.parameters(), optim.clip_norm)
+            for part in (*trained.model.learners(), *judging)
+            if any(p.grad is not None for p in part.parameters())
         ]
-        if self.adversaries:
-            self.processes.average_gradients(trained.discriminators)
-            norms.append(nn.utils.clip_grad_norm_(trained.discriminators.parameters(), clip))
-        norm = torch.stack(norms).norm().detach()
-        *losses, gradient_norm = torch.cat((total, norm[None])).tolist()
-        world = self.processes.world
-        mean, critic, *noted = self.processes.total([*(x / world for x in losses), *notes()])
-        # float16 overflows now and then; its scale is then halved and the step left out.
-        adapts = scaler.is_enabled() and scaler.get_scale() > SMALLEST_SCALE
-        finite = math.isfinite(mean + critic) and (math.isfinite(gradient_norm) or adapts)
-        both = [optimizer, trained.discriminator_optimizer]
-        for each in [each for each in both if each is not None]:
-            for group in each.param_groups:
-                group["lr"] = lr
-            if finite and each is optimizer:
-                scaler.step(each)
+        *means, norm = torch.cat((losses, torch.stack(norms).norm().detach()[None])).tolist()
+        mean, critic = self.processes.total([x / self.processes.world for x in means])
+        finite = all(map(math.isfinite, (mean, critic, norm)))
+        if not waits:
+            # As if the steps that it has waited had not been.
+            waited = max((adversary.waited for adversary in self.adversaries), default=0)
+            set_rate(trained.optimizer, learning_rate(optim, step - waited, share))
+            if scaler.is_enabled():
+                scaler.step(trained.optimizer)  # if it overflowed, the next scale is a half
                 scaler.update()
-            elif finite and math.isfinite(gradient_norm):
-                each.step()
-            each.zero_grad(set_to_none=True)
+            elif finite:
+                trained.optimizer.step()
+            trained.optimizer.zero_grad(set_to_none=True)
+        if trained.discriminator_optimizer is not None:
+            learnt = max(adversary.steps for adversary in self.adversaries)
+            rate = learning_rate(self.critic_optim, max(0, learnt - 1), share)
+            set_rate(trained.discriminator_optimizer, rate)
+            if finite:
+                trained.discriminator_optimizer.step()
+            trained.discriminator_optimizer.zero_grad(set_to_none=True)
+        update_average(trained.average, trained.model, step + 1)
         lap("optimizer")
-        return Measured(mean, gradient_norm, critic, finite, noted)
+        return Measured(mean, norm, critic, finite)
 
     @functools.cached_property
     def seconds_at_best(self) -> float:
         """Seconds that a step's matrix products would take at this device's best throughput."""
         plain = Objective(self.trained.model, self.config.loss, self.precision).to(self.device)
+        adversaries = [m for m in plain.modules() if isinstance(m, Adversary)]
+        for adversary in adversaries:
+            adversary.steps = adversary.warmup_steps  # the model waits no more
+            adversary.requires_grad_(False).begin_step(1.0)
         batch = self.crops.batch(0, self.config.optim.batch_size, [0]).to(self.device)
-        rows = sum(len(share) for share in self.shares)
-        return training_flops(plain, batch) * rows / matrix_throughput(self.device, self.precision)
+        with FlopCounterMode(display=False) as counter:  # forward and backward
+            plain(batch).backward()
+            for adversary in adversaries:
+                adversary.requires_grad_(True).discriminator_loss(batch).backward()
+        plain.zero_grad(set_to_none=True)
+        flops = float(counter.get_total_flops()) * sum(map(len, self.shares))
+        return flops / matrix_throughput(self.device, self.precision)
 
     @property
     def audio_seconds(self) -> float:
@@ -220,10 +237,9 @@ class Learner:
 
 def _as_base(config: TrainConfig) -> TrainConfig:
     """The settings, with a source only where the voice that a run starts from has one."""
-    try:
+    base = None
+    with contextlib.suppress(InputError):  # of a new run it is told later; another needs none
         base = load_config(find_checkpoint(config.run.init)) if config.run.init else None
-    except InputError:  # a run that goes on does not need it; a new one says what is wrong
-        base = None
     if base is None or bool(config.source.layers) == (base.source is not None):
         return config
     if base.source is None:
@@ -234,34 +250,6 @@ def _as_base(config: TrainConfig) -> TrainConfig:
     return dataclasses.replace(config, source=base.source, source_bands=bands)
 
 
-def _freeze_untrained(model: DiffusionModel, config: LossConfig) -> None:
-    """Take what no loss trains out of training; processes would wait for its gradients."""
-    others = any(config.weights.values())
-    model.network.requires_grad_(bool(config.denoising or config.unrolled or others))
-    if model.enhancer is not None:
-        model.enhancer.requires_grad_(bool(config.enhancement))
-    if model.source is not None:
-        model.source.requires_grad_(bool(config.source))
-    if not any(parameter.requires_grad for parameter in model.learned()):
-        raise InputError("The losses with a weight above 0 train nothing of this model.")
-
-
-def make_optimizer(parameters: Sequence[nn.Parameter], config: OptimConfig) -> torch.optim.AdamW:
-    """AdamW of those that are to be trained, with weight decay on matrices only."""
-    wanted = [p for p in parameters if p.requires_grad]
-    groups = [
-        {"params": [p for p in wanted if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in wanted if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
-
-
-def learning_rate(config: OptimConfig, step: int, share: float) -> float:
-    """Linear warm-up over the first steps, then a cosine over the share of the run that is done."""
-    cosine = config.last_lr + (1 - config.last_lr) * 0.5 * (1 + math.cos(math.pi * share))
-    return config.lr * cosine * min(1.0, (step + 1) / max(1, config.warmup_steps))
-
-
 def matrix_throughput(device: torch.device, dtype: torch.dtype, budget: float = 0.2) -> float:
     """FLOP/s of the best of some products of square matrices, measured for `budget` seconds."""
     side = SIDE.get(device.type, 1024)
@@ -270,13 +258,41 @@ def matrix_throughput(device: torch.device, dtype: torch.dtype, budget: float = 
     return float(2 * side**3 / min(timer.blocked_autorange(min_run_time=budget).times))
 
 
-def training_flops(objective: nn.Module, batch: Batch) -> float:
-    """Multiplications and additions of products and convolutions, forward and backward, an example.
+def profile(config: TrainConfig, steps: int) -> str | None:
+    """A table of what the phases of a step cost on the data of a run; writes nothing.
 
-    The objective must be neither compiled, in which they could not be counted, nor wrapped. The
-    gradients that this leaves are dropped.
+    Median and spread (10th to 90th percentile) of each phase in ms, and the speed; "data" is how
+    long the step waited for its batch. None for all processes but the first.
     """
-    with FlopCounterMode(display=False) as counter:
-        objective(batch).backward()
-    objective.zero_grad(set_to_none=True)
-    return float(counter.get_total_flops()) / len(batch.wave)
+    with Processes(config.run.device) as processes:
+        learner = Learner(config, processes, processes.is_main)
+        learner.go_to(0)
+        laps: list[dict[str, float]] = []
+
+        def lap(name: str) -> None:
+            """Wait for the device, and add the time since the last call to the phase."""
+            if processes.device.type == "cuda":
+                torch.cuda.synchronize(processes.device)
+            now = time.perf_counter()
+            laps[-1][name] += now - laps[-1]["since"]
+            laps[-1]["since"] = now
+
+        for step in range(WARM_UP + steps):
+            start = time.perf_counter()
+            laps.append(dict.fromkeys(PHASES, 0.0) | {"since": start})
+            learner.step(step, 0.0, lap)
+            laps[-1]["step"] = time.perf_counter() - start
+        if not processes.is_main:
+            return None
+        lines = [f"{'':10}{'median':>10}{'10 %':>10}{'90 %':>10}{'share':>8}"]
+        total = float(np.median([each["step"] for each in laps[WARM_UP:]]))
+        for name in (*PHASES, "step"):
+            times = [1000 * each[name] for each in laps[WARM_UP:]]
+            low, middle, high = np.quantile(times, (0.1, 0.5, 0.9))
+            share = middle / total / 10
+            lines.append(f"{name:10}{middle:10.1f}{low:10.1f}{high:10.1f}{share:7.1f}%")
+        lines.append(
+            f"{learner.audio_seconds / total:.1f} s of audio per second; MFU "
+            f"{learner.seconds_at_best / total:.0%} (of this device's measured matrix throughput)"
+        )
+        return "\n".join(lines)

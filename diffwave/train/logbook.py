@@ -12,6 +12,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from diffwave.errors import InputError
 from diffwave.files import atomic_path, write_error
+from diffwave.migrate import RENAMED_METRICS
+from diffwave.text import notice
 from diffwave.train.state import Progress
 
 METRICS_FILE = "metrics.csv"
@@ -24,33 +26,24 @@ class Logbook:
     def __init__(self, folder: Path, progress: Progress) -> None:
         """Open both; what a killed run noted after the step it resumes from is dropped.
 
-        Raises:
-            InputError: metrics.csv is not a table of this package, or either cannot be written.
+        InputError if metrics.csv is not a table of this package, or either cannot be written.
         """
         self.progress, self.path = progress, folder / METRICS_FILE
         kept = [row for row in read_rows(self.path) if int(row[0]) <= progress.step]
         with atomic_path(self.path) as path, path.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([HEADER, *kept])
-        target = folder / "tensorboard"
-        try:
-            self.writer = SummaryWriter(target, purge_step=progress.step + 1)
-        except OSError as error:
-            raise write_error(target, error) from None
-
-    def add_rows(self, values: dict[str, float]) -> None:
-        """Append {name: value} to metrics.csv; InputError if the disk is full."""
-        with self.written(), self.path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            for name, value in values.items():
-                minutes = f"{self.progress.minutes:.2f}"
-                writer.writerow((self.progress.step, minutes, name, f"{value:.6g}"))
-
-    def add_training(self, values: dict[str, float]) -> None:
-        """Add {name: value} to both, under train/ in TensorBoard."""
-        self.add_rows(values)
         with self.written():
-            for name, value in values.items():
-                self.writer.add_scalar(f"train/{name}", value, self.progress.step)
+            self.writer = SummaryWriter(folder / "tensorboard", purge_step=progress.step + 1)
+
+    def add(self, values: dict[str, float], group: str = "") -> None:
+        """Append {name: value} to metrics.csv, and below `group` to TensorBoard if there is one."""
+        with self.written():
+            with self.path.open("a", newline="", encoding="utf-8") as file:
+                for name, value in values.items():
+                    minutes = f"{self.progress.minutes:.2f}"
+                    csv.writer(file).writerow((self.progress.step, minutes, name, f"{value:.6g}"))
+            for name, value in values.items() if group else ():
+                self.writer.add_scalar(f"{group}/{name}", value, self.progress.step)
 
     @contextlib.contextmanager
     def written(self) -> Iterator[None]:
@@ -61,7 +54,7 @@ class Logbook:
         try:
             yield
         except OSError as error:
-            raise write_error(self.path.parent, error) from None
+            raise write_error(error.filename or self.path.parent, error) from None
 
     def close(self) -> None:
         """Write out what TensorBoard's writer still holds."""
@@ -81,4 +74,7 @@ def read_rows(path: Path) -> list[list[str]]:
     except (UnicodeDecodeError, csv.Error):
         raise InputError(f"{path} is not a table of text; move it out of the way.") from None
     # The last row of a killed run may be cut off.
-    return [row for row in rows if len(row) == 4 and re.fullmatch("[0-9]{1,9}", row[0])]
+    rows = [row for row in rows if len(row) == 4 and re.fullmatch("[0-9]{1,9}", row[0])]
+    for old in sorted({row[2] for row in rows} & RENAMED_METRICS.keys()):
+        notice(f"In {path} {old} is called {RENAMED_METRICS[old]} now.")
+    return [[a, b, RENAMED_METRICS.get(name, name), value] for a, b, name, value in rows]

@@ -1,7 +1,8 @@
-"""What a step minimises, as one module: batch in, loss out."""
+"""What a step minimises, as one module: batch in, loss out; and the registry of losses."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -13,10 +14,10 @@ from diffwave.data.crops import Batch
 from diffwave.denoiser import Denoiser
 from diffwave.errors import InputError
 from diffwave.model import DiffusionModel
+from diffwave.train.adversarial import AdversarialLoss
 from diffwave.train.config import LossConfig
 from diffwave.train.losses import DenoisingLoss, Loss, UnrolledLoss
-from diffwave.train.restoration import EnhancementLoss
-from diffwave.train.source import SourceLoss
+from diffwave.train.mel_losses import EnhancementLoss, SourceLoss
 
 log = logging.getLogger(__name__)
 
@@ -25,30 +26,34 @@ LOSSES: dict[str, type[Loss]] = {
     "denoising": DenoisingLoss,
     "unrolled": UnrolledLoss,
     "source": SourceLoss,
+    "adversarial": AdversarialLoss,
 }
 """A new loss is a class, a line here, and its weight in the settings: `loss.weights: {name: 1}`."""
 
 
 def weights(model: DiffusionModel, config: LossConfig) -> dict[str, float]:
-    """Weights above 0 of the losses that this model can be trained with.
+    """Weights above 0 of the losses whose part of the model is there.
 
-    Raises:
-        InputError: for a loss that there is not, or none that this model can be trained with.
+    InputError for a loss that there is not, or none that this model can be trained with.
     """
-    given = {
-        "enhancement": config.enhancement if model.enhancer is not None else 0.0,
-        "denoising": config.denoising,
-        "unrolled": config.unrolled,
-        "source": config.source if model.source is not None else 0.0,
-        **config.weights,
-    }
+    ours = ("enhancement", "denoising", "unrolled", "source")
+    given = {name: getattr(config, name) for name in ours} | config.weights
     for name in given:
         if name not in LOSSES:
             raise InputError(f"There is no loss named {name!r}; there are {', '.join(LOSSES)}.")
-    chosen = {name: weight for name, weight in given.items() if weight}
+    chosen = {
+        name: weight
+        for name, weight in given.items()
+        if weight and getattr(model, LOSSES[name].trains) is not None
+    }
     if not chosen:
-        raise InputError("No loss with a weight above 0 trains a part that this model has.")
+        raise InputError("The losses with a weight above 0 train nothing of this model.")
     return chosen
+
+
+def trained_parts(model: DiffusionModel, config: LossConfig) -> set[str]:
+    """Which of "network", "enhancer" and "source" the losses train."""
+    return {LOSSES[name].trains for name in weights(model, config)}
 
 
 class Objective(nn.Module):
@@ -68,44 +73,34 @@ class Objective(nn.Module):
         super().__init__()
         self.model = [model]  # in a list: its space is no part of what is trained
         self.precision = precision
-        self.called: Callable[..., Tensor] = (
-            _Compiled(model.network) if compile else model.network.__call__
-        )
+        # The method: compiled, the module would be another one with the same parameters.
+        forward = model.network.forward
+        self.call: Callable[..., Tensor] = torch.compile(forward) if compile else forward
         # All that is trained, and so all that processes have to exchange.
         self.denoiser = Denoiser(
-            model.network, model.config.diffusion, model.config.normalise, self._call
+            model.network, model.config.diffusion, model.config.normalise, self._autocast
         )
         self.enhancer, self.source = model.enhancer, model.source
         self.weights = weights(model, config)
-        self.losses = nn.ModuleDict({name: LOSSES[name](model, config) for name in self.weights})
+        losses = {name: LOSSES[name](model, config) for name in self.weights}
+        for each in losses.values():
+            each.precision = precision
+        self.losses = nn.ModuleDict(losses)
 
     def forward(self, batch: Batch) -> Tensor:
         """Mean loss of the examples of a batch on the model's device, []."""
+        batch = dataclasses.replace(batch, shared={})
         loss = torch.zeros((), device=batch.wave.device)
         for name, weight in self.weights.items():
             loss = loss + weight * self.losses[name](self.model[0], self.denoiser, batch).mean()
         return loss
 
-    def _call(self, x_t: Tensor, *inputs: Any, **others: Any) -> Tensor:
+    def _autocast(self, x_t: Tensor, *inputs: Any, **others: Any) -> Tensor:
         less = self.precision != torch.float32
         with torch.autocast(x_t.device.type, self.precision, enabled=less):
-            return self.called(x_t, *inputs, **others)
-
-
-class _Compiled:
-    """A network compiled on its first call, or itself, with a warning, if that fails.
-
-    Not a module: a second one would list every parameter twice.
-    """
-
-    def __init__(self, network: nn.Module) -> None:
-        self.network = network
-        self.chosen: Callable[..., Tensor] = torch.compile(network)
-
-    def __call__(self, *inputs: Any, **others: Any) -> Tensor:
-        try:
-            return self.chosen(*inputs, **others)
-        except torch._dynamo.exc.TorchDynamoException as error:
-            log.warning("torch.compile failed (%s); training uncompiled.", type(error).__name__)
-            self.chosen = self.network
-            return self.chosen(*inputs, **others)
+            try:
+                return self.call(x_t, *inputs, **others)
+            except torch._dynamo.exc.TorchDynamoException as error:
+                log.warning("torch.compile failed (%s); training uncompiled.", type(error).__name__)
+                self.call = self.model[0].network.forward
+                return self.call(x_t, *inputs, **others)

@@ -1,7 +1,6 @@
 """This process among those of a run: its device, its share of the batch, and the signals it gets.
 
-Plain `torch.distributed` and DistributedDataParallel, started by `torchrun`. Precision stays with
-:class:`~diffwave.train.objective.Objective`: it concerns the network alone.
+Plain `torch.distributed` and DistributedDataParallel, started by `torchrun`.
 """
 
 from __future__ import annotations
@@ -26,30 +25,25 @@ PATIENCE = timedelta(hours=1)
 
 
 class Processes:
-    """This process among those that `torchrun` has started, or all alone; a context manager."""
+    """This process among those that `torchrun` has started, or all alone; a context manager.
+
+    The first one logs, validates and writes.
+    """
 
     def __init__(self, device: str) -> None:
         """Choose the device; on a machine with CUDA, the card of this process's local rank.
 
-        Args:
-            device: as in `RunConfig`.
-
-        Raises:
-            InputError: the device is not there, or cannot serve several processes.
+        InputError for one that is not there, or cannot serve several processes.
         """
         self.device = choose_device(device)
         self.rank = int(os.environ.get("RANK", "0"))
         self.world = int(os.environ.get("WORLD_SIZE", "1"))
+        self.is_main = self.rank == 0
         if self.world > 1 and (self.device.index is not None or self.device.type == "mps"):
             raise InputError(f"Several processes cannot train on {device!r}; use 'cpu' or 'cuda'.")
         if self.world > 1 and self.device.type == "cuda":
             self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
             torch.cuda.set_device(self.device)
-
-    @property
-    def is_main(self) -> bool:
-        """Whether this process is the one that logs, validates and writes."""
-        return self.rank == 0
 
     def __enter__(self) -> Processes:
         if self.world > 1:
@@ -63,7 +57,8 @@ class Processes:
         """Leave the others; the loss of one of them is an InputError."""
         if distributed.is_initialized():
             distributed.destroy_process_group()
-        if self.world > 1 and isinstance(error, RuntimeError) and _is_of_a_peer(error):
+        of_a_peer = isinstance(error, distributed.DistError) or "gloo" in str(error).lower()
+        if self.world > 1 and isinstance(error, RuntimeError) and of_a_peer:
             raise InputError(
                 "Another process of this run has ended, or does not answer; this one stops too. "
                 "The same command goes on from the last checkpoint."
@@ -72,8 +67,7 @@ class Processes:
     def shares(self, batch_size: int, accumulate: int) -> list[range]:
         """Rows of a batch that this process computes, in as many parts as it accumulates.
 
-        Raises:
-            InputError: when the batch does not divide.
+        InputError when the batch does not divide.
         """
         parts = self.world * accumulate
         size, rest = divmod(batch_size, parts)
@@ -118,39 +112,26 @@ class Processes:
             distributed.barrier()
 
 
-def _is_of_a_peer(error: RuntimeError) -> bool:
-    return isinstance(error, distributed.DistError) or "gloo" in str(error).lower()
-
-
 class StopRequest:
-    """SIGINT and SIGTERM: a wish to stop where that is listened for, else an exception.
+    """Whether SIGINT or SIGTERM came; a second one unwinds whatever is being done."""
 
-    The exception, KeyboardInterrupt or SystemExit, unwinds whatever is being written, so that no
-    half-written file is left behind.
-    """
+    received = False
 
-    def __init__(self) -> None:
-        self.listening = False
-        """Set while the caller looks at `received` often enough."""
-        self.received = False
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if not self.listening or self.received:
+    def note(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal."""
+        if self.received:
             raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
         self.received = True
 
 
 @contextlib.contextmanager
 def stop_request() -> Iterator[StopRequest]:
-    """Handle SIGINT and SIGTERM until the block ends; only the main thread receives signals."""
-    request = StopRequest()
-    if threading.current_thread() is not threading.main_thread():
-        yield request
-        return
-    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    """Note SIGINT and SIGTERM until the block ends; only the main thread receives signals."""
+    request, old = StopRequest(), {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            old[number] = signal.signal(number, request.note)
     try:
-        for number in old:
-            signal.signal(number, request._note)
         yield request
     finally:
         for number, handler in old.items():

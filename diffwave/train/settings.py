@@ -12,26 +12,13 @@ from typing import Any
 
 from diffwave.errors import InputError
 from diffwave.files import atomic_path
-from diffwave.migrate import current_sampling
+from diffwave.migrate import FORMER_SAMPLING, current_sampling, current_settings
 from diffwave.schema import convert, documented, limits
 from diffwave.text import notice
 from diffwave.train.config import TrainConfig
 
 SETTINGS_FILE = "settings.yaml"
 """In a run folder: the settings of the run."""
-RENAMED = {
-    "restorer": "enhancer",
-    "loss.restoration": "loss.enhancement",
-    "loss.restoration_share": "loss.enhancement_share",
-    "loss.restoration_blur": "loss.enhancement_blur",
-    "loss.restoration_noise": "loss.enhancement_noise",
-    "loss.unrolled_rounds": "loss.unrolled_n_iter",
-    "spectral.mel_mean": "normalise.mean",
-    "spectral.mel_scale": "normalise.scale",
-}
-"""Settings of earlier versions, and what they are called now."""
-FORMER_SAMPLING = {"steps", "sampler", "angles", "mel_rounds", "rounds"}
-"""Those of sampling, before there were presets."""
 
 
 def read_config(paths: str | Sequence[str] | None, overrides: Sequence[str] = ()) -> TrainConfig:
@@ -48,14 +35,9 @@ def read_config(paths: str | Sequence[str] | None, overrides: Sequence[str] = ()
             value of a wrong type or one that makes no sense.
     """
     settings: dict[str, Any] = {}
-
-    def change(changes: dict[str, Any], depth: int = 0) -> None:
-        defaults = TrainConfig()
-        _merge(settings, _known(_renamed(changes), defaults), defaults, depth)
-
     for path in [paths] if isinstance(paths, str) else paths or []:
         for layer in _layers(path):
-            change(layer)
+            _merge(settings, current_settings(layer), TrainConfig())
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals:
@@ -64,9 +46,8 @@ def read_config(paths: str | Sequence[str] | None, overrides: Sequence[str] = ()
         if keys[0] == "mel" and len(keys) > 1 and isinstance(settings.get("mel"), str):
             settings["mel"] = {"preset": settings["mel"]}
         parsed = _parse(value, f"{override!r:.80}")
-        change(
-            functools.reduce(lambda inner, name: {name: inner}, reversed(keys), parsed), len(keys)
-        )
+        change = functools.reduce(lambda inner, name: {name: inner}, reversed(keys), parsed)
+        _merge(settings, current_settings(change), TrainConfig(), depth=len(keys))
     if "sampling" in settings:
         settings["sampling"] = current_sampling(settings["sampling"])
     config: TrainConfig = convert(settings, TrainConfig, "The setting ")
@@ -75,18 +56,6 @@ def read_config(paths: str | Sequence[str] | None, overrides: Sequence[str] = ()
 
 def _layers(path: str, above: Sequence[Path] = ()) -> list[dict[str, Any]]:
     """The settings of a file after those of the files that it names as its base."""
-    settings, here = _read(path), Path(path).resolve()
-    if here in above:
-        raise InputError(f"The setting base of {path} leads back to {path} itself.")
-    base = settings.pop("base", None) or []
-    bases = base if isinstance(base, list) else [base]
-    if not all(isinstance(name, str) for name in bases):
-        raise InputError(f"The setting base of {path} must be a file or a list of files.")
-    layers = [_layers(str(Path(path).parent / name), [*above, here]) for name in bases]
-    return [*(layer for each in layers for layer in each), settings]
-
-
-def _read(path: str) -> dict[str, Any]:
     try:
         settings = _parse(Path(path).read_text(encoding="utf-8"), path) or {}
     except OSError as error:
@@ -95,7 +64,15 @@ def _read(path: str) -> dict[str, Any]:
         raise InputError(f"{path} is not valid YAML: it is not text.") from None
     if not isinstance(settings, dict):
         raise InputError(f"{path} must hold settings, key: value.")
-    return settings
+    here = Path(path).resolve()
+    if here in above:
+        raise InputError(f"The setting base of {path} leads back to {path} itself.")
+    base = settings.pop("base", None) or []
+    bases = base if isinstance(base, list) else [base]
+    if not all(isinstance(name, str) for name in bases):
+        raise InputError(f"The setting base of {path} must be a file or a list of files.")
+    layers = [_layers(str(Path(path).parent / name), [*above, here]) for name in bases]
+    return [*(layer for each in layers for layer in each), settings]
 
 
 def _parse(text: str, name: str) -> Any:
@@ -113,90 +90,62 @@ def _parse(text: str, name: str) -> Any:
         raise InputError(f"{name} is not valid YAML that can be used.") from None
 
 
-def _renamed(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings under today's names, with a notice of each that has another."""
-    for old, new in RENAMED.items():
-        (*sections, last), (*others, name) = old.split("."), new.split(".")
-        place: Any = settings
-        for section in sections:
-            place = place.get(section) if isinstance(place, dict) else None
-        if isinstance(place, dict) and last in place:
-            notice(f"The setting {old} is called {new} now.")
-            value, place = place.pop(last), settings
-            for section in others:
-                place = place.setdefault(section, {})
-            place[name] = value
-    return settings
+def _merge(
+    settings: dict[str, Any],
+    changes: dict[Any, Any],
+    defaults: Any,
+    prefix: str = "",
+    depth: int = 0,
+) -> None:
+    """Change settings section by section; raises unless each key is a field of `defaults`.
 
-
-def _known(settings: dict[str, Any], defaults: Any, prefix: str = "") -> dict[str, Any]:
-    """The settings with text for keys; raises unless each is a field, and sections are sections.
-
-    A section that is empty changes nothing; text where a list belongs is a list of one.
+    A section that is empty changes nothing; text where a list belongs is a list of one. What is no
+    section (a mel) is replaced, but an override of `depth` keys enters mappings as deep as those:
+    `mel.fmin` is one number.
     """
     names = [field.name for field in dataclasses.fields(defaults)]
     earlier = FORMER_SAMPLING if prefix == "sampling." else set()
-    if earlier & settings.keys():
+    if earlier & changes.keys():
         notice(
             "The settings sampling.steps, sampler, angles, mel_rounds and rounds are called "
             "default, solver, n_iter and presets now."
         )
-    found: dict[str, Any] = {}
-    for key, value in settings.items():
+    for key, value in changes.items():
         name = str(key)
-        if name in earlier:
-            # Their keys are numbers of steps, which YAML reads as integers.
-            found[name] = convert(value, Any, f"The setting {prefix}{name}")
-            continue
-        if name not in names:
+        if name not in names and name not in earlier:
             near = difflib.get_close_matches(name, names, 1)
             hint = f"did you mean {prefix}{near[0]}?" if near else f"there are {', '.join(names)}."
             raise InputError(f"There is no setting {prefix}{name}; {hint}")
-        default = getattr(defaults, name)
+        default, before = getattr(defaults, name, None), settings.get(name)
         if dataclasses.is_dataclass(default):
-            if value is None:
-                continue
-            if not isinstance(value, dict):
+            if value is not None and not isinstance(value, dict):
                 raise InputError(f"The setting {prefix}{name} needs settings of its own below it.")
-            value = _known(value, default, f"{prefix}{name}.")
-        elif isinstance(default, list) and isinstance(value, str):
-            value = [value]
-        found[name] = value
-    return found
-
-
-def _merge(
-    settings: dict[str, Any], changes: dict[str, Any], defaults: Any, depth: int = 0
-) -> None:
-    """Section by section, as in `defaults`; what is no section (a mel, angles) is replaced.
-
-    Of an override of `depth` keys, mappings are entered as deep as those: `mel.fmin` is one number.
-    """
-    for key, value in changes.items():
-        default, before = getattr(defaults, key, None), settings.get(key)
-        if dataclasses.is_dataclass(default):
-            _merge(settings.setdefault(key, {}), value, default, depth - 1)
+            section = settings.setdefault(name, {})
+            _merge(section, value or {}, default, f"{prefix}{name}.", depth - 1)
         elif depth > 1 and isinstance(before, dict) and isinstance(value, dict):
-            _merge(before, value, None, depth - 1)
+            settings[name] = before | value
+        elif name in earlier:
+            # Their keys are numbers of steps, which YAML reads as integers.
+            settings[name] = convert(value, Any, f"The setting {prefix}{name}")
         else:
-            settings[key] = value
+            settings[name] = (
+                [value] if isinstance(default, list) and isinstance(value, str) else value
+            )
 
 
 def save_settings(config: TrainConfig, path: Path) -> None:
     """Write what differs from the defaults as YAML that `read_config` reads."""
     import yaml
 
-    changes = _changes(_plain(config), _plain(TrainConfig()))
+    # As JSON types, for which YAML has plain words.
+    plain, defaults = (
+        json.loads(json.dumps(dataclasses.asdict(each))) for each in (config, TrainConfig())
+    )
     with atomic_path(path) as temporary:
         temporary.write_text(
-            yaml.safe_dump(changes, sort_keys=False, default_flow_style=None), encoding="utf-8"
+            yaml.safe_dump(_changes(plain, defaults), sort_keys=False, default_flow_style=None),
+            encoding="utf-8",
         )
-
-
-def _plain(config: TrainConfig) -> dict[str, Any]:
-    """Nested settings as JSON types, for which YAML has plain words."""
-    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
-    return plain
 
 
 def _changes(settings: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What a run must keep to go on as if it had never stopped, written atomically.
 
-Data order and noise need no state: they are functions of the step (`diffwave.data.data`).
+Data order and noise need no state: they are functions of the step (`diffwave.data.crops`).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from diffwave.errors import InputError
 from diffwave.files import atomic_path, write_error
+from diffwave.migrate import RENAMED_METRICS
 from diffwave.model import DiffusionModel, ModelConfig
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,8 @@ log = logging.getLogger(__name__)
 LOCK_FILE = "trainer.lock"
 LEASE_SECONDS = 30.0
 """After so long without a sign of life a trainer on another machine counts as gone."""
+DECIDING = {"pesq": 1, "loss_validation": -1, "loss_enhancement": -1, "loss_source": -1}
+"""Values that decide which weights are the best, the first that is there; -1: the least is."""
 
 
 @dataclass
@@ -41,51 +44,32 @@ class Progress:
 
     step: int = 0
     minutes: float = 0.0
-    lr_factor: float = 1.0
-    """Of the learning rate: halved whenever the loss was not finite."""
     best: float | None = None
     """The best validation so far,"""
     best_by: str = ""
     """and the name of the value that decided."""
 
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> Progress:
+        """That of a saved state, which holds more, or in earlier versions less."""
+        known = {f.name: state[f.name] for f in dataclasses.fields(cls) if f.name in state}
+        by = known.get("best_by", "")
+        return cls(**known | {"best_by": RENAMED_METRICS.get(by, by)})
+
     def takes(self, values: Mapping[str, float]) -> bool:
         """Whether a validation is the best so far, which is then noted.
 
-        PESQ decides where it is measured, else the loss; of one and the other PESQ. Of a run that
-        trains the mel enhancer alone, its loss decides.
+        Of one that PESQ decided and one without, the one with PESQ is better.
         """
-        signs = {"pesq": 1, "loss_validation": -1, "loss_restoration": -1, "loss_source": -1}
-        name = next((name for name in signs if name in values), "")
+        name = next((name for name in DECIDING if name in values), "")
         if not name:
             return False
-        if self.best is None or (self.best_by, name) == ("loss_validation", "pesq"):
-            better = True
-        else:
-            better = name == self.best_by and signs[name] * (values[name] - self.best) > 0
+        better = self.best is None or (self.best_by, name) == ("loss_validation", "pesq")
+        if name == self.best_by and self.best is not None:
+            better = DECIDING[name] * (values[name] - self.best) > 0
         if better:
             self.best, self.best_by = values[name], name
         return better
-
-
-def averaged(model: DiffusionModel, decay: float) -> AveragedModel:
-    """Exponential moving average of a model's parameters, in `module`; its decay warms up.
-
-    Before every update `n_averaged` is set to the step (:func:`update_average`), so that neither
-    a resumed run nor the first step differs from the rest.
-    """
-
-    @torch.no_grad()
-    def lerp(averages: Sequence[Tensor], current: Sequence[Tensor], step: Tensor | int) -> None:
-        kept = min(decay, (1 + int(step)) / (10 + int(step)))
-        torch._foreach_lerp_(list(averages), list(current), 1 - kept)
-
-    return AveragedModel(model, multi_avg_fn=lerp)
-
-
-def update_average(average: AveragedModel, model: DiffusionModel, step: int) -> None:
-    """Take in the parameters after step `step` (counted from 1)."""
-    average.n_averaged.fill_(step)
-    average.update_parameters(model)
 
 
 @dataclass
@@ -108,26 +92,61 @@ class Trained:
         """The averaged parameters, in the order of `model.learned()`."""
         return cast(DiffusionModel, self.average.module).learned()
 
+    def parts(self) -> dict[str, Any]:
+        """What has a `state_dict`, by its name in a saved state."""
+        parts = {"module": self.model, "optimizer": self.optimizer, "scaler": self.scaler}
+        if self.discriminator_optimizer is None:
+            return parts
+        return parts | {
+            "discriminators": self.discriminators,
+            "discriminator_optimizer": self.discriminator_optimizer,
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Take over a saved state; of what it does not hold everything stays."""
+        for name, part in self.parts().items():
+            if state.get(name) or name == "module":
+                part.load_state_dict(state[name])
+        self.average.module.load_state_dict(state["module"])  # the buffers
+        with torch.no_grad():
+            for mine, theirs in zip(self.averages, state["ema"], strict=True):
+                mine.copy_(theirs)
+
+
+def averaged(model: DiffusionModel, decay: float) -> AveragedModel:
+    """Exponential moving average of a model's parameters, in `module`; its decay warms up."""
+
+    @torch.no_grad()
+    def lerp(averages: Sequence[Tensor], current: Sequence[Tensor], step: Tensor | int) -> None:
+        kept = min(decay, (1 + int(step)) / (10 + int(step)))
+        torch._foreach_lerp_(list(averages), list(current), 1 - kept)
+
+    return AveragedModel(model, multi_avg_fn=lerp)
+
+
+def update_average(average: AveragedModel, model: DiffusionModel, step: int) -> None:
+    """Take in the parameters after step `step` (counted from 1).
+
+    The count is set, so that neither a resumed run nor the first step differs from the rest.
+    """
+    average.n_averaged.fill_(step)
+    average.update_parameters(model)
+
 
 @contextlib.contextmanager
 def only_trainer(folder: Path) -> Iterator[None]:
     """Hold the lock of a run folder, which works across machines that share it.
 
     The lock of a process that was killed is taken over: on the same machine at once, elsewhere
-    when its heartbeat has been missed for `LEASE_SECONDS`.
-
-    Raises:
-        InputError: another process trains in this folder; it is named.
+    when its heartbeat has been missed for `LEASE_SECONDS`. InputError names another trainer.
     """
     lease = SoftFileLease(folder / LOCK_FILE, lease_duration=LEASE_SECONDS)
+    owner = lease.owner
+    here = owner is None or owner.hostname == socket.gethostname()
+    if not here:
+        log.info("waiting whether the trainer that holds %s still lives", lease.lock_file)
     try:
-        try:
-            lease.acquire(timeout=0)
-        except Timeout:
-            if (owner := lease.owner) is not None and owner.hostname == socket.gethostname():
-                raise
-            log.info("waiting whether the trainer that holds %s still lives", lease.lock_file)
-            lease.acquire(timeout=1.5 * LEASE_SECONDS)
+        lease.acquire(timeout=0 if here else 1.5 * LEASE_SECONDS)
     except Timeout:
         owner = lease.owner
         name = f"process {owner.pid} on {owner.hostname}" if owner else "another process"
@@ -153,14 +172,9 @@ def save_state(folder: Path, progress: Progress, trained: Trained, keep: int) ->
     path = folder / f"step-{progress.step:08d}.pt"
     state = dataclasses.asdict(progress) | {
         "config": _json_types(trained.model.config),
-        "module": trained.model.state_dict(),
         "ema": [average.detach() for average in trained.averages],
-        "optimizer": trained.optimizer.state_dict(),
-        "scaler": trained.scaler.state_dict(),
+        **{name: part.state_dict() for name, part in trained.parts().items()},
     }
-    if trained.discriminator_optimizer is not None:
-        state["discriminators"] = trained.discriminators.state_dict()
-        state["discriminator_optimizer"] = trained.discriminator_optimizer.state_dict()
     while True:
         try:
             # Through a file of Python's, whose errors say what is wrong; PyTorch's own do not.
@@ -168,24 +182,18 @@ def save_state(folder: Path, progress: Progress, trained: Trained, keep: int) ->
                 torch.save(state, file)
             break
         except InputError as error:
-            full = re.search("disk is full|disk quota", str(error))
-            if not (full and (old := _expendable(folder))):
-                raise
-            log.warning("The disk is full; %s makes room for %s.", old[0].name, path.name)
-            old[0].unlink()
-    for old_state in saved_states(folder)[:-keep]:
-        old_state.unlink()
+            sound = newest_state(folder)
+            spare = [old for old in saved_states(folder) if sound and old != sound[0]]
+            if not (spare and re.search("disk is full|disk quota", str(error))):
+                last = (
+                    f"{sound[0].name} is the last checkpoint" if sound else "there is no checkpoint"
+                )
+                raise InputError(f"{error} Training has stopped; {last}.") from None
+            log.warning("The disk is full; %s makes room for %s.", spare[0].name, path.name)
+            spare[0].unlink()
+    for old in saved_states(folder)[:-keep]:
+        old.unlink()
     return path
-
-
-def _expendable(folder: Path) -> list[Path]:
-    """All states but the newest sound one, oldest first."""
-    states = saved_states(folder)
-    for path in reversed(states):
-        with contextlib.suppress(InputError):
-            read_state(path)
-            return [other for other in states if other != path]
-    return []
 
 
 def saved_states(folder: Path) -> list[Path]:
@@ -193,48 +201,42 @@ def saved_states(folder: Path) -> list[Path]:
     return sorted(p for p in folder.glob("step-*.pt") if re.fullmatch(r"step-\d{8}\.pt", p.name))
 
 
-def load_state(folder: Path, trained: Trained) -> tuple[Progress | None, list[str]]:
-    """Continue from the newest checkpoint that is sound.
+def newest_state(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The newest checkpoint that can be read, and what it holds; None if there is none at all.
 
-    Returns:
-        the progress (None when there is no checkpoint), and a sentence for every checkpoint that
-        was skipped because it is damaged.
-
-    Raises:
-        InputError: when a checkpoint is sound but of another model, or none of them is sound.
+    A damaged one is passed over with a warning; InputError if all are damaged.
     """
-    skipped: list[str] = []
-    for path in reversed(saved_states(folder)):
+    states = saved_states(folder)
+    for path in reversed(states):
         try:
-            state = read_state(path)
+            return path, read_state(path)
         except InputError as error:
-            skipped.append(f"{error} Trying the one before.")
-            continue
-        try:
-            if "config" in state:
-                check_same_model(state["config"], trained.model.config, f"The run in {folder}")
-            trained.model.load_state_dict(state["module"])
-            trained.average.module.load_state_dict(state["module"])  # the buffers
-            with torch.no_grad():
-                for mine, theirs in zip(trained.averages, state["ema"], strict=True):
-                    mine.copy_(theirs)
-            trained.optimizer.load_state_dict(state["optimizer"])
-            if trained.scaler.is_enabled() and state.get("scaler"):
-                trained.scaler.load_state_dict(state["scaler"])
-            if trained.discriminator_optimizer is not None and "discriminators" in state:
-                trained.discriminators.load_state_dict(state["discriminators"])
-                trained.discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
-            return progress_of(state), skipped
-        except InputError:
-            raise
-        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError):
-            raise InputError(f"{path} is not a state of a run with these settings.") from None
-    if skipped:
+            log.warning("%s Trying the one before.", error)
+    if states:
         raise InputError(
-            f"None of the {len(skipped)} checkpoints in {folder} can be read, and training does "
-            f"not start again over them; to start afresh, set another run.folder or move this one."
+            f"None of the {len(states)} checkpoints in {folder} can be read; to start training "
+            "afresh, set another run.folder or move this one."
         )
-    return None, skipped
+    return None
+
+
+def load_state(folder: Path, trained: Trained) -> Progress | None:
+    """Continue from the newest checkpoint that is sound; None if there is no checkpoint.
+
+    InputError when it is of another model, or none of the checkpoints is sound.
+    """
+    if (newest := newest_state(folder)) is None:
+        return None
+    path, state = newest
+    try:
+        if "config" in state:
+            check_same_model(state["config"], trained.model.config, f"The run in {folder}")
+        trained.load(state)
+        return Progress.of(state)
+    except InputError:
+        raise
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(f"{path} is not a state of a run with these settings.") from None
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -245,21 +247,12 @@ def read_state(path: Path) -> dict[str, Any]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            if damaged := archive.testzip():
-                raise InputError(f"{path.name} is damaged: {damaged} fails its checksum.")
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        return state
-    except InputError:
-        raise
+            damaged = archive.testzip()
+        if damaged is None:
+            return cast(dict[str, Any], torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # torch and zipfile raise many kinds for a torn file
         raise InputError(f"{path.name} cannot be read ({type(error).__name__}).") from None
-
-
-def progress_of(state: Mapping[str, Any]) -> Progress:
-    """Where the run stood; states of earlier versions hold less."""
-    return Progress(
-        **{f.name: state[f.name] for f in dataclasses.fields(Progress) if f.name in state}
-    )
+    raise InputError(f"{path.name} is damaged: {damaged} fails its checksum.")
 
 
 def check_same_model(
@@ -270,18 +263,18 @@ def check_same_model(
     How a model is sampled, and what its mel convention is called, may differ. `owner` of `theirs`
     is the subject of the sentence.
     """
+    if not isinstance(theirs, ModelConfig):
+        theirs = ModelConfig.from_dict(theirs)
     there, here = _flat(_json_types(theirs)), _flat(_json_types(ours))
     for key in [*here, *there]:
-        if key.startswith("sampling.") or key == "mel.name":
-            continue
-        if here.get(key) != there.get(key):
+        same = here.get(key) == there.get(key)
+        if not same and not key.startswith("sampling.") and key != "mel.name":
             raise InputError(
                 f"{owner} has {key} = {there.get(key)}, but these settings mean {here.get(key)}."
             )
 
 
-def _json_types(config: ModelConfig | Mapping[str, Any]) -> dict[str, Any]:
-    config = config if isinstance(config, ModelConfig) else ModelConfig.from_dict(config)
+def _json_types(config: ModelConfig) -> dict[str, Any]:
     return cast(dict[str, Any], json.loads(json.dumps(config.to_dict())))
 
 

@@ -23,7 +23,7 @@ from diffwave import Vocoder
 from diffwave.audio import read_audio
 from diffwave.eval.scoring import System, audio_files, evaluate_systems, resynthesis_system
 from diffwave.text import markdown_table
-from diffwave.train.restoration import smoothed
+from diffwave.train.mel_losses import smoothed
 
 SCORES = [
     "pesq", "distillmos", "mr_stft", "voicing_f1", "pulse_sharpness", "envelope_correlation",

@@ -14,6 +14,7 @@ on where it was.
   --exp-dir DIR     where everything is kept (runs/ljspeech)
   --config NAME     settings laid over those of every run: debug (everything once, tiny), a rate of
                     recipes/rates (16k, 24k, ..) or a YAML file; repeatable
+  --skip RUN        a run of stage 2 that is left out, such as adversarial; repeatable
   --set KEY=VALUE   one setting of every run, such as run.minutes=60; repeatable
   --metrics LIST    scores of stage 3, such as pesq,stoi (all but periodicity_rmse)
   --speaker NAME    for the model card: whose voice it is
@@ -69,7 +70,8 @@ parse_arguments "$@"
 exp_dir=${exp_dir:-runs/ljspeech}
 runs=(
     "source:$here/source.yaml" "spectral:$here/spectral.yaml"
-    "unrolled:$here/unrolled.yaml" "enhancer:$here/enhancer.yaml"
+    "unrolled:$here/unrolled.yaml" "adversarial:$here/adversarial.yaml"
+    "enhancer:$here/enhancer.yaml"
 )
 ((stage != 1)) || find_audio # before anything takes time
 main

@@ -4,7 +4,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 usage="usage: bash recipes/your-voice/run.sh AUDIO_FOLDER [options]
 
-The bundled voice is trained on with your recordings (.wav, .flac, .ogg, .mp3; any rate, any length).
+The bundled voice is trained on with your recordings (.wav, .flac, .ogg, .opus, .mp3; any rate, any length).
 Stages: 0 look at the folder, 1 prepare it, 2 train, 3 evaluate on clips that were held out, 4 export a
 checkpoint folder with a model card. A finished stage is passed quickly, a stopped one goes on.
 
@@ -28,8 +28,8 @@ source "$here/../common.sh"
 find_audio() {
     audio=$data_dir
     [[ -n $(find -L "$audio" -type f \( -iname '*.wav' -o -iname '*.flac' -o -iname '*.ogg' \
-        -o -iname '*.mp3' \) -print -quit) ]] ||
-        die "there is no audio (.wav, .flac, .ogg, .mp3) below $audio"
+        -o -iname '*.opus' -o -iname '*.mp3' \) -print -quit) ]] ||
+        die "there is no audio (.wav, .flac, .ogg, .opus, .mp3) below $audio"
 }
 
 parse_arguments "$@"

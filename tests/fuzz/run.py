@@ -15,6 +15,7 @@ import collections
 import contextlib
 import hashlib
 import importlib
+import io
 import json
 import os
 import random
@@ -27,6 +28,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -37,8 +39,10 @@ import soundfile
 import torch
 
 from diffwave import cli
+from diffwave.audio import AUDIO_SUFFIXES
 from diffwave.commands.options import COMMANDS
 from diffwave.data import envelope
+from diffwave.errors import InputError
 
 from . import ROOT
 from .inputs import KINDS
@@ -48,6 +52,8 @@ LONGEST = 6  # times as long on the clock, for what waits instead of working
 REAL_EVERY = 400  # inputs of a kind, one of which is also given to a real command
 MEMORY = 12 << 30
 """Bytes of address space: what asks for more gets a MemoryError, and the machine lives on."""
+WRITTEN = {"mel": (".npy",), "synthesize": AUDIO_SUFFIXES}
+"""Suffixes of what a command makes, and writes over if it is there."""
 ENVIRONMENT = os.environ | {
     "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
     "PYTHONIOENCODING": "ascii",  # the hardest case: names of other letters cannot be printed
@@ -102,7 +108,9 @@ def _become(folder: Path, arguments: list[str], output: int, errors: int) -> NoR
     """Turn this child into the command; as a process of its own would, it ends by its status."""
     status: object = 1
     try:
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        _, most = resource.getrlimit(resource.RLIMIT_AS)  # somebody's limit is not ours to raise
+        limit = MEMORY if most == resource.RLIM_INFINITY else min(MEMORY, most)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         os.environ |= ENVIRONMENT
         os.chdir(folder)
         for descriptor, file in enumerate((os.open(os.devnull, os.O_RDONLY), output, errors)):
@@ -150,8 +158,33 @@ def digests(folder: Path) -> dict[str, str]:
     }  # fmt: skip
 
 
-def faults(outcome: Outcome, folder: Path, before: dict[str, str]) -> list[str]:
-    """What is wrong with an outcome, in words."""
+def named_outputs(folder: Path, arguments: list[str]) -> set[str]:
+    """Files in `in` that may change, because the command line names them as its output.
+
+    That is the output itself, or what has the suffix of a result in the output folder of a folder;
+    but nothing that the command reads. Only `mel` and `synthesize` write over what is there.
+    """
+    suffixes = WRITTEN.get(arguments[0], ())
+    try:
+        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+            _, options = cli._parse(arguments, "diffwave", None) if suffixes else ("", None)
+        source, target = ((folder / name).resolve() for name in (options.input, options.output))
+    except (SystemExit, InputError, AttributeError, TypeError, ValueError, OSError):
+        return set()  # it will be refused
+    found = set()
+    for name in digests(folder / "in"):
+        path = (folder / "in" / name).resolve()
+        named = target == path or (source.is_dir() and target in path.parents)
+        read = source in (path, *path.parents) and source not in target.parents
+        if named and not read and path.suffix.lower() in suffixes:
+            found.add(name)
+    return found
+
+
+def faults(
+    outcome: Outcome, folder: Path, before: dict[str, str], outputs: Collection[str] = ()
+) -> list[str]:
+    """What is wrong with an outcome, in words; `outputs` are names in `in` that may change."""
     found = []
     if outcome.status not in (0, 2):
         last = outcome.errors.strip().splitlines()[-1:] or [""]
@@ -163,9 +196,11 @@ def faults(outcome: Outcome, folder: Path, before: dict[str, str]) -> list[str]:
     if re.search(r"[\x00-\x09\x0b-\x1f\x7f]", outcome.output + outcome.errors):
         found.append("control characters")
     after = digests(folder / "in")
-    if any(after.get(name) != digest for name, digest in before.items()):
+    changed = [name for name, digest in before.items() if after.get(name) != digest]
+    if any(name not in outputs or name not in after for name in changed):
         found.append("the input was changed")
     made = [path for path in (folder / "out").rglob("*") if path.is_file()]
+    made += [folder / "in" / name for name in changed if name in outputs and name in after]
     hidden = [path for path in folder.rglob(".*")]
     if hidden:
         found.append("something temporary is left")
@@ -212,11 +247,11 @@ def try_one(kind: str, number: int, scratch: Path, tally: Tally, real: bool) -> 
         arguments = KINDS[kind](random.Random(f"{kind} {number}"), folder)
         if label and any("\0" in word for word in arguments):
             continue  # which no process can be given
-        before = digests(folder / "in")
+        before, outputs = digests(folder / "in"), named_outputs(folder, arguments)
         start = time.monotonic()
         outcome = run(folder, arguments)
         tally.slowest = max(tally.slowest, time.monotonic() - start)
-        found = faults(outcome, folder, before)
+        found = faults(outcome, folder, before, outputs)
         if label:
             tally.real += 1
         else:

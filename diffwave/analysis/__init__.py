@@ -1,0 +1,1 @@
+"""The chain of a checkpoint examined: its variational bound, schedules, unusual audio."""

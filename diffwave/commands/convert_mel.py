@@ -1,0 +1,93 @@
+"""`diffwave convert-mel`: mels of one convention as mels of another."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from torch import Tensor
+from tqdm import tqdm
+
+from diffwave.commands.common import check_all_done, each, table
+from diffwave.commands.jobs import Job, file_jobs
+from diffwave.commands.options import ConvertMel
+from diffwave.files import make_folder
+from diffwave.mel import MelConfig, check_mel
+from diffwave.mel.conventions import ALIASES, CONVENTIONS, Convention, convention_of
+from diffwave.mel.files import MEL_SUFFIXES
+from diffwave.mel.incoming import AUTO, OUTPUTS, Incoming, read_incoming, write_converted
+from diffwave.mel.statistics import read_statistics
+from diffwave.text import notice, printable
+
+
+def run(options: ConvertMel) -> int:
+    """Mel files to mel files of another convention, and what was done; or a table of them."""
+    if options.list:
+        print(_conventions())
+        return 0
+    assert options.input is not None and options.output is not None  # checked beforehand
+    target = convention_of(options.to)
+    if options.source != AUTO:
+        convention_of(options.source)  # a wrong name is one error, not one of every file
+    if options.stats is not None:
+        read_statistics(options.stats)
+    source, place = Path(options.input), Path(options.output)
+    jobs = file_jobs(source, place, MEL_SUFFIXES, OUTPUTS, "mel-spectrogram")
+    lines: list[str] = []
+
+    def work(job: Job) -> None:
+        incoming = read_incoming(job[0], options.source, options.stats)
+        mel = incoming.to(target)
+        _warn(job[0], incoming)
+        make_folder(job[1].parent)
+        write_converted(job[1], mel, target)
+        lines.append(f"{list(mel.shape)}, {incoming.described(target)}")
+
+    if not source.is_dir():
+        work(jobs[0])
+        print(printable(f"{place}: {lines[0]}"))
+        return 0
+    done = each(jobs, work)
+    kinds = sorted({line.partition("], ")[2] for line in lines})
+    print(printable(f"{done} files in {place}" + "".join(f"; {kind}" for kind in kinds)))
+    check_all_done(done, jobs)
+    return 0
+
+
+def converted(path: Path, word: str, statistics: str | None, target: MelConfig) -> Tensor:
+    """The mel [n_mels, T] of a file of some convention, as one of a checkpoint's.
+
+    What was recognised, and any doubt of it, is said on standard error.
+
+    Raises:
+        InputError: as `read_incoming` does; a mel that is not one even when converted.
+    """
+    goal = Convention(target, "the checkpoint")
+    expected = next((c for c in CONVENTIONS.values() if c.mel == target), None)
+    incoming = read_incoming(path, word, statistics, expected)
+    if word == AUTO:
+        with tqdm.external_write_mode(sys.stderr):
+            notice(f"{path}: {incoming.described(goal)}.")
+    _warn(path, incoming)
+    return check_mel(incoming.to(goal), target)[0]
+
+
+def _warn(path: Path, incoming: Incoming) -> None:
+    if (doubt := incoming.doubt) is not None:
+        with tqdm.external_write_mode(sys.stderr):
+            notice(f"{path}: {doubt}")
+
+
+def _conventions() -> str:
+    header = ("convention", "Hz", "bands", "hop", "window", "FFT", "from Hz", "to Hz", "log", "of")
+    rows = []
+    for name, convention in CONVENTIONS.items():
+        mel = convention.mel
+        log = "none" if convention.linear else f"{mel.log} of power" * (convention.power == 2)
+        low, high = (round(edge * convention.stretch) for edge in (mel.fmin, mel.fmax))
+        rows.append(
+            (name, mel.sample_rate, mel.n_mels, mel.hop_length, mel.win_length, mel.n_fft, low,
+             high, log or mel.log, convention.used_by)
+        )  # fmt: skip
+    others = ", ".join(f"{alias} ({name})" for alias, name in ALIASES.items())
+    return f"{table([header, *rows])}\n\nAlso known as: {others}"

@@ -1,0 +1,32 @@
+"""`diffwave import`: another project's DiffWave as a checkpoint folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from diffwave.commands.options import Import
+from diffwave.importers import PROJECTS, About, import_checkpoint
+
+
+def run(options: Import) -> int:
+    """Write the checkpoint folder; returns the exit status.
+
+    Raises:
+        InputError: for a file that is not of the project, or a place that cannot be written to.
+    """
+    about = About(
+        schedule=options.schedule or "",
+        mel=options.mel or "",
+        dilation_cycle=options.dilation_cycle or 0,
+        title=options.title or "",
+        data=options.data or "",
+        speaker=options.speaker or "",
+        licence=options.license or "",
+    )
+    config = import_checkpoint(options.project, Path(options.file), Path(options.output), about)
+    print(
+        f"imported {options.output}: DiffWave of {PROJECTS[options.project].title}, "
+        f"mel {config.mel.name}, schedule {config.diffusion.schedule}, "
+        f"{config.sampling.default} steps by default"
+    )
+    return 0
