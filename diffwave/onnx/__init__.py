@@ -7,6 +7,18 @@ The folder is what `diffwave export --onnx` makes. Nothing here imports PyTorch 
 :mod:`diffwave.onnx.export`.
 """
 
-from diffwave.onnx.runtime import Vocoder
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from diffwave.onnx.runtime import Vocoder
 
 __all__ = ["Vocoder"]
+
+
+def __getattr__(name: str) -> Any:
+    # Not imported above: the command sets NumPy's threads before NumPy is loaded.
+    if name == "Vocoder":
+        from diffwave.onnx.runtime import Vocoder
+
+        return Vocoder
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
