@@ -14,7 +14,11 @@ __version__ = "0.3.0"
 def __getattr__(name: str) -> Any:
     # Not imported above: --help and a mistyped argument need not wait for PyTorch.
     if name == "Vocoder":
-        from diffwave.vocoder import Vocoder
-
+        try:
+            from diffwave.vocoder import Vocoder
+        except ModuleNotFoundError as error:
+            if error.name != "diffwave.vocoder":
+                raise
+            raise ImportError("diffwave-onnx has no Vocoder but diffwave.onnx.Vocoder.") from None
         return Vocoder
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

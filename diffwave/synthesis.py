@@ -20,6 +20,7 @@ from torch import Tensor
 from diffwave.chain.noise import white_noise
 from diffwave.chain.samplers import SAMPLERS, Callback, sample
 from diffwave.chain.sampling import Sampling
+from diffwave.dsp.chunks import by_chunks, chunks
 from diffwave.model import DiffusionModel
 from diffwave.spaces.source import (
     Excitation,
@@ -33,13 +34,6 @@ from diffwave.spaces.source import (
 
 CHUNK_FRAMES = 1024
 """Frames generated at a time by default, about 12 s at 22.05 kHz and hop 256."""
-
-
-def chunks(frames: int, chunk_frames: int, context: int) -> Iterator[tuple[slice, slice]]:
-    """Stretches of frames to generate, `context` frames around each, and what to keep of it."""
-    for start in range(0, frames, chunk_frames):
-        first, end = max(0, start - context), min(start + chunk_frames, frames)
-        yield slice(first, min(frames, end + context)), slice(start - first, end - first)
 
 
 def reach(model: DiffusionModel, sampling: Sampling) -> int:
@@ -215,8 +209,8 @@ def _by_chunks(
     context: int,
 ) -> list[Tensor]:
     """What a function of a mel gives for every frame, [B, T, ...] each, with so much context."""
-    pieces = [
-        [value[:, kept].cpu() for value in function(mel[..., frames].to(model.device))]
-        for frames, kept in chunks(mel.shape[-1], chunk_frames, context)
-    ]
-    return [torch.cat(values, dim=1) for values in zip(*pieces, strict=True)]
+
+    def on_device(piece: Tensor) -> list[Tensor]:
+        return [value.cpu() for value in function(piece.to(model.device))]
+
+    return by_chunks(on_device, mel, chunk_frames, context)

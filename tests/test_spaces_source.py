@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffwave.base.errors import InputError
-from diffwave.spaces import source
+from diffwave.dsp import source
 from diffwave.spaces.source import (
     HIGHEST_F0,
     LOWEST_F0,

@@ -1,38 +1,42 @@
 """The Gaussian chain: forward process, posterior, reverse step, variational bound.
 
-Pure functions of tensors (notation in :mod:`diffwave.chain.schedule`). Every level is given by its
-alpha_bar, a float64 scalar or a tensor that broadcasts against the state; arithmetic on levels is
-float64 and the result has the state's dtype. References are to Ho et al. 2020 (arXiv 2006.11239).
+Pure functions of tensors (notation in :mod:`diffwave.chain.schedule`), and of NumPy's arrays as far
+as samplers need them. Every level is given by its alpha_bar, a float64 scalar or a tensor that
+broadcasts against the state; arithmetic on levels is float64 and the result has the state's dtype.
+References are to Ho et al. 2020 (arXiv 2006.11239).
 """
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from diffwave.base.arrays import Array, float64, like, namespace
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-def q_mean_variance(x_0: Tensor, alpha_bar: Tensor) -> tuple[Tensor, Tensor]:
+def q_mean_variance(x_0: Array, alpha_bar: Array) -> tuple[Array, Array]:
     """Mean and variance of q(x_t | x_0) = N(sqrt(alpha_bar) x_0, 1 - alpha_bar) (eq. 4)."""
-    alpha_bar = _float64(alpha_bar)
-    return alpha_bar.sqrt().to(x_0) * x_0, (1 - alpha_bar).to(x_0)
+    alpha_bar = float64(alpha_bar)
+    return like(alpha_bar**0.5, x_0) * x_0, like(1 - alpha_bar, x_0)
 
 
-def q_sample(x_0: Tensor, alpha_bar: Tensor, eps: Tensor) -> Tensor:
+def q_sample(x_0: Array, alpha_bar: Array, eps: Array) -> Array:
     """x_t = alpha x_0 + sigma eps: any level of the chain in one step."""
     alpha, sigma = alpha_sigma(alpha_bar, x_0)
     return alpha * x_0 + sigma * eps
 
 
-def q_step(x: Tensor, beta: Tensor, eps: Tensor) -> Tensor:
+def q_step(x: Array, beta: Array, eps: Array) -> Array:
     """One step of the chain, x_t = sqrt(1 - beta_t) x_{t-1} + sqrt(beta_t) eps (eq. 2)."""
-    return q_sample(x, 1 - _float64(beta), eps)
+    return q_sample(x, 1 - float64(beta), eps)
 
 
 def q_posterior_mean_variance(
-    x_0: Tensor, x_t: Tensor, alpha_bar: Tensor, alpha_bar_before: Tensor
-) -> tuple[Tensor, Tensor]:
+    x_0: Array, x_t: Array, alpha_bar: Array, alpha_bar_before: Array
+) -> tuple[Array, Array]:
     """Mean and variance of q(x_{t-1} | x_t, x_0) (eqs. 6 and 7).
 
     mean = sqrt(alpha_bar_{t-1}) beta_t / (1 - alpha_bar_t) x_0
@@ -42,16 +46,17 @@ def q_posterior_mean_variance(
     The two levels need not be neighbours in the trained chain: beta_t = 1 - alpha_bar_t /
     alpha_bar_{t-1} is that of the step between them. alpha_bar_{t-1} = 1 gives (x_0, 0).
     """
-    bar, before = _float64(alpha_bar), _float64(alpha_bar_before)
+    bar, before = float64(alpha_bar), float64(alpha_bar_before)
     beta = 1 - bar / before
-    of_x_0 = before.sqrt() * beta / (1 - bar)
-    of_x_t = (1 - beta).sqrt() * (1 - before) / (1 - bar)
-    return of_x_0.to(x_t) * x_0 + of_x_t.to(x_t) * x_t, (beta * (1 - before) / (1 - bar)).to(x_t)
+    of_x_0 = before**0.5 * beta / (1 - bar)
+    of_x_t = (1 - beta) ** 0.5 * (1 - before) / (1 - bar)
+    variance = like(beta * (1 - before) / (1 - bar), x_t)
+    return like(of_x_0, x_t) * x_0 + like(of_x_t, x_t) * x_t, variance
 
 
 def p_mean_variance(
-    eps: Tensor, x_t: Tensor, alpha_bar: Tensor, alpha_bar_before: Tensor
-) -> tuple[Tensor, Tensor]:
+    eps: Array, x_t: Array, alpha_bar: Array, alpha_bar_before: Array
+) -> tuple[Array, Array]:
     """Mean and variance of the reverse step p(x_{t-1} | x_t) given the network's eps (eq. 11).
 
     The posterior at the x_0 that the predicted eps implies; its variance is the posterior's.
@@ -63,31 +68,31 @@ def p_mean_variance(
 # (x_t, v) is (x_0, eps) rotated; v as in Salimans and Ho 2022, arXiv 2202.00512, section 4.
 
 
-def x0_from_eps(x_t: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
+def x0_from_eps(x_t: Array, eps: Array, alpha_bar: Array) -> Array:
     """x_0 = (x_t - sigma eps) / alpha."""
     alpha, sigma = alpha_sigma(alpha_bar, x_t)
     return (x_t - sigma * eps) / alpha
 
 
-def eps_from_x0(x_t: Tensor, x_0: Tensor, alpha_bar: Tensor) -> Tensor:
+def eps_from_x0(x_t: Array, x_0: Array, alpha_bar: Array) -> Array:
     """eps = (x_t - alpha x_0) / sigma."""
     alpha, sigma = alpha_sigma(alpha_bar, x_t)
     return (x_t - alpha * x_0) / sigma
 
 
-def v_of(x_0: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
+def v_of(x_0: Array, eps: Array, alpha_bar: Array) -> Array:
     """v = alpha eps - sigma x_0."""
     alpha, sigma = alpha_sigma(alpha_bar, x_0)
     return alpha * eps - sigma * x_0
 
 
-def x0_from_v(x_t: Tensor, v: Tensor, alpha_bar: Tensor) -> Tensor:
+def x0_from_v(x_t: Array, v: Array, alpha_bar: Array) -> Array:
     """x_0 = alpha x_t - sigma v; finite at every level, pure noise included."""
     alpha, sigma = alpha_sigma(alpha_bar, x_t)
     return alpha * x_t - sigma * v
 
 
-def eps_from_v(x_t: Tensor, v: Tensor, alpha_bar: Tensor) -> Tensor:
+def eps_from_v(x_t: Array, v: Array, alpha_bar: Array) -> Array:
     """eps = sigma x_t + alpha v."""
     alpha, sigma = alpha_sigma(alpha_bar, x_t)
     return sigma * x_t + alpha * v
@@ -95,8 +100,8 @@ def eps_from_v(x_t: Tensor, v: Tensor, alpha_bar: Tensor) -> Tensor:
 
 def normal_kl(mean_1: Tensor, variance_1: Tensor, mean_2: Tensor, variance_2: Tensor) -> Tensor:
     """KL(N(mean_1, variance_1) || N(mean_2, variance_2)) per element, in nats."""
-    ratio = variance_1 / variance_2
-    return 0.5 * (ratio - 1 - torch.log(ratio) + (mean_1 - mean_2).square() / variance_2)
+    xp, ratio = namespace(mean_1), variance_1 / variance_2
+    return 0.5 * (ratio - 1 - xp.log(ratio) + (mean_1 - mean_2) ** 2 / variance_2)  # type: ignore[no-any-return]
 
 
 def prior_kl(x_0: Tensor, alpha_bar: Tensor) -> Tensor:
@@ -106,7 +111,8 @@ def prior_kl(x_0: Tensor, alpha_bar: Tensor) -> Tensor:
     deviation, and a KL divergence does not change when both of its distributions are mapped alike.
     """
     mean, variance = q_mean_variance(x_0, alpha_bar)
-    return normal_kl(mean, variance, torch.zeros_like(mean), torch.ones_like(variance))
+    xp = namespace(mean)
+    return normal_kl(mean, variance, xp.zeros_like(mean), xp.ones_like(variance))
 
 
 def step_kl(x_0: Tensor, predicted: Tensor, alpha_bar: Tensor, alpha_bar_before: Tensor) -> Tensor:
@@ -117,14 +123,15 @@ def step_kl(x_0: Tensor, predicted: Tensor, alpha_bar: Tensor, alpha_bar_before:
     times |x_0 - predicted|^2 (Kingma et al. 2021, arXiv 2107.00630, eq. 13).
     """
     error = x_0 - predicted
-    zero = torch.zeros_like(error)
+    zero = namespace(error).zeros_like(error)
     mean, variance = q_posterior_mean_variance(error, zero, alpha_bar, alpha_bar_before)
     return normal_kl(mean, variance, zero, variance)
 
 
 def normal_nll(x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
     """-log N(x; mean, variance) per element, nats."""
-    return 0.5 * ((x - mean).square() / variance + torch.log(2 * math.pi * variance))
+    log = namespace(variance).log
+    return 0.5 * ((x - mean) ** 2 / variance + log(2 * math.pi * variance))  # type: ignore[no-any-return]
 
 
 def discretised_nll(x: Tensor, mean: Tensor, variance: Tensor, width: float) -> Tensor:
@@ -133,6 +140,8 @@ def discretised_nll(x: Tensor, mean: Tensor, variance: Tensor, width: float) -> 
     The decoder of integer data (Ho et al. 2020, eq. 13), in float64: x is a whole multiple of
     `width` from -1 to 1 - width, and the outermost values have what lies beyond them as well.
     """
+    import torch  # here: what samplers need does without
+
     x, mean, deviation = x.double(), mean.double(), variance.double().sqrt()
     above = torch.where(x > 1 - 1.5 * width, math.inf, (x - mean + width / 2) / deviation)
     below = torch.where(x < -1 + width / 2, -math.inf, (x - mean - width / 2) / deviation)
@@ -159,7 +168,9 @@ def vlb_terms(x_0: Tensor, eps: Tensor, predicted: Tensor, alpha_bar: Tensor) ->
     Returns:
         [T + 1], float64; its sum bounds -log p(x_0).
     """
-    x_0, bar = x_0.double(), _float64(alpha_bar)
+    import torch
+
+    x_0, bar = x_0.double(), float64(alpha_bar)
     x_t = [q_sample(x_0, bar[t], eps[t].double()) for t in range(len(bar))]
     means = [x0_from_eps(x_t[t], predicted[t].double(), bar[t]) for t in range(len(bar))]
     steps = [step_kl(x_0, means[t], bar[t], bar[t - 1]) for t in range(1, len(bar))]
@@ -167,12 +178,7 @@ def vlb_terms(x_0: Tensor, eps: Tensor, predicted: Tensor, alpha_bar: Tensor) ->
     return torch.stack([term.sum() for term in terms])
 
 
-def alpha_sigma(alpha_bar: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+def alpha_sigma(alpha_bar: Array, x: Array) -> tuple[Array, Array]:
     """alpha = sqrt(alpha_bar) and sigma = sqrt(1 - alpha_bar), in the type of x."""
-    bar = _float64(alpha_bar)
-    return bar.sqrt().to(x), (1 - bar).sqrt().to(x)
-
-
-def _float64(level: Tensor | float) -> Tensor:
-    """A level on the CPU: not every device has float64 (Apple's has not)."""
-    return torch.as_tensor(level.cpu() if isinstance(level, Tensor) else level).double()
+    bar = float64(alpha_bar)
+    return like(bar**0.5, x), like((1 - bar) ** 0.5, x)

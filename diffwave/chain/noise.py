@@ -7,9 +7,13 @@ batch. Philox (Salmon et al. 2011) is a counter-based generator: each block has 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 BLOCK = 8192
 """Samples drawn together."""
@@ -18,6 +22,13 @@ _ORIGIN = 1 << 32
 
 
 def white_noise(seed: int, stream: int, start: int, length: int) -> Tensor:
+    """As :func:`noise_samples`, a tensor."""
+    import torch  # here: the runtime of ONNX has no PyTorch
+
+    return torch.from_numpy(noise_samples(seed, stream, start, length))
+
+
+def noise_samples(seed: int, stream: int, start: int, length: int) -> NDArray[np.float32]:
     """Samples start .. start + length - 1 of a unit Gaussian white noise, float32, [length].
 
     Args:
@@ -36,4 +47,4 @@ def white_noise(seed: int, stream: int, start: int, length: int) -> Tensor:
 
     first, last = start // BLOCK, (start + length - 1) // BLOCK
     samples = np.concatenate([block(number) for number in range(first, last + 1)])
-    return torch.from_numpy(samples[start - first * BLOCK :][:length])
+    return samples[start - first * BLOCK :][:length]

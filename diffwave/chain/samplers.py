@@ -5,7 +5,8 @@ A step goes from the state x at levels[i], whose x_0 the network has estimated, 
     step(x, x_0, levels, i, noise, before) -> x at levels[i + 1]
 
 `noise(i)` draws the unit noise of step i, for steps that add any; `before` is the estimate of x_0
-at levels[i - 1], None at first. To add a sampler, write its step and name it in `SAMPLERS`.
+at levels[i - 1], None at first. States are PyTorch's or NumPy's. To add a sampler, write its step
+and name it in `SAMPLERS`.
 """
 
 from __future__ import annotations
@@ -13,47 +14,47 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from diffwave.base.arrays import Array, float64, is_tensor, namespace
 from diffwave.base.errors import InputError
 from diffwave.chain.gaussian import eps_from_x0, q_posterior_mean_variance, q_sample
 
-Denoise = Callable[[Tensor, Tensor], Tensor]
-Noise = Callable[[int], Tensor]
-Callback = Callable[[int, Tensor, Tensor, Tensor], None]
-Step = Callable[[Tensor, Tensor, Tensor, int, Noise, Tensor | None], Tensor]
+Denoise = Callable[[Array, Array], Array]
+Noise = Callable[[int], Array]
+Callback = Callable[[int, Array, Array, Array], None]
+Step = Callable[[Array, Array, Array, int, Noise, Array | None], Array]
 
 
 def ancestral(
-    x: Tensor, x_0: Tensor, levels: Tensor, i: int, noise: Noise, before: Tensor | None
-) -> Tensor:
+    x: Array, x_0: Array, levels: Array, i: int, noise: Noise, before: Array | None
+) -> Array:
     """Draw x_{t-1} from q(x_{t-1} | x_t, x_0 estimate): algorithm 2 of DDPM and DiffWave."""
     mean, variance = q_posterior_mean_variance(x_0, x, levels[i], levels[i + 1])
     return mean + float(variance) ** 0.5 * noise(i)
 
 
-def ddim(
-    x: Tensor, x_0: Tensor, levels: Tensor, i: int, noise: Noise, before: Tensor | None
-) -> Tensor:
+def ddim(x: Array, x_0: Array, levels: Array, i: int, noise: Noise, before: Array | None) -> Array:
     """DDIM, eta = 0 (Song et al. 2021, arXiv 2010.02502, eq. 12)."""
     return q_sample(x_0, levels[i + 1], eps_from_x0(x, x_0, levels[i]))
 
 
 def dpm_solver_2m(
-    x: Tensor, x_0: Tensor, levels: Tensor, i: int, noise: Noise, before: Tensor | None
-) -> Tensor:
+    x: Array, x_0: Array, levels: Array, i: int, noise: Noise, before: Array | None
+) -> Array:
     """DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095, algorithm 2).
 
     With lambda = log(alpha / sigma) and h the step in lambda, the estimate is extrapolated by
     h / (2 h_before) of its last change. Where a step starts from pure noise (lambda = -infinity)
     there is no finite h, and the step, as well as the one after it, is of first order.
     """
-    steps = (0.5 * torch.logit(levels)).diff().tolist()
+    bar = np.asarray(levels)
+    with np.errstate(divide="ignore"):
+        steps = np.diff(0.5 * np.log(bar / (1 - bar))).tolist()
     h = steps[i]
     if before is not None and math.isfinite(steps[i - 1]):
         x_0 = x_0 + h / (2 * steps[i - 1]) * (x_0 - before)
-    alpha, sigma = levels.sqrt().tolist(), (1 - levels).sqrt().tolist()
+    alpha, sigma = np.sqrt(bar).tolist(), np.sqrt(1 - bar).tolist()
     return sigma[i + 1] / sigma[i] * x - alpha[i + 1] * math.expm1(-h) * x_0
 
 
@@ -67,12 +68,12 @@ SAMPLERS: dict[str, Step] = {
 def sample(
     step: Step,
     denoise: Denoise,
-    x: Tensor,
-    levels: Tensor,
+    x: Array,
+    levels: Array,
     *,
     noise: Noise | None = None,
     callback: Callback | None = None,
-) -> Tensor:
+) -> Array:
     """Walk a chain backwards; S levels cost S network calls.
 
     Args:
@@ -89,13 +90,15 @@ def sample(
     Raises:
         InputError: for levels that no chain can visit in that order.
     """
-    levels = torch.as_tensor(levels, dtype=torch.float64, device="cpu")
+    levels = float64(levels)
+    if is_tensor(x) and not is_tensor(levels):
+        levels = namespace(x).from_numpy(levels)
     if levels.ndim != 1 or not len(levels):
         raise InputError("A sampler needs at least one noise level.")
-    if not bool(((levels >= 0) & (levels < 1)).all() and (levels.diff() > 0).all()):
+    if not bool(((levels >= 0) & (levels < 1)).all() and (levels[1:] > levels[:-1]).all()):
         raise InputError("Noise levels must be alpha_bar values in [0, 1) that increase.")
-    draw = noise or (lambda i: torch.randn_like(x))
-    before: Tensor | None = None
+    draw = noise or (lambda i: namespace(x).randn_like(x))
+    before: Array | None = None
     for i, alpha_bar in enumerate(levels):
         x_0 = denoise(x, alpha_bar)
         if callback is not None:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from diffwave.base.errors import InputError
+from diffwave.chain.angles import alpha_bar_of, angle_of
 
 
 def linear_betas(steps: int, first: float, last: float) -> Tensor:
@@ -104,13 +105,12 @@ def zero_terminal_snr(betas: Tensor) -> Tensor:
 
 def angle(alpha_bar: Tensor) -> Tensor:
     """u in [0, 1] with alpha_bar = cos(pi u / 2)^2; any shape."""
-    return torch.acos(alpha_bar.clamp(0, 1).sqrt()) * (2 / math.pi)
+    return angle_of(alpha_bar)  # type: ignore[no-any-return]
 
 
 def alpha_bar_of_angle(u: Tensor | Sequence[float]) -> Tensor:
     """alpha_bar = cos(pi u / 2)^2, float64, exactly 0 at u = 1; any shape."""
-    u = torch.as_tensor(u, dtype=torch.float64)
-    return torch.where(u == 1, 0.0, torch.cos(u * (math.pi / 2)).square())
+    return alpha_bar_of(torch.as_tensor(u, dtype=torch.float64))  # type: ignore[no-any-return]
 
 
 def uniform_angles(steps: int) -> Tensor:

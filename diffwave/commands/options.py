@@ -367,12 +367,14 @@ class Train(Options):
 
 @dataclass(kw_only=True)
 class Export(Options):
-    """Make a checkpoint with a model card of a run."""
+    """Make a checkpoint with a model card of a run, or graphs for ONNX Runtime of a voice."""
 
     run: str = argument(positional=True)
-    """Folder of a run."""
+    """Folder of a run; with --onnx a checkpoint as well (bundled name, folder or hub id)."""
     output: str = argument(positional=True)
-    """Checkpoint folder to make."""
+    """Folder to make."""
+    onnx: bool = False
+    """Write ONNX graphs, which diffwave.onnx runs without PyTorch, in place of a checkpoint."""
     after: list[str] = argument([], metavar="RUN")
     """Run that this one's weights came from, for its card; repeatable, first one first."""
     scores: str | None = argument(None, metavar="FILE")

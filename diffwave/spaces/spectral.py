@@ -17,11 +17,13 @@ from torch.nn import functional as F
 
 from diffwave.base.errors import InputError
 from diffwave.base.schema import check_fields, derived, shown
+from diffwave.dsp.source import shaped_source
+from diffwave.dsp.stft import reach
 from diffwave.mel import MelConfig, MelSpectrogram
 from diffwave.mel.normalise import frame_triples
 from diffwave.spaces.base import Prior, Space, SpaceConfig, curve_at
 from diffwave.spaces.consistency import match_mel
-from diffwave.spaces.source import Excitation, band_weights, minimum_phase
+from diffwave.spaces.source import Excitation, band_weights
 from diffwave.spaces.stft import STFT
 
 Samples = Annotated[int, Meta(ge=1, le=1 << 16)]
@@ -147,17 +149,13 @@ class SpectralSpace(Space):
                 "This space has no source." if excitation else "This space needs a source."
             )
         half = 0.5 * self.log_variance(mel)
-        envelope = half.exp()
+        envelope = half.exp()[:, :, None]
         if excitation is None:
-            return Prior(envelope.new_zeros(()), envelope[:, :, None], envelope[:, :, None])
-        share = (excitation.share @ self.share_weights).clamp(0, 1)
-        phase = minimum_phase(torch.cat((half, half[..., -1:]), dim=-1))[..., :-1]
-        mean = self.stft(excitation.pulses)[..., :-1]
-        mean = mean * torch.polar(envelope * share.sqrt(), phase)
-        noise = envelope * (1 - share).clamp_min(self.config.least_noise).sqrt()
-        return Prior(
-            torch.stack((mean.real, mean.imag), dim=2), noise[:, :, None], envelope[:, :, None]
-        )
+            return Prior(envelope.new_zeros(()), envelope, envelope)
+        share = excitation.share @ self.share_weights
+        pulses = self.stft(excitation.pulses)
+        mean, deviation = shaped_source(pulses, share, half, self.config.least_noise)
+        return Prior(mean, deviation, envelope)
 
     def encode(self, wave: Tensor, mel: Tensor, prior: Prior | None = None) -> Tensor:
         """Whitened state [B, T, 2, K]; components beyond the clamp, which are rare, are clipped."""
@@ -167,9 +165,8 @@ class SpectralSpace(Space):
         return self.frontend(wave, pad=False).contiguous()
 
     def reach(self, receptive_field: int, steps: int, n_iter: int) -> int:
-        """The network's frames, one for the envelope, and those that overlap in every inverse."""
-        overlapping = -(-self.config.n_fft // self.hop_length)
-        return steps * receptive_field + 1 + (n_iter + 1) * overlapping
+        """As :func:`diffwave.dsp.stft.reach`."""
+        return reach(receptive_field, steps, n_iter, self.config.n_fft, self.hop_length)
 
     def loss_weights(self, curve: Sequence[tuple[float, float]]) -> Tensor:
         return curve_at(self.hz, curve)

@@ -1,0 +1,1 @@
+"""Signal processing for NumPy and PyTorch alike: STFT, pulse source, mel consistency."""

@@ -1,0 +1,27 @@
+"""Stretches of an utterance with the context that each depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from diffwave.base.arrays import Array, namespace
+
+
+def chunks(frames: int, chunk_frames: int, context: int) -> Iterator[tuple[slice, slice]]:
+    """Stretches of frames to generate, `context` frames around each, and what to keep of it."""
+    for start in range(0, frames, chunk_frames):
+        first, end = max(0, start - context), min(start + chunk_frames, frames)
+        yield slice(first, min(frames, end + context)), slice(start - first, end - first)
+
+
+def by_chunks(
+    function: Callable[[Array], Sequence[Array]], mel: Array, chunk_frames: int, context: int
+) -> list[Array]:
+    """What a function of a mel [B, n_mels, T] gives for every frame, [B, T, ...] each."""
+    pieces = [
+        [value[:, kept] for value in function(mel[..., frames])]
+        for frames, kept in chunks(mel.shape[-1], chunk_frames, context)
+    ]
+    return [
+        namespace(values[0]).concatenate(values, axis=1) for values in zip(*pieces, strict=True)
+    ]
