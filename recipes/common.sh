@@ -15,6 +15,8 @@ audio=       # folder of the recordings
 from_scratch=
 runs=()      # of training: a name, a colon, and its settings files, one a line
 skipped=()   # names of runs that are left out
+optional=()  # names of runs that are left out unless --with names them
+wanted=()    # by --with
 layers=()    # settings files laid over those of every run
 about=()     # options of the export: --speaker, --license
 settings=()  # --set KEY=VALUE ...
@@ -62,7 +64,7 @@ parse_arguments() {
             continue
             ;;
         --stage | --stop-stage | --data-dir | --config | --exp-dir | --metrics | --set | \
-            --skip | --speaker | --license)
+            --skip | --with | --speaker | --license)
             (($# > 1)) || die "$1 needs a value; see --help"
             case $1 in
             --stage) stage=$2 ;;
@@ -71,6 +73,7 @@ parse_arguments() {
             --exp-dir) exp_dir=$2 ;;
             --metrics) metrics=$2 ;;
             --skip) skipped+=("$2") ;;
+            --with) wanted+=("$2") ;;
             --speaker | --license) about+=("$1" "$2") ;;
             --config)
                 file=$(settings_file "$2")
@@ -93,9 +96,15 @@ parse_arguments() {
     [[ -z $data_dir || -d $data_dir ]] || die "there is no folder $data_dir"
 }
 
-# Leaves out of `runs` what --skip names, but never all of them.
+# Leaves out of `runs` what --skip names, and what is optional and not named by --with, but never all.
 skip_runs() {
     local name run kept
+    for name in ${wanted[@]+"${wanted[@]}"}; do
+        [[ " ${optional[*]-} " == *" $name "* ]] || die "--with takes ${optional[*]-no run}, not $name"
+    done
+    for name in ${optional[@]+"${optional[@]}"}; do
+        [[ " ${wanted[*]-} ${skipped[*]-} " == *" $name "* ]] || skipped+=("$name")
+    done
     for name in ${skipped[@]+"${skipped[@]}"}; do
         kept=()
         for run in "${runs[@]}"; do

@@ -68,7 +68,7 @@ def finished(
     """Where all stages have run, what they said, and the arguments."""
     place = tmp_path_factory.mktemp("it's a #place: here")
     arguments = ["--data-dir", recordings, "--config", "debug", "--exp-dir", "exp", *tiny()]
-    arguments += ["--metrics", "pesq,loudness_db", "--speaker", "somebody"]
+    arguments += ["--metrics", "pesq,loudness_db", "--speaker", "somebody", "--with", "adversarial"]
     result = run("ljspeech", *arguments, cwd=place)
     assert result.returncode == 0, result.stderr
     assert headings(result) == STAGES
@@ -128,10 +128,7 @@ def test_runs_can_be_left_out(recordings: Path, tmp_path: Path) -> None:
     result = run("ljspeech", *arguments, "--stop-stage", "2", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     runs = {path.parent.name for path in (tmp_path / "exp").glob("*/export")}
-    assert runs == {"unrolled", "adversarial"}
-    one, other = (Vocoder.from_pretrained(tmp_path / "exp" / name / "export", "cpu").model.network
-                  for name in sorted(runs))  # fmt: skip
-    assert not one.filter.weight.equal(other.filter.weight)  # type: ignore[union-attr, operator]
+    assert runs == {"unrolled"}
 
 
 @pytest.mark.slow
@@ -200,6 +197,7 @@ def test_help_says_what_there_is(recipe: str, tmp_path: Path) -> None:
         ("ljspeech", ["--stop-stage"], "--stop-stage needs a value; see --help"),
         ("ljspeech", ["--skip", "x"], "there is no run x to skip; there are source spectral unr"),
         ("your-voice", ["wavs", "--skip", "tuned"], "--skip leaves no run"),
+        ("ljspeech", ["--with", "x"], "--with takes adversarial, not x"),
         ("ljspeech", ["--speed", "9"], "there is no option --speed; see --help"),
         ("ljspeech", ["wavs"], "there is no argument wavs; see --help"),
         ("ljspeech", ["--from-scratch"], "there is no option --from-scratch; see --help"),

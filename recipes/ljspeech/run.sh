@@ -14,7 +14,9 @@ on where it was.
   --exp-dir DIR     where everything is kept (runs/ljspeech)
   --config NAME     settings laid over those of every run: debug (everything once, tiny), a rate of
                     recipes/rates (16k, 24k, ..) or a YAML file; repeatable
-  --skip RUN        a run of stage 2 that is left out, such as adversarial; repeatable
+  --with RUN        a run of stage 2 that is otherwise left out: adversarial, a finish against
+                    discriminators, for a graphics card
+  --skip RUN        a run of stage 2 that is left out, such as enhancer; repeatable
   --set KEY=VALUE   one setting of every run, such as run.minutes=60; repeatable
   --metrics LIST    scores of stage 3, such as pesq,stoi (all but periodicity_rmse)
   --speaker NAME    for the model card: whose voice it is
@@ -68,6 +70,7 @@ parse_arguments "$@"
 ((${#arguments[@]} == 0)) || die "there is no argument ${arguments[0]}; see --help"
 [[ -z $from_scratch ]] || die "there is no option --from-scratch; see --help"
 exp_dir=${exp_dir:-runs/ljspeech}
+optional=(adversarial)
 runs=(
     "source:$here/source.yaml" "spectral:$here/spectral.yaml"
     "unrolled:$here/unrolled.yaml" "adversarial:$here/adversarial.yaml"
