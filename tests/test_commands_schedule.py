@@ -152,3 +152,12 @@ def test_recordings_that_are_too_short(tmp_path: Path, capsys: pytest.CaptureFix
     soundfile.write(tmp_path / "a.wav", speech_like(0.02), 22050)
     assert cli.main(["schedule", "--corpus", str(tmp_path)]) == 2
     one_line(capsys, "1024 samples")
+
+
+@pytest.mark.parametrize("arguments", [["schedule"], ["likelihood", "."]])
+def test_without_the_libraries_of_scoring_it_is_said_what_to_install(arguments: list[str]) -> None:
+    code = "import sys; sys.modules['pandas'] = None; from diffwave.cli import main"
+    command = [sys.executable, "-c", f"{code}; sys.exit(main({arguments}))"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 2
+    assert "pip install 'diffwave[eval]'" in result.stderr and "Traceback" not in result.stderr

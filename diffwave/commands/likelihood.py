@@ -7,17 +7,20 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from diffwave.analysis import bound_report
-from diffwave.analysis.likelihood import Bound, UtteranceBound
-from diffwave.analysis.plots import check_figure
-from diffwave.analysis.recordings import Recordings
 from diffwave.base.errors import InputError
+from diffwave.base.libraries import needed_for
 from diffwave.base.text import printable
 from diffwave.commands.common import table
 from diffwave.commands.options import Likelihood
-from diffwave.eval.scoring import audio_files
 from diffwave.mel.files import MEL_SUFFIXES, read_mel
 from diffwave.vocoder import DEFAULT, Vocoder
+
+with needed_for("The likelihood"):
+    from diffwave.analysis import bound_report
+    from diffwave.analysis.likelihood import Bound, UtteranceBound
+    from diffwave.analysis.plots import check_figure
+    from diffwave.analysis.recordings import Recordings
+    from diffwave.eval.scoring import audio_files
 
 SAMPLES = (
     "16-bit PCM; the decoder's Gaussian is discretised (Ho et al. 2020, eq. 13), nothing is "

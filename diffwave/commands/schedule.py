@@ -9,19 +9,22 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from diffwave.analysis import bound_report, schedule_report
-from diffwave.analysis.likelihood import CONTINUOUS_STEPS
-from diffwave.analysis.plots import check_figure
-from diffwave.analysis.recordings import Recordings
-from diffwave.analysis.states import data_of
+from diffwave.base.libraries import needed_for
 from diffwave.base.text import printable
 from diffwave.chain.families import Schedule, parse_schedule, rescaled
 from diffwave.chain.schedule import NAMED, alpha_bars, betas_of, stretched
 from diffwave.chain.terminal import Data, Start, entropy
 from diffwave.commands.common import table
 from diffwave.commands.options import Schedule as Options
-from diffwave.eval.scoring import audio_files
 from diffwave.vocoder import Vocoder
+
+with needed_for("The report on schedules"):
+    from diffwave.analysis import bound_report, schedule_report
+    from diffwave.analysis.likelihood import CONTINUOUS_STEPS
+    from diffwave.analysis.plots import check_figure
+    from diffwave.analysis.recordings import Recordings
+    from diffwave.analysis.states import data_of
+    from diffwave.eval.scoring import audio_files
 
 
 def run(options: Options) -> int:

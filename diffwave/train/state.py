@@ -146,7 +146,8 @@ def only_trainer(folder: Path) -> Iterator[None]:
     if not here:
         log.info("waiting whether the trainer that holds %s still lives", lease.lock_file)
     try:
-        lease.acquire(timeout=0 if here else 1.5 * LEASE_SECONDS)
+        # filelock removes the lock of a dead process in one try, and takes it in the next.
+        lease.acquire(timeout=1 if here else 1.5 * LEASE_SECONDS)
     except Timeout:
         owner = lease.owner
         name = f"process {owner.pid} on {owner.hostname}" if owner else "another process"
