@@ -104,10 +104,13 @@ def _built(kind: Callable[[Any], nn.Module], config: Any) -> Any:
     """A network of these sizes, if any; InputError for more weights than a vocoder has."""
     if config is None:
         return None
-    with torch.device("meta"):  # on which weights take no memory, and no time
-        count = sum(parameter.numel() for parameter in kind(config).parameters())
-    if count > MOST_WEIGHTS:
-        raise InputError(f"A network of these sizes would have {count:,} weights.")
+    sizes = [value for value in vars(config).values() if type(value) is int]
+    # Counting loads a compiler, for 1 s: only where a generous estimate says that it may be needed.
+    if 64 * getattr(config, "layers", 1) * max(sizes) ** 2 > MOST_WEIGHTS:
+        with torch.device("meta"):  # where weights take no memory, and no time
+            count = sum(parameter.numel() for parameter in kind(config).parameters())
+        if count > MOST_WEIGHTS:
+            raise InputError(f"A network of these sizes would have {count:,} weights.")
     return kind(config)
 
 
