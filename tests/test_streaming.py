@@ -20,8 +20,10 @@ from diffwave.base.errors import InputError
 from diffwave.mel import preset
 from diffwave.mel.pieces import checked_pieces
 from diffwave.streaming.blocks import Block, Track, blocks
+from diffwave.streaming.low_latency import BLOCK_FRAMES
 from diffwave.vocoder import Vocoder
 
+BLOCK = BLOCK_FRAMES * HOP
 MEL = speech_mel(1.6)
 FRAMES = MEL.shape[-1]
 KINDS = ("spectral", "enhancing", "source", "waveform")
@@ -221,6 +223,15 @@ def test_iterations_bring_a_low_latency_wave_to_its_mel(vocoders: dict[str, Voco
         return float((got - MEL)[:, 5:-5].abs().mean())
 
     assert error(8) < 0.6 * error(0)
+
+
+def test_low_latency_blocks_meet_without_a_click(vocoders: dict[str, Vocoder]) -> None:
+    """Where blocks meet, the wave is no rougher than anywhere."""
+    chosen = vocoders["spectral"]
+    wave = chosen(MEL, steps=1, n_iter=3, low_latency=True)
+    rough = wave.diff(n=3).square()
+    rough = rough[: len(rough) // BLOCK * BLOCK].view(-1, BLOCK)[2:-2].mean(0)
+    assert float(rough[-2:].mean()) < 1.5 * float(rough.mean())
 
 
 # --- the bundled voice

@@ -23,8 +23,11 @@ class SlidingConsistency:
         self.space, self.n_iter, self.frame = space, n_iter, 0
         self.overlap = max(0, space.config.n_fft - space.pad_left - 1) // space.hop_length
         """Frames before a block that reach into its samples."""
+        self.fade = torch.linspace(0, 1, space.hop_length // 2 + 2)[1:-1]
+        """Weights of a block's first samples; the rest is what the block before went on with."""
         self.spectrum: Tensor | None = None
         self.past: Tensor | None = None
+        self.onward: Tensor | None = None
 
     @property
     def least_look_ahead(self) -> int:
@@ -50,11 +53,16 @@ class SlidingConsistency:
             spectrum, mel, space.frontend, space.stft, self.n_iter, momentum, self.past
         )
         signal = space.stft.inverse(spectrum)
-        if self.past is not None:
-            signal[:, : self.past.shape[-1]] = self.past
         first = before * space.hop_length + space.pad_left
         last = first + frames * space.hop_length
-        signal = F.pad(signal, (0, max(0, last - signal.shape[-1])))[:, :last]
+        fade = self.fade.to(signal)
+        signal = F.pad(signal, (0, max(0, last + len(fade) - signal.shape[-1])))
+        if self.past is not None and self.onward is not None:
+            signal[:, : self.past.shape[-1]] = self.past
+            # Without this every block would begin with a click.
+            signal[:, first : first + len(fade)].lerp_(self.onward, 1 - fade)
+        self.onward = signal[:, last : last + len(fade)].clone()
+        signal = signal[:, :last]
         self.frame += frames
         kept = min(self.frame, self.overlap)
         self.spectrum = spectrum[:, before + frames - kept : before + frames].clone()
