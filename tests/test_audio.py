@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from signals import RMS, speech_like
 from test_files import everything, files_limited_to, posix, refused
 
@@ -112,21 +110,6 @@ def tone(frequency: float, rate: int, phase: float = 0.0) -> torch.Tensor:
     return (fade * torch.sin(2 * torch.pi * frequency * time + phase)).float()
 
 
-@given(
-    frequency=st.floats(100, 7000),
-    phase=st.floats(0, 6.28),
-    rates=st.sampled_from([(22050, 16000), (16000, 22050), (22050, 44100), (48000, 16000)]),
-)
-def test_resampling_a_tone_gives_the_tone(
-    frequency: float, phase: float, rates: tuple[int, int]
-) -> None:
-    result = resample(tone(frequency, rates[0], phase), *rates)
-    expected = tone(frequency, rates[1], phase)
-    assert abs(len(result) - len(expected)) <= 1
-    length = min(len(result), len(expected))
-    assert (result[:length] - expected[:length]).abs().max() < 1e-3  # 0.01 dB
-
-
 def test_resampling_removes_what_would_alias() -> None:
     assert resample(tone(9000, RATE), RATE, 16000).abs().max() < 1e-4
     for rate in (0, -16000):
@@ -208,17 +191,9 @@ def test_what_is_too_long_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ("a.flac", SPEECH, RATE, "float", "16 or 24 bits, not float"),
         ("a.ogg", SPEECH, RATE, "24", "16 bits, not 24"),
         ("a.wav", SPEECH, RATE, "8", "not 8"),
-        ("a", SPEECH, RATE, "16", "must end in .wav"),
         ("a.txt", SPEECH, RATE, "16", "must end in .wav"),
         ("a.wav", torch.zeros(0), RATE, "16", "no samples"),
-        (
-            "a.wav",
-            torch.zeros(2, 100),
-            RATE,
-            "16",
-            "float32 of the shape [2, 100]",
-        ),
-        ("a.wav", torch.zeros(()), RATE, "16", "shape"),
+        ("a.wav", torch.zeros(2, 100), RATE, "16", "float32 of the shape [2, 100]"),
         ("a.wav", torch.zeros(100, dtype=torch.int16), RATE, "16", "floating-point"),
         ("a.wav", SPEECH * torch.nan, RATE, "16", "not finite"),
         *(("a.flac", SPEECH, rate, "16", f"{rate} Hz") for rate in (0, -1, 700_001, 10**30)),

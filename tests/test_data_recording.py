@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from signals import PAUSE_RMS, speech_like
+from signals import speech_like
 
 from diffwave.data.config import PrepareConfig
 from diffwave.data.corpus import MelFolder
@@ -219,20 +219,6 @@ def test_without_a_pause_the_quietest_place_is_cut() -> None:
     first, second = pieces(wave, LOW, PrepareConfig(piece_seconds=(2.0, 5.0)))
     assert (first[0], second[1]) == (0, len(wave)) and first[1] == second[0]
     assert 3.0 < first[1] / LOW < 3.2
-
-
-def test_speech_is_never_cut_where_it_pauses() -> None:
-    """Of half a minute of words, each piece begins and ends in room tone."""
-    wave = speech_like(30, LOW, 1)
-    found = list(pieces(wave, LOW, PrepareConfig(piece_seconds=(1.0, 4.0))))
-    assert len(found) >= 8
-    assert all(LOW - FRAME <= end - start <= 4 * LOW for start, end in found)
-    lost = np.ones(len(wave), bool)
-    for start, end in found:
-        lost[start:end] = False
-        for edge in (wave[start : start + FRAME], wave[end - FRAME : end]):
-            assert np.sqrt(np.mean(edge**2)) < 3 * PAUSE_RMS
-    assert np.abs(wave[lost]).max(initial=0) < 10 * PAUSE_RMS
 
 
 @settings(max_examples=60, deadline=None)

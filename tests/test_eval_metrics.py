@@ -186,18 +186,6 @@ def test_periodicity_of_speech_whisper_and_silence(speech: Wave) -> None:
     assert error(silence, faint, RATE) == 0
 
 
-def test_periodicity_by_the_network_of_the_literature(monkeypatch: pytest.MonkeyPatch) -> None:
-    error = function_of("periodicity_rmse")
-    monkeypatch.undo()
-    assert source_filter.CREPE == "full"
-    time = np.arange(2400) / 16000
-    hiss = np.random.default_rng(0).standard_normal(2400)
-    tone = sum(np.sin(2 * np.pi * 150 * k * time) / k for k in range(1, 20))
-    voice = 0.1 * tone + 1e-3 * hiss
-    assert error(voice.astype(np.float32), (0.1 * hiss).astype(np.float32), 16000) > 0.5
-    assert sys.modules["torchcrepe"].infer.capacity == "full"
-
-
 def voice(phase: float, delay: float = 0.0, f0: float = 120.0) -> Wave:
     """Pulses through formants; every harmonic's phase is off by up to `phase` radians."""
     time = np.arange(round(1.5 * RATE)) / RATE - delay

@@ -170,17 +170,6 @@ def test_p_is_shown_for_the_chosen_metric_and_columns_are_sorted(browser: Browse
     assert "distances from zero" in browser.one("section:nth-of-type(2)").text
 
 
-def test_one_switch_of_the_level_for_all_views(browser: Browser) -> None:
-    switch = "[title^='Play every version at'] input"
-    browser.open()
-    for view, expected in (("abx", True), ("rating", False), ("listen", True)):
-        box = browser.one(switch)
-        assert box.is_selected() == expected == browser.js("return player.matched")
-        box.click()
-        browser.go(view)
-    assert not browser.one(switch).is_selected()
-
-
 def blind(browser: Browser) -> None:
     """Nothing a listener could look at tells the systems apart."""
     html = browser.js("return document.documentElement.outerHTML")

@@ -60,9 +60,6 @@ def test_layers_upsample_on_their_own() -> None:
     differ = [not torch.equal(a, b) for a, b in zip(changed, network.condition(mel), strict=True)]
     assert differ == [False, True, False]
     torch.testing.assert_close(network(x_t, t, mel), before)
-    for wrong in (None, mel[:, :4], mel[0]):
-        with pytest.raises(InputError, match="needs a mel"):
-            network.condition(wrong)
 
 
 def test_a_fractional_step_lies_between_whole_ones() -> None:

@@ -10,15 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from signals import speech_like
-from torch import Tensor
+from tiny import randn
 
 from diffwave.base.errors import InputError
 from diffwave.mel import PRESETS, MelConfig, MelSpectrogram
 from diffwave.spaces import EnergyPrior, WaveformConfig, WaveformSpace
-
-
-def randn(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def with_prior(

@@ -178,14 +178,9 @@ def test_a_card_without_scores_claims_none(run: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("sampling", "text"),
     [
-        (SamplingConfig(1), "1 step of ddim"),
         (
             SamplingConfig(2, presets=[Sampling(2, levels=[1, 0.55])]),
             "2 steps of ddim at the noise levels 1, 0.55",
-        ),
-        (
-            SamplingConfig(3, "ancestral", n_iter=1),
-            "3 steps of ancestral, then 1 mel-consistency iteration",
         ),
         (
             SamplingConfig(1, presets=[Sampling(1, levels=[1], n_iter=6)]),

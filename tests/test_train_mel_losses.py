@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 from signals import speech_like
-from tiny import enhancing_config, random_model, source_config, spectral_config
+from tiny import enhancing_config, randn, random_model, source_config, spectral_config
 from torch import Tensor
 
 from diffwave.base.errors import InputError
@@ -26,10 +26,6 @@ from diffwave.train.mel_losses import REACH, EnhancementLoss, SourceLoss, smooth
 FRAMES = 24
 SURE = 50.0
 """Logit of a gate without doubt."""
-
-
-def randn(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def model_of(name: str = "hifigan") -> DiffusionModel:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 
 from diffwave import cli
@@ -24,8 +23,6 @@ def become(job: dict) -> None:  # type: ignore[type-arg]
     """Turn this process into the one that the job asks for."""
     for descriptor, name in ((0, os.devnull), (1, job["stdout"]), (2, job["stderr"])):
         os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC), descriptor)
-    if limit := job.get("largest_file"):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     os._exit(cli.main(["train", *job["arguments"]]))
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from diffwave.dsp.consistency import MAX_GAIN, match_bands
+from diffwave.dsp.consistency import match_bands
 from diffwave.mel import MelSpectrogram
 from diffwave.spaces.stft import STFT
-
-__all__ = ["MAX_GAIN", "band_levels", "match_mel"]
 
 
 def band_levels(mel: Tensor, frontend: MelSpectrogram) -> Tensor:

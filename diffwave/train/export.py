@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import torch
 from diffwave.base.errors import InputError
 from diffwave.base.files import atomic_path
 from diffwave.base.text import decimals, markdown_table
-from diffwave.card import model_card
+from diffwave.card import About, model_card
 from diffwave.checkpoint import load_checkpoint, save_checkpoint
 from diffwave.data.prepared import TRAIN, open_prepared
 from diffwave.model import DiffusionModel, ModelConfig, SamplingConfig
@@ -27,20 +26,6 @@ from diffwave.train.validation import SCORES
 
 CARD_FILE = "README.md"
 UNPUBLISHED = "a checkpoint that is not published"
-
-
-@dataclass(frozen=True)
-class About:
-    """What only people know of a voice; empty where it is not known."""
-
-    title: str = ""
-    """By default the name of the folder."""
-    data: str = ""
-    """What it was trained on, in words; by default the length of the prepared corpus that the run's
-    settings name, if it is still there."""
-    speaker: str = ""
-    licence: str = ""
-    """Of the weights, as the Hugging Face hub calls it, such as "cc-by-4.0"."""
 
 
 def export_run(
@@ -62,7 +47,8 @@ def export_run(
         out: checkpoint folder, made or replaced; its parent must exist.
         earlier: folders of the runs that this one's weights came from, first one first.
         scores: what `diffwave evaluate` wrote as JSON.
-        about: for the card.
+        about: for the card. Its data are by default the length of the prepared corpus that the
+            run's settings name, if it is still there.
         half: store the network in float16.
         best: take the weights that validated best, if they are not the newest.
 
@@ -90,14 +76,8 @@ def export_run(
         chosen = f"those of the best validation so far ({progress.best_by} {progress.best:.4g})"
     init = settings[0].run.init if settings[0] else ""
     base = init if not init or _is_published(init) else UNPUBLISHED
-    mel, network = model.config.mel, model.config.network.kind
     rows = {
-        "network": f"`{network}`, {sum(p.numel() for p in model.learned()) / 1e6:.2f}M parameters, "
-        f"stored in {'half' if half else 'single'} precision",
-        "mels": f"`{mel.name}`: {mel.n_mels} bands, {mel.fmin:g} to {mel.fmax:g} Hz, of audio at "
-        f"{mel.sample_rate} Hz in frames of {mel.n_fft} samples, {mel.hop_length} apart",
         "source": "" if model.config.source is None else _SOURCE,
-        "speaker": about.speaker,
         "data": about.data or _data_of(settings[-1]),
         "base voice": base,
         "training": "; then ".join(stages),
@@ -112,9 +92,11 @@ def export_run(
     )
     files = {name: config for name, config in zip(names, settings, strict=True) if config}
     card = model_card(
-        about.title or out.resolve().name,
+        model,
+        half,
+        out.resolve().name,
         "A vocoder of the package `diffwave`: a mel-spectrogram goes in, speech comes out.",
-        about.licence,
+        about,
         rows,
         "mel-spectrogram",
         **({"base_model": base} if "/" in base else {}),

@@ -16,10 +16,9 @@ from typing import cast
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 
-from diffwave.base.device import faster_precision
+from diffwave.base.device import faster_precision, matrix_throughput
 from diffwave.base.errors import InputError
 from diffwave.checkpoint import load_checkpoint, load_config
 from diffwave.data.corpus import load_corpus
@@ -37,8 +36,6 @@ from diffwave.vocoder import find_checkpoint
 
 log = logging.getLogger(__name__)
 
-SIDE = {"cpu": 1024, "cuda": 8192}
-"""Of the square matrices that are multiplied to measure a device; 1024 on any other."""
 PHASES = ("data", "forward", "backward", "optimizer")
 WARM_UP = 3
 """Steps that are not profiled."""
@@ -248,14 +245,6 @@ def _as_base(config: TrainConfig) -> TrainConfig:
     log.info("%s has a source, and keeps it", config.run.init)
     bands = list(base.space.source_bands)
     return dataclasses.replace(config, source=base.source, source_bands=bands)
-
-
-def matrix_throughput(device: torch.device, dtype: torch.dtype, budget: float = 0.2) -> float:
-    """FLOP/s of the best of some products of square matrices, measured for `budget` seconds."""
-    side = SIDE.get(device.type, 1024)
-    matrix = torch.full((side, side), 1e-3, dtype=dtype, device=device)
-    timer = Timer("m @ m", globals={"m": matrix}, num_threads=torch.get_num_threads())
-    return float(2 * side**3 / min(timer.blocked_autorange(min_run_time=budget).times))
 
 
 def profile(config: TrainConfig, steps: int) -> str | None:
