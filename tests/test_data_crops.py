@@ -83,6 +83,14 @@ def test_a_stream_is_batch_after_batch_and_raises_what_fails() -> None:
         next(crops.stream(0, 1, [[0]]))
 
 
+def test_processes_make_the_same_batches() -> None:
+    crops = crops_of(ramps(700), workers=2)
+    stream = crops.stream(3, 4, [[0, 1], [2, 3]])
+    for step in (3, 4, 5):
+        for rows in ([0, 1], [2, 3]):
+            assert_same(next(stream), crops.batch(step, 4, rows))
+
+
 def test_every_position_is_equally_likely() -> None:
     """Two clips of 275 and 295 samples, crops of 256: 20 + 40 places, the last included."""
     wave = crops_of(ramps(275, 295)).batch(0, 60 * 100).wave

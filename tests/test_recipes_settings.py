@@ -99,6 +99,7 @@ def test_loss_weights_reach_half_the_rate_or_as_far_as_is_heard(rate: str) -> No
         ("base", ("prior",)),
         ("base", ("zero-terminal-snr",)),
         ("large", ("prior", "zero-terminal-snr")),
+        ("small", ("prior",)),
     ],
 )
 def test_diffwave_trains_and_speaks(size: str, options: tuple[str, ...], trained: Path) -> None:

@@ -59,6 +59,18 @@ def test_corpora_without_a_source_say_so(clips: Path, tmp_path: Path) -> None:
         train(small_config(tmp_path / "corpus", tmp_path / "run", **SMALL))
 
 
+@pytest.mark.parametrize("network", ["spectral", "waveform"])
+def test_models_without_a_source_train_on_a_corpus_that_has_one(
+    clips: Path, tmp_path: Path, network: str
+) -> None:
+    corpus, with_source = tmp_path / "corpus", small_config(clips, tmp_path / "run", **SMALL)
+    prepare(clips, corpus, with_source.data, with_source.model_config(), progress=False)
+    sizes = {"waveform__channels": 4, "waveform__layers": 2, "run__steps": 2}
+    plain = small_config(corpus, tmp_path / "run", network=network, **sizes)
+    assert load_config(train(plain, progress_bar=False)).source is None
+    assert all((clip.source, clip.polarity) == (None, 1) for clip in crops_of(plain).clips)
+
+
 def test_a_run_with_a_source(clips: Path, tmp_path: Path) -> None:
     changes = SMALL | {"loss__denoising": 0, "loss__enhancement": 0, "optim__lr": 0.02}
     first = train(small_config(clips, tmp_path / "a", **changes | {"run__steps": 60}))

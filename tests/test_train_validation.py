@@ -20,6 +20,7 @@ from diffwave.train.validation import (
     LEVELS,
     LISTENED,
     picture,
+    spread,
     validate,
 )
 
@@ -174,3 +175,11 @@ def test_clips_with_a_mel_are_judged_by_it() -> None:
     assert float(changed.audio["one/generated"].std()) > 1.5 * float(
         heard.audio["one/generated"].std()
     )
+
+
+def test_a_limited_validation_looks_at_clips_from_all_over_the_list() -> None:
+    clips = [Clip(str(i), np.zeros(1, np.int16)) for i in range(10)]
+    assert spread(clips, 0) == clips and spread(clips, 99) == clips
+    assert [clip.name for clip in spread(clips, 3)] == ["0", "3", "6"]
+    assert [clip.name for clip in spread(clips, 10)] == [clip.name for clip in clips]
+    assert spread([], 3) == [] and spread([], 0) == []

@@ -73,6 +73,9 @@ class DataConfig:
     """Least and greatest speed of those."""
     dither: NotNegative = 1e-5
     """Standard deviation of white noise added to every crop, so that silence is never exact."""
+    workers: Annotated[int, Meta(ge=0, le=256)] = 0
+    """Processes that make the crops; 0: a thread beside the training, which is enough for a CPU.
+    A graphics card is faster than one thread: give it 4 to 8."""
 
     def __post_init__(self) -> None:
         for name in ("gain_db", "pitch_range"):

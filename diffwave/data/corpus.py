@@ -137,6 +137,8 @@ def _map_clips(
         if config.validation:
             held_out = matches(entry.file, config.validation)
         clip = prepared.clip(entry)
+        if not framing.bands:  # prepared for a model with a source as well
+            clip.source, clip.polarity = None, 1
         corpus.add(clip, clip.name, held_out, framing.samples(config.crop_frames))
     return f"{len(prepared.entries)} clips"
 

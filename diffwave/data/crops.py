@@ -7,17 +7,20 @@ or a part of a batch draws its own rows alone.
 
 from __future__ import annotations
 
+import itertools
 import math
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import soxr
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from diffwave.data.config import DataConfig
 from diffwave.data.source import Track, crop_of
@@ -25,6 +28,8 @@ from diffwave.mel import MelSpectrogram
 from diffwave.model import ModelConfig
 from diffwave.spaces.source import Excitation, pulse_train
 
+BatchKey = tuple[int, int, tuple[int, ...]]
+"""Step, size of its batch, rows."""
 DRAWS = 5
 """Uniform random numbers that every example brings beside its noise."""
 
@@ -189,18 +194,31 @@ class Crops:
     def stream(self, step: int, size: int, shares: Sequence[Sequence[int]]) -> Iterator[Batch]:
         """Batches of every share of rows of step `step`, then of the next, without end.
 
-        The next one is made in a background thread while the caller works on one, so that reading
-        and drawing cost no time where there is a core, or a graphics card, to spare.
+        They are made ahead while the caller works on one, in a background thread or in the
+        processes that `data.workers` asks for, so that reading and drawing cost no time where
+        there are cores to spare. Which of them makes a batch changes nothing about it.
         """
+        keys = ((n, size, tuple(rows)) for n in itertools.count(step) for rows in shares)
+        if not self.config.workers:
+            return self._from_thread(keys)
+        return iter(
+            DataLoader(
+                _Batches(self),
+                batch_size=None,
+                sampler=cast(Any, keys),
+                num_workers=self.config.workers,
+                prefetch_factor=2,
+                worker_init_fn=_leave_signals_to_the_trainer,
+            )
+        )
+
+    def _from_thread(self, keys: Iterator[BatchKey]) -> Iterator[Batch]:
         with ThreadPoolExecutor(1, "crops") as pool:
-            ahead = pool.submit(self.batch, step, size, shares[0])
+            ahead = pool.submit(self.batch, *next(keys))
             while True:
-                for i in range(len(shares)):
-                    batch = ahead.result()
-                    following = (step, i + 1) if i + 1 < len(shares) else (step + 1, 0)
-                    ahead = pool.submit(self.batch, following[0], size, shares[following[1]])
-                    yield batch
-                step += 1
+                batch = ahead.result()
+                ahead = pool.submit(self.batch, *next(keys))
+                yield batch
 
     def _crop(self, rng: np.random.Generator) -> Crop:
         """A crop of random place, gain, speed and polarity (beside a source: the clip's)."""
@@ -223,6 +241,22 @@ class Crops:
         if mel is not None:
             mel = amplified(mel, math.log(gain), self.framing.frontend)
         return Crop(wave, mel, crop.source)
+
+
+class _Batches(Dataset[Batch]):
+    """Batches by step, size and rows."""
+
+    def __init__(self, crops: Crops) -> None:
+        self.crops = crops
+
+    def __getitem__(self, key: BatchKey) -> Batch:
+        return self.crops.batch(*key)
+
+
+def _leave_signals_to_the_trainer(worker: int) -> None:
+    """A stopped run ends its step, with the batches of its workers, and then ends them."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def amplified(mel: Tensor, log_gain: float, frontend: MelSpectrogram) -> Tensor:

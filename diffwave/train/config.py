@@ -193,6 +193,8 @@ class RunConfig:
     """Newest checkpoints that are kept."""
     validate_minutes: Minutes = 10.0
     """Minutes between validations: loss by noise level, generated audio, pictures."""
+    validate_clips: Count = 0
+    """Clips that a validation looks at, spread evenly over those held out; 0: all of them."""
     log_steps: AtLeastOne = 50
     """Steps between rows of metrics.csv."""
     seed: Count = 0

@@ -66,6 +66,8 @@ class Learner:
         self.config, self.processes, self.device = config, processes, processes.device
         if config.run.threads > 0:
             torch.set_num_threads(config.run.threads)
+        # Crops are of one size: the fastest convolution is worth finding.
+        torch.backends.cudnn.benchmark = self.device.type == "cuda"
         self.shares = processes.shares(config.optim.batch_size, config.optim.accumulate)
         torch.manual_seed(config.run.seed)
         model_config = _as_base(config).model_config()

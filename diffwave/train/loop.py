@@ -23,7 +23,7 @@ from diffwave.train.logbook import METRICS_FILE, Logbook, read_rows
 from diffwave.train.processes import Processes, StopRequest, stop_request
 from diffwave.train.settings import SETTINGS_FILE, save_settings
 from diffwave.train.state import Progress, load_state, only_trainer, save_state, saved_states
-from diffwave.train.validation import validate
+from diffwave.train.validation import spread, validate
 
 log = logging.getLogger(__name__)
 
@@ -224,7 +224,8 @@ class _Run:
         self.last_validation = self.progress.minutes
         if self.logbook is None:
             return
-        model, clips = self.learner.averaged_model, self.learner.validation
+        model = self.learner.averaged_model
+        clips = spread(self.learner.validation, self.config.run.validate_clips)
         with self.logbook.written():
             values = validate(
                 model, self.config.loss, clips, self.logbook.writer, self.progress.step

@@ -77,6 +77,12 @@ def validate(
     return values | (_listen(model, clips, writer, step) if "network" in trains else {})
 
 
+def spread(clips: Sequence[Clip], most: int) -> list[Clip]:
+    """Up to `most` of the clips, evenly spaced, the same ones every time; all of them if 0."""
+    count = min(most, len(clips)) or len(clips)
+    return [clips[i * len(clips) // count] for i in range(count)]
+
+
 def _batches(model: DiffusionModel, clips: Sequence[Clip], at_least: int) -> Iterator[Batch]:
     """The end of every clip, up to `CROP_FRAMES`, as a batch with the same noise every time.
 
