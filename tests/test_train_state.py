@@ -139,12 +139,12 @@ def test_states_of_earlier_versions_load(tmp_path: Path) -> None:
     """They had neither configuration nor scale, or a name of validation that has changed."""
     saved, loaded = parts(0, steps=2), parts(1)
     path = save(tmp_path, 5, saved)
-    held = torch.load(path, weights_only=True)
-    torch.save(held | {"best": 2.0, "best_by": "loss_restoration", "lr_factor": 0.5}, path)
+    content = torch.load(path, weights_only=True)
+    torch.save(content | {"best": 2.0, "best_by": "loss_restoration", "lr_factor": 0.5}, path)
     assert load_state(tmp_path, loaded) == Progress(5, 0.5, 2.0, "loss_enhancement")
     for name in ("config", "scaler", "best", "best_by"):
-        del held[name]
-    torch.save(held, path)
+        del content[name]
+    torch.save(content, path)
     assert load_state(tmp_path, loaded) == Progress(5, 0.5)
     assert_same(held(saved), held(loaded))
 
