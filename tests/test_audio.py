@@ -46,8 +46,6 @@ def test_lossy_files_are_close_and_written_in_pieces(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, subtype: str, rate: int
 ) -> None:
     """Opus knows no 22,050 Hz, so the wave is resampled on the way, without a seam."""
-    if name[1:] not in AUDIO_SUFFIXES:
-        pytest.skip(f"this libsndfile writes no {name}")
     found, speech = [], torch.from_numpy(speech_like(8.0, RATE))  # longer than a block
     for pieces in ((speech,), speech.split(700)):
         assert write_audio(tmp_path / name, pieces, RATE) == 0
@@ -153,12 +151,10 @@ def test_wav_from_a_pipe_is_not_called_cut_short(tmp_path: Path) -> None:
         ("a.mp3", b"Not a sound. " * 999, "damaged"),
         ("a.npy", b"\x93NUMPY" + bytes(99), "not a sound file"),
         (".", None, "no such file"),
-        ("no.wav", None, "no such file"),
         ("a\0b.wav", None, "no such file"),
         ("a.wav", np.zeros(0), "no samples"),
         ("a.wav", np.full(100, -1e30), "beyond 1e+10"),
         ("a.wav", np.array([0, np.nan]), "not finite"),
-        ("a.wav", np.array([0, -np.inf]), "not finite"),
         *(("a.wav", bytes(wav(rate=rate)), f"claims a sample rate of {rate} Hz")
           for rate in (1, 3999, 768_001, 2**31 - 1)),
     ],

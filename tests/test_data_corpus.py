@@ -125,15 +125,6 @@ def test_a_prepared_corpus(tmp_path: Path) -> None:
     assert (names(corpus.train), names(corpus.validation)) == (["a", "v"], ["b"])
 
 
-def test_mels_of_a_prepared_corpus(tmp_path: Path) -> None:
-    """Every array is a view of a mapped file: memory does not grow with the corpus."""
-    folder = prepared(tmp_path / "corpus", {"a": 10, "b": 20}, mels=True)
-    for clip, value in zip(load(folder, mel_folder=str(tmp_path)).train, (0, -1), strict=True):
-        assert clip.mel is not None and clip.mel.shape == (80, len(clip.samples) // 256)
-        assert (clip.mel == value).all()
-        assert isinstance(clip.mel, np.memmap) and isinstance(clip.samples, np.memmap)
-
-
 @pytest.mark.parametrize(
     ("corpus", "settings", "sentence"),
     [

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from signals import speech_like
 from tiny import randn
 from torch import Tensor
 
@@ -40,31 +39,6 @@ def fit(examples: list[Example], config: SpectralConfig = SMALL) -> SpectralSpac
     space = made(config)
     space.fit(examples)
     return space
-
-
-def power_of_bins(space: SpectralSpace, examples: list[Example]) -> Tensor:
-    """E|Y|^2, [K]."""
-    ratios = [
-        space.analyse(wave).square().sum(2) / space.log_variance(mel).exp()
-        for wave, mel in examples
-    ]
-    return torch.cat([ratio.flatten(0, 1) for ratio in ratios]).mean(0)
-
-
-def speech(config: SpectralConfig, seeds: range) -> list[Example]:
-    mel_config = dataclasses.replace(PRESETS["hifigan"], n_mels=config.n_mels)
-    frontend = MelSpectrogram(mel_config)
-    waves = [torch.from_numpy(speech_like(1.5, mel_config.sample_rate, s))[None] for s in seeds]
-    frames = (waves[0].shape[1] - config.n_fft) // config.hop_length + 1
-    waves = [wave[:, : made(config).context(frames)] for wave in waves]
-    return [(wave, frontend(wave, pad=False)) for wave in waves]
-
-
-def test_every_bin_is_calibrated_on_the_examples() -> None:
-    config = SpectralConfig(n_fft=1024, n_mels=20, floor=1e-9)
-    examples = speech(config, range(3))
-    power = power_of_bins(fit(examples, config), examples)
-    torch.testing.assert_close(power, torch.ones(512), rtol=0, atol=1e-3)
 
 
 def test_weights_are_those_of_ridge_regression() -> None:

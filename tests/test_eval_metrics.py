@@ -213,15 +213,6 @@ def test_smeared_pulses_score_lower_step_by_step(measure: Any) -> None:
     assert abs(measure(quiet, spoiled, RATE)) < 0.05
 
 
-def test_the_kurtosis_of_noise_and_of_a_period_of_zeros_is_the_textbook_one() -> None:
-    # White noise: 3. A pulse every 80 samples: E e^4 / (E e^2)^2 = 80.
-    noise = np.random.default_rng(0).standard_normal(4 * 16000).astype(np.float32)
-    pulses = np.zeros_like(noise)
-    pulses[::80] = 1
-    value = pulse_sharpness(noise, pulses + 1e-4 * noise, 16000)
-    assert value == pytest.approx(math.log2(80 / 3), abs=0.15)
-
-
 @given(
     delay=st.integers(-1100, 1100), gain=st.sampled_from([-1.0, 0.1, 3.0]), db=st.floats(20, 200)
 )

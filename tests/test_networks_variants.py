@@ -73,20 +73,6 @@ def test_a_fractional_step_lies_between_whole_ones() -> None:
         embedding.half().sinusoid(torch.tensor([7.0]))
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"step_exponent": 5}, "step_exponent"),
-        ({"step_rows": -1}, "step_rows"),
-        ({"padding": "mirror"}, "mirror"),
-        ({"channels": 0}, "channels"),
-    ],
-)
-def test_settings_out_of_bounds(change: dict[str, Any], words: str) -> None:
-    with pytest.raises(InputError, match=words):
-        VariantNetConfig(**{**SMALL, **change})
-
-
 def test_its_settings_survive_a_configuration() -> None:
     network = VariantNetConfig(
         channels=4, layers=2, step_rows=50, padding="reflect", upsampler_per_layer=True

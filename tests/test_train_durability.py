@@ -5,15 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import json
-import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -24,8 +19,9 @@ from small_run import (
     assert_same_state,
     assert_same_weights,
     metrics,
-    overrides,
+    start,
     steps_noted,
+    wait_for,
 )
 
 from diffwave.base.errors import InputError
@@ -84,49 +80,6 @@ def test_resumed_is_as_uninterrupted(
 # --- killed ----------------------------------------------------------------------------------
 
 
-class Warm:
-    """Starts `diffwave train` in a child of a process that has loaded everything."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("warm_train.py"))],
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def start(self, settings: list[str]) -> int:
-        """Returns the process id."""
-        job = {
-            "arguments": [part for s in settings for part in ("--set", s)],
-            "stdout": str(self.folder / "stdout"),
-            "stderr": str(self.folder / "stderr"),
-        }
-        assert self.process.stdin is not None
-        print(json.dumps(job), file=self.process.stdin, flush=True)
-        return self.answer()
-
-    def answer(self) -> int:
-        """Waits for the exit status of what was started."""
-        assert self.process.stdout is not None
-        return int(self.process.stdout.readline())
-
-    @property
-    def errors(self) -> str:
-        return (self.folder / "stderr").read_text()
-
-
-@pytest.fixture
-def warm(tmp_path: Path) -> Iterator[Warm]:
-    started = Warm(tmp_path)
-    yield started
-    assert started.process.stdin is not None
-    started.process.stdin.close()
-    started.process.wait(60)
-
-
 def last_noted(folder: Path) -> int:
     with contextlib.suppress(OSError, ValueError):  # it is being written
         return max(steps_noted(folder), default=0)
@@ -134,8 +87,8 @@ def last_noted(folder: Path) -> int:
 
 
 @pytest.mark.slow
-def test_killed_many_times_a_run_ends_as_if_it_had_not_been(
-    clips: Path, configure: Configure, tmp_path: Path, warm: Warm
+def test_killed_again_and_again_a_run_ends_as_if_it_had_not_been(
+    clips: Path, configure: Configure, tmp_path: Path, tiny_checkpoint: Path
 ) -> None:
     """At random moments; each time only what came after the last checkpoint is computed again."""
     steps, minutes = 60, 0.003
@@ -143,22 +96,19 @@ def test_killed_many_times_a_run_ends_as_if_it_had_not_been(
         "run.steps": steps,
         "run.log_steps": 1,
         "run.checkpoint_minutes": minutes,
+        "run.init": tiny_checkpoint,
         "data.validation": "[none*]",
     }
-    folder = tmp_path / "killed"
-    settings = overrides(clips, folder, changes)
-    chance = random.Random(0)
-    kills = 0
-    while kills < 5:
-        before, more = last_noted(folder), chance.randrange(1, 8)
-        process = warm.start(settings)
-        until = time.monotonic() + 120
-        while last_noted(folder) < min(before + more, steps - 8) and time.monotonic() < until:
-            time.sleep(0.005)
-        time.sleep(chance.uniform(0, 0.1))
-        os.kill(process, signal.SIGKILL)
-        assert warm.answer() == -signal.SIGKILL, warm.errors
-        kills += 1
+    folder, chance = tmp_path / "killed", random.Random(0)
+    for _ in range(3):
+        goal = min(last_noted(folder) + chance.randrange(1, 8), steps - 8)
+        process = start(clips, folder, changes)
+        try:
+            wait_for(process, lambda goal=goal: last_noted(folder) >= goal)  # type: ignore[misc]
+            time.sleep(chance.uniform(0, 0.1))
+        finally:
+            process.kill()
+            process.communicate()
         newest = saved_states(folder)[-1:]
         saved = read_state(newest[0])["minutes"] if newest else 0.0
         with (folder / "metrics.csv").open() as file:
@@ -166,15 +116,16 @@ def test_killed_many_times_a_run_ends_as_if_it_had_not_been(
         # Any but the last step after the checkpoint came before another one was due.
         late = [float(row[1]) for row in noted[:-1] if float(row[1]) > saved + minutes + 0.005]
         assert not late, (saved, late)
-    (folder / LEFTOVER).touch()
-    (folder / ".mine").touch()
-    warm.start(settings)
-    assert warm.answer() == 0, warm.errors
-    assert f"resuming {folder} at step" in warm.errors
+    for name in (LEFTOVER, ".mine"):
+        (folder / name).touch()
+    process = start(clips, folder, changes)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert f"resuming {folder} at step" in errors
     assert [path.name for path in folder.glob(".*")] == [".mine"]
     assert list(steps_noted(folder)) == list(range(1, steps + 1))
-    config = configure("whole", run__steps=steps, run__log_steps=1, data__validation="[none*]")
-    train(config, progress_bar=False)
+    settings = {key.replace(".", "__"): value for key, value in changes.items()}
+    train(configure("whole", **settings), progress_bar=False)
     assert_same_state(tmp_path / "whole", folder, steps)
     assert metrics(tmp_path / "whole", "loss") == metrics(folder, "loss")
 

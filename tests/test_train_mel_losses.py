@@ -19,7 +19,6 @@ from diffwave.base.errors import InputError
 from diffwave.data.crops import Batch
 from diffwave.mel import preset
 from diffwave.model import DiffusionModel
-from diffwave.networks import MelEnhancerConfig
 from diffwave.train.config import LossConfig
 from diffwave.train.mel_losses import REACH, EnhancementLoss, SourceLoss, smoothed
 
@@ -211,27 +210,3 @@ def test_a_model_without_the_part_is_refused() -> None:
     model = random_model(source_config())
     with pytest.raises(InputError, match="needs recordings whose source was analysed"):
         SourceLoss(model, LossConfig())(model, model.denoiser, batch_of(model))
-
-
-def test_it_learns() -> None:
-    """To tell blurred mels from recordings', and to sharpen them."""
-    torch.manual_seed(0)
-    sizes = MelEnhancerConfig(channels=32, layers=2)
-    model = DiffusionModel(dataclasses.replace(enhancing_config(), enhancer=sizes))
-    assert model.enhancer is not None
-    batch = batch_of(model, 6)
-    batch.draws[:, 0] = torch.linspace(0, 0.99, 6)
-    batch.draws[:, 1:4] = torch.tensor([0.5, 0.9, 0.9])
-    optimizer = torch.optim.AdamW(model.enhancer.parameters(), lr=5e-3)
-    losses = []
-    for _ in range(60):
-        value = loss_of(model, batch, enhancement_noise=0.0).mean()
-        value.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(float(value.detach()))
-    assert losses[-1] < 0.7 * losses[0]
-    mel, blur = model.space.mel_of_crop(batch.wave), torch.full((6,), 1.6 * 0.9)
-    with torch.no_grad():
-        unsure, sure = (model.enhance_gated(m)[1] for m in (mel, smoothed(mel, blur, blur)))
-    assert float((sure - unsure).mean()) > 0.5

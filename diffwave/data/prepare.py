@@ -241,12 +241,11 @@ def _write(
             stem = os.path.splitext(recording.file)[0]
             for number, clip in enumerate(recording.clips, 1):
                 name = stem if len(recording.clips) == 1 else f"{stem}_{number:04d}"
-                entry = Entry(name, recording.file, TRAIN, *samples.append(clip), len(clip))
+                place: list[int] = [*samples.append(clip), len(clip)]
                 if recording.mel is not None:
-                    shard, start = mels.append(recording.mel.T)
-                    entry = dataclasses.replace(entry, mel_shard=shard, mel_start=start)
+                    place += mels.append(recording.mel.T)
                     differences.append(recording.mel_difference)
-                entries.append(entry)
+                entries.append(Entry(name, recording.file, TRAIN, *place))
             bar.set_postfix_str(f"{len(report.rejected)} rejected", refresh=False)
             bar.update()
     report.notes += length_notes(differences)
