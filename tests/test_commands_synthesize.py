@@ -25,6 +25,7 @@ from told import one_line
 
 from diffwave import cli
 from diffwave.checkpoint import save_checkpoint
+from diffwave.mel.conventions import CONVENTIONS
 from diffwave.vocoder import Vocoder
 
 MEL = speech_mel(0.3).numpy()
@@ -230,6 +231,16 @@ def test_what_can_be_used_is_used(
     ):
         assert re.match(words, line)
     assert told.out.startswith("1 files")
+
+
+def test_a_mel_that_looks_like_anothers_is_spoken_with_a_warning(
+    synthesize: Synthesize, mels: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = CONVENTIONS["hifigan-16k"].analyse(torch.from_numpy(speech_like(2.0, 16000, 1)))
+    for name, mel in (("other", other), ("fitting", speech_mel(2.0))):
+        np.save(mels / f"{name}.npy", mel.numpy())
+        assert synthesize(f"a/{name}.npy", "out.wav", "--n-iter", 0) == 0
+    one_line(capsys, "a/other.npy: it looks like", "'hifigan-16k'", "add --from hifigan-16k.")
 
 
 def test_no_file_can_be_used(

@@ -16,7 +16,7 @@ from diffwave.commands.options import ConvertMel
 from diffwave.mel import MelConfig, check_mel
 from diffwave.mel.conventions import ALIASES, CONVENTIONS, Convention, convention_of
 from diffwave.mel.files import MEL_SUFFIXES
-from diffwave.mel.incoming import AUTO, OUTPUTS, Incoming, read_incoming, write_converted
+from diffwave.mel.incoming import AUTO, OUTPUTS, read_incoming, write_converted
 from diffwave.mel.statistics import read_statistics
 
 
@@ -38,7 +38,7 @@ def run(options: ConvertMel) -> int:
     def work(job: Job) -> None:
         incoming = read_incoming(job[0], options.source, options.stats)
         mel = incoming.to(target)
-        _warn(job[0], incoming)
+        warn(job[0], incoming.doubt)
         make_folder(job[1].parent)
         write_converted(job[1], mel, target)
         lines.append(f"{list(mel.shape)}, {incoming.described(target)}")
@@ -66,14 +66,14 @@ def converted(path: Path, word: str, statistics: str | None, target: MelConfig) 
     expected = next((c for c in CONVENTIONS.values() if c.mel == target), None)
     incoming = read_incoming(path, word, statistics, expected)
     if word == AUTO:
-        with tqdm.external_write_mode(sys.stderr):
-            notice(f"{path}: {incoming.described(goal)}.")
-    _warn(path, incoming)
+        warn(path, f"{incoming.described(goal)}.")
+    warn(path, incoming.doubt)
     return check_mel(incoming.to(goal), target)[0]
 
 
-def _warn(path: Path, incoming: Incoming) -> None:
-    if (doubt := incoming.doubt) is not None:
+def warn(path: Path, doubt: str | None) -> None:
+    """Say a doubt about a file, if there is one, on standard error beside any bar."""
+    if doubt is not None:
         with tqdm.external_write_mode(sys.stderr):
             notice(f"{path}: {doubt}")
 

@@ -16,12 +16,13 @@ from diffwave.base.errors import InputError
 from diffwave.base.files import make_folder
 from diffwave.base.text import notice, printable
 from diffwave.commands.common import check_all_done, each, generation, vocoder_of
-from diffwave.commands.convert_mel import converted
+from diffwave.commands.convert_mel import converted, warn
 from diffwave.commands.jobs import Job, file_jobs
 from diffwave.commands.options import Synthesize
 from diffwave.commands.raw import run_raw
 from diffwave.mel import check_mel
 from diffwave.mel.files import F0_SUFFIXES, MEL_SUFFIXES, read_f0, read_mel
+from diffwave.mel.incoming import mistaken
 from diffwave.vocoder import Vocoder
 
 
@@ -125,4 +126,5 @@ def _mel_of(vocoder: Vocoder, source: Path, options: Synthesize) -> Tensor:
     mel = check_mel(read_mel(source), vocoder.config.mel)
     if len(mel) != 1:
         raise InputError(f"{source} holds {len(mel)} mel-spectrograms; save one to a file.")
+    warn(source, mistaken(mel[0], vocoder.config.mel))
     return mel[0]

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from diffwave.base.errors import InputError
 from diffwave.base.files import atomic_path
-from diffwave.mel.conventions import Convention, convention_of
+from diffwave.mel.config import MelConfig
+from diffwave.mel.conventions import CONVENTIONS, Convention, convention_of
 from diffwave.mel.convert import check_bands, convert, difference
 from diffwave.mel.files import read_arrays, read_mel, write_mel
-from diffwave.mel.recognise import Recognised, recognise
+from diffwave.mel.recognise import ENOUGH_FRAMES, Recognised, recognise
 from diffwave.mel.statistics import read_statistics
 
 AUTO = "auto"
@@ -162,6 +163,23 @@ def _upright(mel: Tensor, convention: Convention) -> Tensor:
         except InputError:
             return mel
     return mel
+
+
+def mistaken(mel: Tensor, target: MelConfig) -> str | None:
+    """A warning for a mel [n_mels, T] whose values fit `target`, but that looks like another's.
+
+    None unless another convention is as good as certain: what acoustic models predict, and voices
+    that the weights of `recognise` were not fitted to, are not to be called wrong.
+    """
+    expected = next((c for c in CONVENTIONS.values() if c.mel == target), None)
+    if expected is None or mel.shape[-1] < ENOUGH_FRAMES:
+        return None
+    found = recognise(mel)
+    if found.label == expected.name or not found.sure:
+        return None
+    kind = found.convention.name
+    told = f"--from {kind}" + " and its --stats" * found.normalised
+    return f"it looks like a mel of the convention {kind!r}; if it is one, add {told}."
 
 
 def write_converted(path: str | os.PathLike[str], mel: Tensor, convention: Convention) -> None:
