@@ -20,10 +20,11 @@ from typing import Any
 
 from tqdm import tqdm
 
+from diffwave.base.audio import AUDIO_SUFFIXES
 from diffwave.base.errors import InputError
-from diffwave.base.files import atomic_folder, in_order, json_text, make_folder
+from diffwave.base.files import atomic_folder, find_files, in_order, json_text, make_folder
 from diffwave.data.config import DataConfig
-from diffwave.data.corpus import MelFolder, audio_paths, length_notes
+from diffwave.data.corpus import MelFolder, length_notes
 from diffwave.data.crops import Crops, Framing
 from diffwave.data.envelope import envelope_path, fitted_space, save_envelope
 from diffwave.data.prepared import (
@@ -139,9 +140,8 @@ def prepare(
     no audio that can be trained on, or a target that holds something else (a corpus of other audio
     or settings is replaced with `force`).
     """
-    if not audio.is_dir():
-        raise InputError(f"There is no folder {str(audio)!r} of audio.")
-    paths, mel, framing = audio_paths(audio), model.mel, Framing(model)
+    paths = find_files(audio, AUDIO_SUFFIXES, kind="audio")
+    mel, framing = model.mel, Framing(model)
     mels = MelFolder(data.mel_folder, mel, data.mel_tolerance) if data.mel_folder else None
     source = _digest(audio, paths, mels, data, framing)
     if _is_there(target, source, force):

@@ -210,13 +210,11 @@ def _data_of(config: TrainConfig | None) -> str:
 
 def _sampling(sampling: SamplingConfig) -> str:
     preset = sampling.preset()
-    plural = "s"[: preset.steps != 1]
-    text = f"{preset.steps} step{plural} of {preset.solver}"
-    if preset.levels:
-        text += f" at the noise level{plural} {', '.join(f'{u:g}' for u in preset.levels)}"
-    if preset.n_iter:
-        text += f", then {preset.n_iter} mel-consistency iteration{'s'[: preset.n_iter != 1]}"
-    return text
+    levels = ", ".join(f"{u:g}" for u in preset.levels) or "evenly spaced"
+    return (
+        f"steps: {preset.steps} of {preset.solver}; noise levels: {levels}; "
+        f"mel-consistency iterations: {preset.n_iter}"
+    )
 
 
 def _scores(scores: Mapping[str, Any]) -> str:
