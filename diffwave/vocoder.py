@@ -169,7 +169,7 @@ class Vocoder:
                 default when None.
             sampler: a name in `diffwave.chain.samplers.SAMPLERS`; the checkpoint's own when None.
             n_iter: mel-consistency (Griffin-Lim) iterations after the last step
-                (:mod:`diffwave.spaces.consistency`), each far cheaper than a step; the
+                (:mod:`diffwave.dsp.consistency`), each far cheaper than a step; the
                 checkpoint's own number for so many steps when None.
             seed: same seed, same wave, whatever the batch or the chunks.
             enhance: give detail back to a mel that was smoothed, as predicted ones are; the mel of
