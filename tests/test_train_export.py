@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import subprocess
@@ -25,7 +26,7 @@ from diffwave.train.config import TrainConfig
 from diffwave.train.export import UNPUBLISHED, About, averaged_model, export_run
 from diffwave.train.optimizers import make_optimizer
 from diffwave.train.settings import SETTINGS_FILE, read_config, save_settings
-from diffwave.train.state import Progress, Trained, averaged, save_state, saved_states
+from diffwave.train.state import Progress, Trained, save_state, saved_states
 
 SCORES: dict[str, Any] = {
     "notes": ["checkpoint /home/me, at home/run/export, 2 steps of ddim, seed 0"],
@@ -43,7 +44,7 @@ def make_run(folder: Path, steps: int = 7, seed: int = 0, init: str = "") -> Pat
     folder.mkdir()
     model = random_model(enhancing_config(), seed).requires_grad_(True)
     config = TrainConfig()
-    average = averaged(model, 0.5)
+    average = copy.deepcopy(model)
     with torch.no_grad():
         for parameter in average.parameters():
             parameter.add_(0.25)

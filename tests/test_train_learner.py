@@ -83,7 +83,7 @@ def test_the_envelope_is_fitted_or_taken_from_a_prepared_corpus(
     again = make(config, begin=False)
     config.data.folder = str(prepared)
     again.begin()
-    for name, tensor in again.averaged_model.space.state_dict().items():
+    for name, tensor in again.trained.average.space.state_dict().items():
         assert torch.equal(tensor, space.state_dict()[name])
 
 
@@ -118,7 +118,7 @@ def test_a_checkpoint_without_an_enhancer_begins_one(
     learner.begin()
     assert f"{tiny_checkpoint} has no mel enhancer; its training starts here" in caplog.text
     given = load_checkpoint(tiny_checkpoint).state_dict()
-    for name, tensor in learner.averaged_model.state_dict().items():
+    for name, tensor in learner.trained.average.state_dict().items():
         assert torch.equal(tensor, given.get(name, before[name])), name
 
 

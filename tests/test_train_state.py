@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import dataclasses
 import errno
@@ -32,7 +33,6 @@ from diffwave.train.state import (
     LOCK_FILE,
     Progress,
     Trained,
-    averaged,
     check_same_model,
     load_state,
     only_trainer,
@@ -49,7 +49,7 @@ def trained(model: DiffusionModel, half: bool = False) -> Trained:
     """A model about to be trained."""
     scaler = torch.amp.GradScaler("cpu", enabled=half, init_scale=64.0)
     optimizer = make_optimizer(model.learned(), OptimConfig())
-    return Trained(model, averaged(model, 0.9), optimizer, scaler)
+    return Trained(model, copy.deepcopy(model), optimizer, scaler)
 
 
 def parts(seed: int = 0, steps: int = 0, config: ModelConfig | None = None) -> Trained:
@@ -60,7 +60,7 @@ def parts(seed: int = 0, steps: int = 0, config: ModelConfig | None = None) -> T
         sum(p.square().sum() for p in model.learned()).backward()  # type: ignore[union-attr]
         made.optimizer.step()
         made.optimizer.zero_grad()
-        update_average(made.average, model, step + 1)
+        update_average(made.average, model, 0.9, step + 1)
     return made
 
 
@@ -70,7 +70,7 @@ def save(folder: Path, step: int, made: Trained) -> Path:
 
 def held(made: Trained) -> list[object]:
     """All that training changes."""
-    return [made.averages, made.model.state_dict(), made.optimizer.state_dict()]
+    return [made.average.state_dict(), made.model.state_dict(), made.optimizer.state_dict()]
 
 
 @settings(max_examples=20, deadline=None)
@@ -78,14 +78,14 @@ def held(made: Trained) -> list[object]:
 def test_average_follows_its_formula(values: list[float], decay: float) -> None:
     module = nn.Linear(1, 1, bias=False)
     nn.init.constant_(module.weight, 3.0)
-    average = averaged(module, decay)  # type: ignore[arg-type]
+    average = copy.deepcopy(module)
     expected = 3.0
     for step, value in enumerate(values, 1):
         nn.init.constant_(module.weight, value)
-        update_average(average, module, step)  # type: ignore[arg-type]
+        update_average(average, module, decay, step)
         d = min(decay, (1 + step) / (10 + step))
         expected = d * expected + (1 - d) * value
-    assert float(average.module.weight.detach()) == pytest.approx(expected, abs=1e-5)
+    assert float(average.weight.detach()) == pytest.approx(expected, abs=1e-5)
 
 
 # --- states ----------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ def test_damaged_ones_are_skipped_and_named(
     save(tmp_path, 1, good)
     path = save(tmp_path, 2, parts(2, steps=1))
     data = bytearray(path.read_bytes())
-    weights = parts(2, steps=1).averages[1].detach().numpy().tobytes()
+    weights = parts(2, steps=1).average.learned()[1].detach().numpy().tobytes()
     data[data.index(weights) + len(weights) // 2] ^= 1
     path.write_bytes(data)
     torch.load(path, weights_only=True)

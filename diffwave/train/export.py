@@ -9,8 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from diffwave.base.errors import InputError
 from diffwave.base.files import atomic_path
 from diffwave.base.text import decimals, markdown_table
@@ -21,7 +19,7 @@ from diffwave.model import DiffusionModel, ModelConfig, SamplingConfig
 from diffwave.train.config import TrainConfig
 from diffwave.train.logbook import METRICS_FILE, read_rows
 from diffwave.train.settings import SETTINGS_FILE, read_config, save_settings
-from diffwave.train.state import DECIDING, Progress, newest_state
+from diffwave.train.state import DECIDING, Progress, load_averaged, newest_state
 from diffwave.train.validation import SCORES
 
 CARD_FILE = "README.md"
@@ -146,10 +144,7 @@ def averaged_model(run: Path) -> tuple[DiffusionModel, Progress]:
         raise InputError(f"The run in {run} is of an early version that did not note its model.")
     try:
         model = DiffusionModel(ModelConfig.from_dict(state["config"]))
-        model.load_state_dict(state["module"])
-        with torch.no_grad():
-            for parameter, average in zip(model.learned(), state["ema"], strict=True):
-                parameter.copy_(average)
+        load_averaged(model, state)
         return model.eval().requires_grad_(False), Progress.of(state)
     except InputError:
         raise

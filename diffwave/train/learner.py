@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import functools
 import logging
@@ -11,7 +12,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ from diffwave.train.config import TrainConfig
 from diffwave.train.objective import Objective, trained_parts
 from diffwave.train.optimizers import DISCRIMINATOR_BETAS, learning_rate, make_optimizer, set_rate
 from diffwave.train.processes import Processes
-from diffwave.train.state import Trained, averaged, check_same_model, update_average
+from diffwave.train.state import Trained, check_same_model, update_average
 from diffwave.vocoder import find_checkpoint
 
 log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ class Learner:
         half = self.precision == torch.float16
         self.trained = Trained(
             model,
-            averaged(model, config.optim.ema),
+            copy.deepcopy(model),
             make_optimizer(model.learned(), config.optim),
             torch.amp.GradScaler(self.device.type, enabled=half),
         )
@@ -108,11 +108,6 @@ class Learner:
             self.trained.discriminator_optimizer = optimizer
             critics.requires_grad_(False)
         self.objective = processes.wrap(objective)
-
-    @property
-    def averaged_model(self) -> DiffusionModel:
-        """The model with its averaged weights, which are the ones to judge and to keep."""
-        return cast(DiffusionModel, self.trained.average.module)
 
     def begin(self) -> None:
         """Give a new run the weights of a checkpoint, or the envelope of its data.
@@ -134,7 +129,7 @@ class Learner:
             if not stored:
                 model.space.load_state_dict(fitted_space(ours, self.crops).state_dict())
         self.processes.broadcast(model)
-        self.averaged_model.load_state_dict(model.state_dict())
+        self.trained.average.load_state_dict(model.state_dict())
 
     def go_to(self, step: int) -> None:
         """Go on with the batch of a step, counted from 0."""
@@ -205,7 +200,7 @@ class Learner:
             if finite:
                 trained.discriminator_optimizer.step()
             trained.discriminator_optimizer.zero_grad(set_to_none=True)
-        update_average(trained.average, trained.model, step + 1)
+        update_average(trained.average, trained.model, optim.ema, step + 1)
         lap("optimizer")
         return Measured(mean, norm, critic, finite)
 
