@@ -211,14 +211,15 @@ class Vocoder:
         }
         if chunk_frames is not None:
             convert(chunk_frames, AtLeastOne, "chunk_frames", strict=True)
-        in_pieces, one = comes_in_pieces(mel), True
-        if in_pieces:
+        whole, one = False, True
+        if comes_in_pieces(mel):
             given: Iterable[Tensor] = checked_pieces(mel, self.config.mel)
         else:
+            whole = not low_latency
             mel = as_tensor("mel-spectrogram", mel)  # type: ignore[arg-type]  # it is no iterator
             one, checked = mel.ndim == 2, check_mel(mel, self.config.mel)
             given = [checked.detach().cpu()]
-        if in_pieces or low_latency:
+        if not whole:
             if f0 is not None:
                 raise InputError("A pitch is given for a whole mel, and without low latency.")
             frames = STREAM_FRAMES if chunk_frames is None and not low_latency else chunk_frames

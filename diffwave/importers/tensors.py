@@ -68,10 +68,11 @@ def own_tensors(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor | N
     betas = state.pop("betas", None)
     if betas is not None:
         state = {name: tensor for name, tensor in state.items() if name not in _DERIVED}
+    state = fold_weight_norm(state)
     for name, tensor in state.items():
         if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
             raise InputError(f"the tensor {shown(name)} is not of finite floating-point numbers.")
-    return fold_weight_norm(state), betas
+    return state, betas
 
 
 def fold_weight_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -83,18 +84,13 @@ def fold_weight_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     folded = dict(state)
     for name in state:
         for g_name, v_name in _NORMALISED:
-            if not name.endswith(g_name):
-                continue
             layer = name.removesuffix(g_name)
-            if layer + v_name not in state:
-                raise InputError(f"the tensor {shown(name)} lacks its {v_name.lstrip('.')}.")
+            if layer == name or layer + v_name not in state:
+                continue
             g, v = folded.pop(name).double(), folded.pop(layer + v_name).double()
             if v.dim() < 2 or g.shape != (len(v), *[1] * (v.dim() - 1)):
                 raise InputError(f"the tensor {shown(name)} does not fit its weight.")
-            norm = v.flatten(1).norm(dim=1).view_as(g)
-            if not bool(norm.all()):
-                raise InputError(f"the weight of {shown(layer)} has no direction.")
-            folded[f"{layer}.weight"] = (g * v / norm).float()
+            folded[f"{layer}.weight"] = (g * v / v.flatten(1).norm(dim=1).view_as(g)).float()
     return folded
 
 
