@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import random
 import shutil
@@ -190,17 +189,11 @@ def test_a_step_whose_loss_is_not_finite_is_left_out(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """What comes after is trained on, and so is what comes after a restart."""
+    """What comes after is trained on."""
     spoil(monkeypatch, 3)
     train(configure(run__steps=6, run__log_steps=1), progress_bar=False)
     assert "The loss or its gradient is not finite at step 4; it is left out." in caplog.text
     assert list(metrics(tmp_path / "run", "loss")) == [1, 2, 3, 5, 6]
-    parts = configure("parts", run__steps=6)
-    train(dataclasses.replace(parts, run=dataclasses.replace(parts.run, minutes=1e-9)), False)
-    train(parts, progress_bar=False)
-    found, whole = (read_state(tmp_path / n / "step-00000006.pt") for n in ("parts", "run"))
-    for name, tensor in whole["module"].items():
-        torch.testing.assert_close(found["module"][name], tensor, rtol=0, atol=5e-3)
 
 
 def test_a_loss_that_stays_bad_ends_the_run(
