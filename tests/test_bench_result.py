@@ -76,6 +76,9 @@ def test_json_and_back(tmp_path: Path) -> None:
     assert data["timings"][0]["ratio_to"] == {"hifigan-v1": pytest.approx(2), "vocos": None}
     ratios = [timing["ratio_to"]["hifigan-v1"] for timing in data["timings"]]
     assert ratios[2:] == [1, None]  # of medians within a setting
+    (tmp_path / "bench.json").write_text('{"format": 1}')
+    with pytest.raises(InputError, match="is not a result of `diffwave bench`"):
+        Result.load(tmp_path / "bench.json")
 
 
 def test_scores_of_a_report(tmp_path: Path) -> None:
