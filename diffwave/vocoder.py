@@ -25,6 +25,7 @@ from diffwave.checkpoint import CONFIG_FILE, load_checkpoint, save_checkpoint
 from diffwave.mel.check import as_tensor, check_mel
 from diffwave.mel.pieces import checked_pieces, comes_in_pieces
 from diffwave.model import DiffusionModel, ModelConfig
+from diffwave.precision import INT8_IS_FOR_CPUS, in_precision
 from diffwave.streaming import generate_stream, open_stream
 from diffwave.synthesis import CHUNK_FRAMES, generate
 
@@ -42,13 +43,21 @@ class Vocoder:
     >>> wave = vocoder(mel)             # mel [80, T] -> wave [T * 256]
     """
 
-    def __init__(self, model: DiffusionModel, device: str = "auto") -> None:
+    def __init__(
+        self, model: DiffusionModel, device: str = "auto", precision: str = "float32"
+    ) -> None:
+        """The model, on a device and in a precision as of :meth:`from_pretrained`."""
         self.model = model.eval().requires_grad_(False)
+        self.precision = "float32"
         self.to(device)
+        self.model, self.precision = in_precision(self.model, precision), precision
 
     @classmethod
     def from_pretrained(
-        cls, name: str | os.PathLike[str] = DEFAULT, device: str = "auto"
+        cls,
+        name: str | os.PathLike[str] = DEFAULT,
+        device: str = "auto",
+        precision: str = "float32",
     ) -> Vocoder:
         """Load a vocoder by the name of a bundled checkpoint, a folder, or a Hugging Face hub id.
 
@@ -56,18 +65,23 @@ class Vocoder:
             name: "ljspeech-22k", "path/to/folder", or "owner/name" on the hub (which needs the
                 package huggingface_hub and, the first time, a network).
             device: "auto", "cpu", "cuda", "cuda:1", "mps".
+            precision: of the matrix products of the network: "float32", "bfloat16" or "int8" (CPU);
+                of `spectral` networks.
 
         Raises:
-            InputError: for an unknown name, a damaged checkpoint, or a device that is not there.
+            InputError: for an unknown name, a damaged checkpoint, or a device or precision that is
+                not there.
         """
-        return cls(load_checkpoint(find_checkpoint(name)), device)
+        return cls(load_checkpoint(find_checkpoint(name)), device, precision)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write a checkpoint folder that :meth:`from_pretrained` reads, whole or not at all.
 
         Raises:
-            InputError: when it cannot be written; its parent must exist.
+            InputError: when it cannot be written (its parent must exist), or is not in float32.
         """
+        if self.precision != "float32":
+            raise InputError(f"A voice in {self.precision} is not saved: load it in float32.")
         save_checkpoint(self.model, folder, half=False)
 
     def push_to_hub(self, name: str, *, private: bool = False, token: str | None = None) -> str:
@@ -106,7 +120,10 @@ class Vocoder:
         Raises:
             InputError: for a device that is not there.
         """
-        self.device = choose_device(str(device))
+        chosen = choose_device(str(device))
+        if self.precision == "int8" and chosen.type != "cpu":
+            raise InputError(INT8_IS_FOR_CPUS)
+        self.device = chosen
         self.model.to(self.device)
         return self
 

@@ -21,7 +21,9 @@ def vocoder_of(options: Generation) -> Vocoder:
     """The vocoder that the options ask for; a notice if they ask for more steps than help."""
     if options.threads:
         torch.set_num_threads(options.threads)
-    vocoder = Vocoder.from_pretrained(options.checkpoint or DEFAULT, options.device)
+    vocoder = Vocoder.from_pretrained(
+        options.checkpoint or DEFAULT, options.device, options.precision
+    )
     most = _most_steps(vocoder.config)
     if options.steps is not None and options.steps > most:
         notice(

@@ -62,6 +62,9 @@ class Generation(Options):
     those of recordings pass unchanged."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:N or mps."""
+    precision: Literal["float32", "bfloat16", "int8"] = "float32"
+    """Of the network's matrix products: int8 (CPU) is faster on most processors, bfloat16 on those
+    that have it; both change the wave a little."""
     threads: Threads = 0
     """CPU threads; 0: as many as PyTorch chooses."""
 
