@@ -7,7 +7,6 @@ import math
 import sys
 import warnings
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -63,20 +62,6 @@ def whisper(wave: Wave) -> Wave:
 def test_identical_waves_score_perfectly(name: str, rate: int) -> None:
     wave = speech_like(2.0, rate, seed=3)
     assert function_of(name)(wave, wave.copy(), rate) == pytest.approx(PERFECT[name], abs=1e-3)
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["pesq", "stoi", "mr_stft", "mel_l1", "mcd", "voicing_f1", "f0_cents", "periodicity_rmse"],
-)
-def test_more_noise_scores_worse(name: str, speech: Wave) -> None:
-    scores = [function_of(name)(speech, noisy(speech, db), RATE) for db in (60, 20, 10, 0)]
-    if METRICS[name].better == "lower":
-        scores = [-score for score in scores]
-    if name == "f0_cents":  # frames that noise makes unvoiced no longer count
-        assert scores[0] > scores[-1]
-    else:
-        assert all(better > worse for better, worse in pairwise(scores))
 
 
 @pytest.mark.parametrize("name", METRICS)

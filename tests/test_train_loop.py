@@ -84,18 +84,6 @@ def test_a_worse_validation_leaves_the_best(
     assert metrics(tmp_path / "run", "best") == {0: 0.6, 1: 0.5, 3: 0.4}
 
 
-def test_export_speaks(finished: Path) -> None:
-    config = load_config(finished / "export")
-    assert config.sampling.default == 2
-    vocoder = Vocoder.from_pretrained(finished / "export", "cpu")
-    mel = vocoder.mel(speech_like(0.5))
-    wave = vocoder(mel)
-    assert wave.shape == (mel.shape[1] * 256,)
-    assert bool(torch.isfinite(wave).all())
-    # The envelope alone gives a wave about as loud as the recording.
-    assert 0.02 < float(wave.square().mean().sqrt()) < 0.2
-
-
 def test_a_finished_run_is_left_as_it_is(
     finished: Path, clips: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

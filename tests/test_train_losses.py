@@ -154,15 +154,6 @@ def test_energy_distance_prefers_the_right_distribution() -> None:
     assert 0.9 * unrolled_with("collapsed", 0.0, 0) <= collapsed
 
 
-def test_unrolled_is_zero_for_the_recording_itself() -> None:
-    model = flat_model()
-    batch = batch_of(model)
-    x_0, _ = state_of(model, batch)
-    config = LossConfig(unrolled_levels=[1.0], unrolled_jitter=0.0)
-    network = lambda x_t, t, mel: -x_0.repeat(2, 1, 1, 1)  # noqa: E731
-    assert float(value_of(UnrolledLoss(model, config), model, batch, network).max()) < 0.05
-
-
 def test_unrolled_walks_the_whole_chain_with_gradients() -> None:
     model = random_model(spectral_config()).requires_grad_(True)
     batch, steps = batch_of(model), []
@@ -216,17 +207,6 @@ def test_levels_may_stay_on_the_cpu(config: object, monkeypatch: pytest.MonkeyPa
     for loss in DenoisingLoss(model, LossConfig()), UnrolledLoss(model, levels):
         value = value_of(loss, model, batch.to(torch.device("meta")))
         assert (value.device.type, value.dtype, value.shape) == ("meta", torch.float32, (2,))
-
-
-def test_losses_of_an_example_do_not_depend_on_the_others() -> None:
-    """What a batch is split into makes no difference."""
-    loss, batch = UnrolledLoss(spectral, LossConfig()), batch_of(spectral, 3, 0.3)
-    whole = value_of(loss, spectral, batch)
-    for i in range(3):
-        wave, white, place = (x[i : i + 1] for x in (batch.wave, batch.white, batch.place))
-        alone = dataclasses.replace(batch, wave=wave, white=white, place=place)
-        found = value_of(loss, spectral, alone)
-        torch.testing.assert_close(found[0], whole[i], rtol=1e-4, atol=1e-5)
 
 
 # --- the distance of spectrograms ------------------------------------------------------------

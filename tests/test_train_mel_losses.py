@@ -94,13 +94,6 @@ def test_smoothing_is_scipys_gaussian_filter(
         torch.testing.assert_close(row, torch.from_numpy(expected), rtol=1e-3, atol=1e-4)
 
 
-def test_no_deviation_changes_nothing() -> None:
-    mel, none = randn(2, 5, 9), torch.zeros(2)
-    assert torch.equal(smoothed(mel, none, none), mel)
-    some = smoothed(mel, torch.tensor([0.0, 1.0]), none)
-    assert torch.equal(some[0], mel[0]) and not torch.allclose(some[1], mel[1], atol=0.1)
-
-
 # --- what the enhancer is given --------------------------------------------------------------
 
 
