@@ -21,16 +21,9 @@ from diffwave.chain.noise import white_noise
 from diffwave.chain.samplers import SAMPLERS, Callback, sample
 from diffwave.chain.sampling import Sampling
 from diffwave.dsp.chunks import by_chunks, chunks
+from diffwave.dsp.source import Pulses, Source, pulse_times, transposed, with_f0
 from diffwave.model import DiffusionModel
-from diffwave.spaces.source import (
-    Excitation,
-    Pulses,
-    Source,
-    pulse_times,
-    pulse_train,
-    transposed,
-    with_f0,
-)
+from diffwave.spaces.source import Excitation, pulse_train
 
 CHUNK_FRAMES = 1024
 """Frames generated at a time by default, about 12 s at 22.05 kHz and hop 256."""

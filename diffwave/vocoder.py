@@ -186,7 +186,7 @@ class Vocoder:
                 default when None.
             sampler: a name in `diffwave.chain.samplers.SAMPLERS`; the checkpoint's own when None.
             n_iter: mel-consistency (Griffin-Lim) iterations after the last step
-                (:mod:`diffwave.spaces.consistency`), each far cheaper than a step; the
+                (:mod:`diffwave.dsp.consistency`), each far cheaper than a step; the
                 checkpoint's own number for so many steps when None.
             seed: same seed, same wave, whatever the batch or the chunks.
             enhance: give detail back to a mel that was smoothed, as predicted ones are; the mel of
@@ -228,21 +228,23 @@ class Vocoder:
         }
         if chunk_frames is not None:
             convert(chunk_frames, AtLeastOne, "chunk_frames", strict=True)
-        if comes_in_pieces(mel) or low_latency:
+        whole, one = False, True
+        if comes_in_pieces(mel):
+            given: Iterable[Tensor] = checked_pieces(mel, self.config.mel)
+        else:
+            whole = not low_latency
+            mel = as_tensor("mel-spectrogram", mel)  # type: ignore[arg-type]  # it is no iterator
+            one, checked = mel.ndim == 2, check_mel(mel, self.config.mel)
+            given = [checked.detach().cpu()]
+        if not whole:
             if f0 is not None:
                 raise InputError("A pitch is given for a whole mel, and without low latency.")
             frames = STREAM_FRAMES if chunk_frames is None and not low_latency else chunk_frames
             stream = open_stream(self.model, sampling, frames, low_latency, **shared)
-        if comes_in_pieces(mel):
-            pieces = generate_stream(stream, checked_pieces(mel, self.config.mel), progress)
-            return (piece[0] for piece in pieces)
-        mel = as_tensor("mel-spectrogram", mel)  # type: ignore[arg-type]  # no iterator by now
-        checked = check_mel(mel, self.config.mel)
-        if low_latency:
-            pieces = generate_stream(stream, [checked.detach().cpu()], progress)
-            return (piece[0] for piece in pieces) if mel.ndim == 2 else pieces
+            pieces = generate_stream(stream, given, progress)
+            return (piece[0] for piece in pieces) if one else pieces
         pitch = None if f0 is None else as_tensor("pitch", f0, integers=True).detach().float().cpu()
-        if pitch is not None and pitch.ndim != mel.ndim - 1:
+        if pitch is not None and pitch.ndim != 2 - one:
             raise InputError(
                 f"A pitch is one number for each frame of the mel, not of the shape "
                 f"{list(pitch.shape)}."
@@ -252,11 +254,11 @@ class Vocoder:
             checked,
             sampling,
             **shared,
-            f0=pitch if pitch is None or mel.ndim == 3 else pitch[None],
+            f0=pitch[None] if pitch is not None and one else pitch,
             chunk_frames=CHUNK_FRAMES if chunk_frames is None else chunk_frames,
             progress=progress,
         )
-        return (piece[0] for piece in pieces) if mel.ndim == 2 else pieces
+        return (piece[0] for piece in pieces) if one else pieces
 
     def look_ahead(
         self,

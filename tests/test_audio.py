@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from signals import RMS, speech_like
 from test_files import everything, files_limited_to, posix, refused
 
@@ -48,8 +46,6 @@ def test_lossy_files_are_close_and_written_in_pieces(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, subtype: str, rate: int
 ) -> None:
     """Opus knows no 22,050 Hz, so the wave is resampled on the way, without a seam."""
-    if name[1:] not in AUDIO_SUFFIXES:
-        pytest.skip(f"this libsndfile writes no {name}")
     found, speech = [], torch.from_numpy(speech_like(8.0, RATE))  # longer than a block
     for pieces in ((speech,), speech.split(700)):
         assert write_audio(tmp_path / name, pieces, RATE) == 0
@@ -112,21 +108,6 @@ def tone(frequency: float, rate: int, phase: float = 0.0) -> torch.Tensor:
     return (fade * torch.sin(2 * torch.pi * frequency * time + phase)).float()
 
 
-@given(
-    frequency=st.floats(100, 7000),
-    phase=st.floats(0, 6.28),
-    rates=st.sampled_from([(22050, 16000), (16000, 22050), (22050, 44100), (48000, 16000)]),
-)
-def test_resampling_a_tone_gives_the_tone(
-    frequency: float, phase: float, rates: tuple[int, int]
-) -> None:
-    result = resample(tone(frequency, rates[0], phase), *rates)
-    expected = tone(frequency, rates[1], phase)
-    assert abs(len(result) - len(expected)) <= 1
-    length = min(len(result), len(expected))
-    assert (result[:length] - expected[:length]).abs().max() < 1e-3  # 0.01 dB
-
-
 def test_resampling_removes_what_would_alias() -> None:
     assert resample(tone(9000, RATE), RATE, 16000).abs().max() < 1e-4
     for rate in (0, -16000):
@@ -170,12 +151,10 @@ def test_wav_from_a_pipe_is_not_called_cut_short(tmp_path: Path) -> None:
         ("a.mp3", b"Not a sound. " * 999, "damaged"),
         ("a.npy", b"\x93NUMPY" + bytes(99), "not a sound file"),
         (".", None, "no such file"),
-        ("no.wav", None, "no such file"),
         ("a\0b.wav", None, "no such file"),
         ("a.wav", np.zeros(0), "no samples"),
         ("a.wav", np.full(100, -1e30), "beyond 1e+10"),
         ("a.wav", np.array([0, np.nan]), "not finite"),
-        ("a.wav", np.array([0, -np.inf]), "not finite"),
         *(("a.wav", bytes(wav(rate=rate)), f"claims a sample rate of {rate} Hz")
           for rate in (1, 3999, 768_001, 2**31 - 1)),
     ],
@@ -208,17 +187,9 @@ def test_what_is_too_long_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ("a.flac", SPEECH, RATE, "float", "16 or 24 bits, not float"),
         ("a.ogg", SPEECH, RATE, "24", "16 bits, not 24"),
         ("a.wav", SPEECH, RATE, "8", "not 8"),
-        ("a", SPEECH, RATE, "16", "must end in .wav"),
         ("a.txt", SPEECH, RATE, "16", "must end in .wav"),
         ("a.wav", torch.zeros(0), RATE, "16", "no samples"),
-        (
-            "a.wav",
-            torch.zeros(2, 100),
-            RATE,
-            "16",
-            "float32 of the shape [2, 100]",
-        ),
-        ("a.wav", torch.zeros(()), RATE, "16", "shape"),
+        ("a.wav", torch.zeros(2, 100), RATE, "16", "float32 of the shape [2, 100]"),
         ("a.wav", torch.zeros(100, dtype=torch.int16), RATE, "16", "floating-point"),
         ("a.wav", SPEECH * torch.nan, RATE, "16", "not finite"),
         *(("a.flac", SPEECH, rate, "16", f"{rate} Hz") for rate in (0, -1, 700_001, 10**30)),

@@ -13,15 +13,12 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from tiny import HOP, speech_mel
 from torch import Tensor, nn
 
 from diffwave.base.errors import InputError
 from diffwave.bench import measure
 from diffwave.bench.measure import (
-    EFFORTS,
     Effort,
     bench,
     cold_start,
@@ -31,7 +28,7 @@ from diffwave.bench.measure import (
     this_machine,
     time_in_turn,
 )
-from diffwave.bench.result import LeftOut, Result, Setting, Spread
+from diffwave.bench.result import LeftOut, Result, Setting
 from diffwave.bench.systems import System, build
 from diffwave.mel import preset
 from diffwave.vocoder import Vocoder
@@ -42,14 +39,6 @@ CENTRE, BF16, BATCH = (
 EFFORT = Effort((CENTRE, BF16, BATCH), rounds=2, budget=0.001, process_runs=2)
 BRIEF = Effort((), rounds=3, budget=0.01)
 PROCESSES = pytest.mark.skipif(sys.platform == "win32", reason="os.wait4 is not there")
-
-
-@given(st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=30))
-def test_a_spread_is_in_order(values: list[float]) -> None:
-    found = Spread.of(values, unit=1000)
-    assert found.least == pytest.approx(1000 * min(values))
-    assert found.least <= found.low <= found.median <= found.high <= 1000 * max(values)
-    assert found.n == len(values)
 
 
 def test_jobs_take_turns_and_each_round_begins_with_another() -> None:
@@ -73,43 +62,13 @@ def test_jobs_take_turns_and_each_round_begins_with_another() -> None:
         assert runs.failure is None and runs.processor < 0.9 * runs.wall  # it slept
 
 
-def test_a_job_that_fails_or_is_too_slow_has_no_further_turn() -> None:
-    calls = {"bad": 0, "mute": 0, "slow": 0, "good": 0}
-
-    def count(name: str) -> None:
-        calls[name] += 1
-        if name == "bad":
-            raise RuntimeError("out of luck\nand more")
-        if name == "mute":
-            raise ValueError
-        time.sleep(0.35 if name == "slow" else 0.011)
-
-    jobs = {name: lambda name=name: count(name) for name in calls}
-    found = time_in_turn(jobs, dataclasses.replace(BRIEF, patience=0.3), 1, lambda: None)
-    assert (calls["bad"], calls["slow"]) == (1, 2)
-    assert found["bad"].failure == "RuntimeError: out of luck"
-    assert found["mute"].failure == "ValueError"
-    assert len(found["slow"].seconds) == 1 and len(found["good"].seconds) == 3
-
-
 def test_products_and_convolutions_are_counted(vocoder: Vocoder) -> None:
     linear, x = nn.Linear(30, 20), torch.ones(7, 30)
     assert gmac(lambda: linear(x)) == pytest.approx(7 * 30 * 20 / 1e9)
-    conv, y = nn.Conv1d(4, 6, 5, padding=2), torch.ones(2, 4, 100)
-    assert gmac(lambda: conv(y)) == pytest.approx(2 * 100 * 4 * 6 * 5 / 1e9)
-    assert gmac(lambda: torch.fft.rfft(x)) == 0
     mel = speech_mel(0.3)
     one, two, three = (gmac(lambda n=n: vocoder(mel, steps=n)) for n in (1, 2, 3))
     assert three - two == pytest.approx(two - one)
     assert 0 < two - one < one  # the mel is projected once
-
-
-def test_efforts_grow_around_one_centre() -> None:
-    quick, normal, full = EFFORTS.values()
-    assert full.settings[0] == normal.settings[0] == Setting(2, "fp32", 1, 10)
-    assert set(normal.settings) < set(full.settings)
-    for effort in (quick, normal, full):
-        assert len(set(effort.settings)) == len(effort.settings)
 
 
 @pytest.mark.parametrize(("load", "warned"), [(0.5, False), (0.7, True)])

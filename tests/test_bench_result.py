@@ -76,20 +76,8 @@ def test_json_and_back(tmp_path: Path) -> None:
     assert data["timings"][0]["ratio_to"] == {"hifigan-v1": pytest.approx(2), "vocos": None}
     ratios = [timing["ratio_to"]["hifigan-v1"] for timing in data["timings"]]
     assert ratios[2:] == [1, None]  # of medians within a setting
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("{", "is not valid JSON"),
-        ("[]", "does not hold a JSON object"),
-        ('{"format": 2, "timings": []}', "must be a mapping that holds machine, not"),
-        ('{"format": 1, "timings": []}', "is not a result of `diffwave bench`"),
-    ],
-)
-def test_another_file_is_refused(text: str, words: str, tmp_path: Path) -> None:
-    (tmp_path / "bench.json").write_text(text)
-    with pytest.raises(InputError, match=words):
+    (tmp_path / "bench.json").write_text('{"format": 1}')
+    with pytest.raises(InputError, match="is not a result of `diffwave bench`"):
         Result.load(tmp_path / "bench.json")
 
 
@@ -228,12 +216,6 @@ def test_bad_input_is_one_sentence(
 ) -> None:
     assert cli.main(["bench", *arguments]) == 2
     one_line(capsys, words)
-
-
-def test_quick_and_full_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        cli.main(["bench", "--quick", "--full"])
-    assert "not allowed with" in capsys.readouterr().err
 
 
 def test_no_system_at_all(

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from test_files import everything
 from tiny import enhancing_config, random_model, spectral_config, waveform_config
 
 from diffwave.base.errors import InputError
@@ -17,7 +17,6 @@ from diffwave.checkpoint import (
     CONFIG_FILE,
     WEIGHTS_FILE,
     load_checkpoint,
-    load_config,
     save_checkpoint,
 )
 from diffwave.model import ModelConfig
@@ -28,14 +27,6 @@ def checkpoint(tmp_path: Path) -> Path:
     """A folder to spoil."""
     save_checkpoint(random_model(spectral_config()), tmp_path / "checkpoint")
     return tmp_path / "checkpoint"
-
-
-def everything(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 @pytest.mark.parametrize("config", [spectral_config(), enhancing_config(), waveform_config()])
@@ -72,13 +63,6 @@ def test_the_envelope_stays_in_float32_and_nothing_is_stored_that_follows(tmp_pa
         assert torch.equal(stored[name], model.state_dict()[name])
 
 
-def test_configuration_is_readable_json(checkpoint: Path) -> None:
-    text = (checkpoint / CONFIG_FILE).read_text(encoding="utf-8")
-    assert text.endswith("}\n") and '\n  "mel": {\n' in text
-    assert json.loads(text)["format"] == 3
-    assert load_config(checkpoint) == spectral_config()
-
-
 @pytest.mark.skipif(os.name != "posix", reason="POSIX permissions")
 def test_others_may_read_it_as_the_umask_says(checkpoint: Path) -> None:
     os.umask(umask := os.umask(0))
@@ -94,40 +78,17 @@ def test_replaces_a_checkpoint_and_keeps_its_card(checkpoint: Path) -> None:
     assert [path.name for path in checkpoint.parent.iterdir()] == ["checkpoint"]
 
 
-@pytest.mark.parametrize("failing", ["diffwave.checkpoint.save", "diffwave.checkpoint.json_text"])
-@pytest.mark.parametrize("failure", [KeyboardInterrupt, RuntimeError])
 def test_a_failure_leaves_the_old_checkpoint(
-    checkpoint: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    failing: str,
-    failure: type[BaseException],
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = everything(checkpoint.parent)
 
     def fail(*_: object, **__: object) -> None:
-        raise failure
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(failing, fail)
-    with pytest.raises(failure):
+    monkeypatch.setattr("diffwave.checkpoint.save", fail)
+    with pytest.raises(KeyboardInterrupt):
         save_checkpoint(random_model(spectral_config(), seed=1), checkpoint)
-    assert everything(checkpoint.parent) == before
-
-
-@pytest.mark.skipif(os.name != "posix", reason="POSIX limits")
-def test_a_full_disk_leaves_the_old_checkpoint(checkpoint: Path) -> None:
-    import resource
-
-    before = everything(checkpoint.parent)
-    model = random_model(spectral_config(), seed=1)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
-    try:
-        with pytest.raises(InputError, match="Cannot write .*File too large"):
-            save_checkpoint(model, checkpoint)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, handler)
     assert everything(checkpoint.parent) == before
 
 
@@ -158,12 +119,6 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "no config": (lambda f: (f / CONFIG_FILE).unlink(), ("has no config.json",)),
     "no weights": (lambda f: (f / WEIGHTS_FILE).unlink(), ("has no model.safetensors",)),
     "config cut": (rewrite(CONFIG_FILE, lambda b: b[:-30]), ("not valid JSON",)),
-    "config nested": (
-        rewrite(CONFIG_FILE, lambda b: b'{"a":' * 100_000),
-        ("not valid JSON",),
-    ),
-    "config endless": (change_json(lambda d: d["network"].update(layers=10**12)), ("at most",)),
-    "config binary": (rewrite(CONFIG_FILE, lambda b: b"\xff\xfe\x00"), ("not valid JSON",)),
     "config a list": (rewrite(CONFIG_FILE, lambda b: b"[1]"), ("a JSON object",)),
     "config of another package": (
         rewrite(CONFIG_FILE, lambda b: b'{"model": 1}'),
@@ -175,12 +130,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
         ("Cannot read", "config.json"),
     ),
     "unknown key": (change_json(lambda d: d.update(extra=1)), ("config.json", "extra")),
-    "missing key": (change_json(lambda d: d["mel"].pop("fmax")), ("config.json", "fmax")),
-    "wrong type": (change_json(lambda d: d["network"].update(layers="2")), ("layers",)),
-    "unknown kind": (change_json(lambda d: d["network"].update(kind="gan")), ("'gan'",)),
     "weights not safetensors": (rewrite(WEIGHTS_FILE, lambda b: b"x" * 1000), ("damaged",)),
-    "weights a pickle": (lambda f: torch.save({}, f / WEIGHTS_FILE), ("damaged",)),
-    "weights longer": (rewrite(WEIGHTS_FILE, lambda b: b + b"x"), ("damaged",)),
     "weight missing": (change_weights(lambda w: w.pop(BIAS)), (f"weight {BIAS} is missing",)),
     "weight too many": (
         change_weights(lambda w: w.update(extra=torch.ones(1))),
@@ -194,12 +144,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
         change_weights(lambda w: w.update({BIAS: torch.ones(3)})),
         (BIAS, "[3]", "configuration needs [7168]"),
     ),
-    "configuration of another size": (
-        change_json(lambda d: d["network"].update(channels=8)),
-        ("denoiser.network.blocks.0.modulate.bias", "[48]", "needs [24]"),
-    ),
     "NaN": (change_weights(lambda w: w[BIAS].fill_(float("nan"))), (BIAS, "not finite")),
-    "infinity": (change_weights(lambda w: w[BIAS][:1].fill_(float("inf"))), (BIAS, "not finite")),
 }
 
 
@@ -217,17 +162,9 @@ def test_damage_is_told_in_a_sentence(checkpoint: Path, name: str) -> None:
         assert word in message
 
 
-def test_folders_that_cannot_be(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="not a checkpoint"):
-        load_checkpoint(tmp_path / "nothing")
-    (tmp_path / "file").write_text("old")
-    for name, words in (("missing/c", "no folder"), ("file", "not a folder")):
-        with pytest.raises(InputError, match=words):
-            save_checkpoint(random_model(spectral_config()), tmp_path / name)
-    assert everything(tmp_path) == {"file": b"old"}
-
-
 def test_every_cut_of_the_weights_is_noticed(checkpoint: Path) -> None:
+    with pytest.raises(InputError, match="not a checkpoint"):
+        load_checkpoint(checkpoint / "nothing")
     whole = (checkpoint / WEIGHTS_FILE).read_bytes()
     for length in {0, 1, 7, 8, 9, 50, 100, 1000, len(whole) // 2, len(whole) - 1}:
         (checkpoint / WEIGHTS_FILE).write_bytes(whole[:length])

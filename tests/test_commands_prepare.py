@@ -73,7 +73,7 @@ def test_again_verified_and_damaged(
     ("arguments", "sentence"),
     [
         (["{audio}"], "Where should the prepared corpus be written? Give a second folder."),
-        (["{audio}/none", "{out}"], "There is no folder '{audio}/none' of audio."),
+        (["{audio}/none", "{out}"], "There is no folder {audio}/none."),
         (["{empty}", "{out}"], "There is no audio (.wav, .flac, .ogg, .opus, .mp3) below {empty}."),
         (["{audio}", "{audio}"], "{audio} is not empty, and holds no prepared corpus"),
         (["{audio}", "{audio}/0.wav"], "it exists and is not a folder"),

@@ -128,7 +128,7 @@ def test_published_and_default(capsys: pytest.CaptureFixture[str]) -> None:
         (["0.1,2"], "not above 1"),
         (["linear:0.1:0.2:0"], "at least 1"),
         (["--corpus", "missing"], "no folder missing"),
-        (["--corpus", "."], "holds no audio"),
+        (["--corpus", "."], "no audio"),
         (["--checkpoint", "x"], "--corpus"),
         (["0.1", "--rescale"], "two or more"),
         (["--plot", "a.txt"], "a plot ends in"),

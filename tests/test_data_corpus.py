@@ -79,14 +79,9 @@ def test_what_cannot_be_used_is_named_and_left_out(tmp_path: Path) -> None:
         assert sum(str(tmp_path / name) in sentence for sentence in corpus.rejected) == 1
 
 
-def test_no_folder_is_not_the_current_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(tmp_path / "good.wav")
-    monkeypatch.chdir(tmp_path)
+def test_nothing_to_train_on(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no folder to train on; set data\.folder"):
         load_corpus(DataConfig(), Framing(waveform_config()), progress=False)
-
-
-def test_nothing_to_train_on(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no folder .*data\.folder"):
         load(tmp_path / "missing")
     with pytest.raises(InputError, match=r"no audio \(\.wav"):
@@ -128,15 +123,6 @@ def test_a_prepared_corpus(tmp_path: Path) -> None:
     assert corpus.train[1].wave().eq(3 / 32768).all() and corpus.train[1].mel is None
     corpus = load(folder, validation=["b.wav"])  # patterns split it anew
     assert (names(corpus.train), names(corpus.validation)) == (["a", "v"], ["b"])
-
-
-def test_mels_of_a_prepared_corpus(tmp_path: Path) -> None:
-    """Every array is a view of a mapped file: memory does not grow with the corpus."""
-    folder = prepared(tmp_path / "corpus", {"a": 10, "b": 20}, mels=True)
-    for clip, value in zip(load(folder, mel_folder=str(tmp_path)).train, (0, -1), strict=True):
-        assert clip.mel is not None and clip.mel.shape == (80, len(clip.samples) // 256)
-        assert (clip.mel == value).all()
-        assert isinstance(clip.mel, np.memmap) and isinstance(clip.samples, np.memmap)
 
 
 @pytest.mark.parametrize(

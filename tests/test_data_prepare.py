@@ -191,23 +191,6 @@ def test_large_files_are_taken_one_at_a_time(run: Prepare, monkeypatch: pytest.M
     run("network=waveform", jobs=3)
 
 
-def test_half_of_a_corpus_is_none(
-    run: Prepare, audio: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Stopped while it works, it leaves what was there: here nothing."""
-    take, left = prepare.take, iter(range(4))
-
-    def stopped(*arguments: object) -> object:
-        if next(left, None) is None:
-            raise KeyboardInterrupt
-        return take(*arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(prepare, "take", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        run()
-    assert os.listdir(audio.parent) == ["audio"]
-
-
 def test_the_envelope_is_the_one_that_training_would_fit(run: Prepare, tmp_path: Path) -> None:
     run()
     settings = config(f"data.folder={tmp_path / 'corpus'}")

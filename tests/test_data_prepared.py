@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from diffwave.base.errors import InputError
-from diffwave.data import prepared as module
 from diffwave.data.config import DataConfig, PrepareConfig
 from diffwave.data.prepared import (
     Entry,
@@ -33,9 +32,8 @@ CLIP = dataclasses.asdict(Entry("clip2", "2.wav", "train", 0, 2048, 512, 0, 8))
 
 
 @pytest.fixture
-def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Four clips with mels, at most 2,560 samples to a shard."""
-    monkeypatch.setattr(module, "SHARD_BYTES", 2 * 2560)
+def written(tmp_path: Path) -> Path:
+    """Four clips with mels."""
     (tmp_path / "data").mkdir()
     entries = []
     with (
@@ -52,12 +50,12 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_what_was_written_is_read_from_mapped_files(written: Path) -> None:
-    """3, 5, 2 and 9 frames at up to 10 to a shard; memory does not grow with the clips."""
+    """Of 3, 5, 2 and 9 frames; memory does not grow with the clips."""
     assert is_prepared(written)
     prepared = open_prepared(written)
     assert (prepared.mel, prepared.source) == (MEL, "digest")
     places = [(entry.shard, entry.start // 256) for entry in prepared.entries]
-    assert places == [(0, 0), (0, 3), (0, 8), (1, 0)]
+    assert places == [(0, 0), (0, 3), (0, 8), (0, 10)]
     maps = set()
     for i, (entry, samples, mel) in enumerate(zip(prepared.entries, CLIPS, MELS, strict=True)):
         clip = prepared.clip(entry)
@@ -69,27 +67,18 @@ def test_what_was_written_is_read_from_mapped_files(written: Path) -> None:
             maps.add(id(array._mmap))  # type: ignore[attr-defined]
     assert len(maps) == len(prepared.files)
     assert prepared.damaged(progress=False) == []
-
-
-def test_a_clip_larger_than_a_shard_gets_one_of_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "SHARD_BYTES", 100)
-    with ShardWriter(tmp_path, "x") as writer:
-        assert writer.append(np.array([1, -2] * 5, ">i2")) == (0, 0)
-        assert writer.append(np.zeros(400, np.int16)) == (1, 0)
-        assert writer.append(np.zeros(10, np.int16)) == (2, 0)
-    assert [file.bytes for file in writer.files.values()] == [20, 800, 20]
-    assert (tmp_path / "x-00000.raw").read_bytes() == 5 * b"\x01\x00\xfe\xff"  # little-endian
-    assert stored_file(tmp_path / "x-00000.raw") == writer.files["x-00000.raw"]
+    with ShardWriter(written, "x") as writer:
+        assert writer.append(np.array([1, -2], ">i2")) == (0, 0)
+    assert (written / "x-00000.raw").read_bytes() == b"\x01\x00\xfe\xff"  # little-endian
+    assert stored_file(written / "x-00000.raw") == writer.files["x-00000.raw"]
 
 
 def test_damage_is_found_by_its_checksum(written: Path) -> None:
-    path = written / "data" / "samples-00001.raw"
+    path = written / "data" / "samples-00000.raw"
     data = bytearray(path.read_bytes())
     data[100] ^= 1
     path.write_bytes(data)
-    assert open_prepared(written).damaged(progress=False) == ["samples-00001.raw"]
+    assert open_prepared(written).damaged(progress=False) == ["samples-00000.raw"]
 
 
 def test_files_cut_short_or_missing(written: Path) -> None:
@@ -112,8 +101,8 @@ def test_files_cut_short_or_missing(written: Path) -> None:
         *(
             ({"clips": [CLIP | outside]}, r"is damaged \('clip2' lies outside its shard\)")
             for outside in (
-                {"start": -1}, {"length": 2561}, {"length": -1}, {"shard": 7}, {"shard": -1},
-                {"mel_start": 9}, {"mel_shard": 5}, {"source_shard": 0},
+                {"start": -1}, {"length": 4864}, {"length": -1}, {"shard": 7}, {"shard": -1},
+                {"mel_start": 18}, {"mel_shard": 5}, {"source_shard": 0},
             )
         ),
     ],

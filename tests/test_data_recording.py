@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from signals import PAUSE_RMS, speech_like
+from signals import speech_like
 
 from diffwave.data.config import PrepareConfig
 from diffwave.data.corpus import MelFolder
@@ -165,14 +165,6 @@ def speech_frames(wave: Wave) -> list[int]:
     return np.flatnonzero(is_speech(frame_powers(wave, LOW))).tolist()
 
 
-def test_power_of_frames_knows_no_offset() -> None:
-    wave = np.concatenate((tone(0.02, 0.1), tone(0.01, 0.2), tone(0.004, 0.3)))
-    for offset in (0, 0.3):
-        np.testing.assert_allclose(
-            frame_powers(wave + np.float32(offset), LOW), [0.01, 0.01, 0.04, 0.09], rtol=1e-3
-        )
-
-
 @pytest.mark.parametrize("level", [0.002, 0.3])
 def test_speech_is_found_whatever_its_level_and_however_little_there_is(level: float) -> None:
     wave = np.concatenate((hush(9) * level, tone(0.5, level), hush(9) * level))
@@ -219,20 +211,6 @@ def test_without_a_pause_the_quietest_place_is_cut() -> None:
     first, second = pieces(wave, LOW, PrepareConfig(piece_seconds=(2.0, 5.0)))
     assert (first[0], second[1]) == (0, len(wave)) and first[1] == second[0]
     assert 3.0 < first[1] / LOW < 3.2
-
-
-def test_speech_is_never_cut_where_it_pauses() -> None:
-    """Of half a minute of words, each piece begins and ends in room tone."""
-    wave = speech_like(30, LOW, 1)
-    found = list(pieces(wave, LOW, PrepareConfig(piece_seconds=(1.0, 4.0))))
-    assert len(found) >= 8
-    assert all(LOW - FRAME <= end - start <= 4 * LOW for start, end in found)
-    lost = np.ones(len(wave), bool)
-    for start, end in found:
-        lost[start:end] = False
-        for edge in (wave[start : start + FRAME], wave[end - FRAME : end]):
-            assert np.sqrt(np.mean(edge**2)) < 3 * PAUSE_RMS
-    assert np.abs(wave[lost]).max(initial=0) < 10 * PAUSE_RMS
 
 
 @settings(max_examples=60, deadline=None)

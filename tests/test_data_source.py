@@ -7,7 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from diffwave.data.source import analyse, crop_of, frame_count, polarity, pulses_of
-from diffwave.spaces.source import pulse_times, pulse_train
+from diffwave.dsp.source import pulse_times
+from diffwave.spaces.source import pulse_train
 
 RATE = 22050
 BANDS = (0.0, 500.0, 1000.0, 2000.0, 4000.0, 8000.0, 11025.0)

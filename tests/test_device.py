@@ -34,14 +34,14 @@ def test_auto_takes_the_fastest_there_is(
 
 
 @pytest.mark.parametrize(
-    ("bfloat16_seconds", "expected"),
-    [(2.0, torch.float32), (0.9, torch.float32), (0.6, torch.bfloat16)],
+    ("speed", "expected"),
+    [(0.5, torch.float32), (1.1, torch.float32), (1.7, torch.bfloat16)],
 )
 def test_cpu_precision_follows_the_measurement(
-    monkeypatch: pytest.MonkeyPatch, bfloat16_seconds: float, expected: torch.dtype
+    monkeypatch: pytest.MonkeyPatch, speed: float, expected: torch.dtype
 ) -> None:
-    seconds = {torch.float32: 1.0, torch.bfloat16: bfloat16_seconds}
-    monkeypatch.setattr(device, "_product_seconds", seconds.__getitem__)
+    speeds = {torch.float32: 1.0, torch.bfloat16: speed}
+    monkeypatch.setattr(device, "matrix_throughput", lambda _, dtype, budget: speeds[dtype])
     assert faster_precision(torch.device("cpu")) == expected
     # the margin decides how clearly
     assert faster_precision(torch.device("cpu"), margin=0.4) == torch.bfloat16
@@ -49,7 +49,8 @@ def test_cpu_precision_follows_the_measurement(
 
 def test_products_are_measured_in_both_precisions() -> None:
     for dtype in (torch.float32, torch.bfloat16):
-        assert 0 < device._product_seconds(dtype) < float("inf")
+        speed = device.matrix_throughput(torch.device("cpu"), dtype, budget=0)
+        assert 1e7 < speed < 1e16
 
 
 @pytest.mark.parametrize(("supported", "expected"), [(True, "bfloat16"), (False, "float32")])

@@ -228,9 +228,3 @@ def test_save_by_suffix(tmp_path: Path, one: Scores) -> None:
     with pytest.raises(InputError, match=r"ends in \.json, \.csv or \.md\.$"):
         report.save(one, tmp_path / "scores.txt")
     assert len(list(tmp_path.iterdir())) == 3
-
-
-def test_without_any_metric_there_is_still_a_report(one: Scores) -> None:
-    scores = Scores(one.table[["seconds", "lag_ms", "extra_ms"]], missing={"pesq": "gone"})
-    assert json.loads(report.to_json(scores))["metrics"] == {}
-    assert "- pesq is missing: gone." in report.to_markdown(scores)

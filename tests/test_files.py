@@ -101,8 +101,10 @@ def test_files_of_a_folder_but_hidden_ones(tmp_path: Path) -> None:
     names = [tmp_path / "b.wav", tmp_path / "deep" / "a.WAV", tmp_path / "f.wav"]
     assert find_files(tmp_path, {".wav"}) == names
     assert find_files(tmp_path, {".wav"}, deep=False) == [names[0], names[2]]
-    with refused(f"Cannot read {tmp_path / 'none'}: No such file"):
+    with refused(f"There is no folder {tmp_path / 'none'}"):
         find_files(tmp_path / "none", {".wav"})
+    with refused(f"There is no song (.mid) below {tmp_path}"):
+        find_files(tmp_path, {".mid"}, kind="song")
 
 
 @pytest.mark.parametrize(

@@ -237,20 +237,15 @@ def test_a_file_of_another_project_is_named(
     torch.save(content(said, random_state(is_of)), file)
     assert cli.main(["import", said, str(file), str(tmp_path / "out")]) == 2
     one_line(capsys, "looks like", PROJECTS[is_of].title)
-
-
-def test_a_whole_file_of_another_project_is_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = written("philsyn", tmp_path)
-    assert cli.main(["import", "lmnt", str(file), str(tmp_path / "out")]) == 2
-    one_line(capsys, "looks like", PROJECTS["philsyn"].title)
+    whole = written(is_of, tmp_path)
+    assert cli.main(["import", said, str(whole), str(tmp_path / "out")]) == 2
+    one_line(capsys, "looks like", PROJECTS[is_of].title)
 
 
 @pytest.mark.parametrize(
     ("held", "words"),
     [
-        (None, "no file"),
+        (None, "No such file"),
         (b"", "damaged"),
         (b"PK\x03\x04 not an archive", "damaged"),
         ([1, 2], "'model'"),

@@ -11,12 +11,11 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from tiny import (
     FAST,
     HOP,
     enhancing_config,
+    randn,
     random_model,
     spectral_config,
     speech_mel,
@@ -66,21 +65,8 @@ CONFIGS = {
 }
 
 
-def randn(*shape: int) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
-
-
 def as_json(config: ModelConfig) -> Any:
     return json.loads(json.dumps(stored(config), allow_nan=False))
-
-
-def paths(data: dict[str, Any], before: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    """Every key of a nested mapping, with those that lead to it."""
-    found = [(*before, key) for key in data]
-    for key, value in data.items():
-        if isinstance(value, dict):
-            found += paths(value, (*before, key))
-    return found
 
 
 def changed(data: Any, path: tuple[str, ...], value: Any) -> Any:
@@ -150,39 +136,26 @@ def test_weights_of_the_first_format_are_taken() -> None:
     ("path", "value", "words"),
     [
         ((), None, "mapping"),
-        ((), [], "mapping"),
         (("nonsense",), 1, "nonsense"),
         (("network", "nonsense"), 1, "nonsense"),
         (("space", "nonsense"), 1, "nonsense"),
-        (("mel", "nonsense"), 1, "nonsense"),
-        (("diffusion", "nonsense"), 1, "nonsense"),
-        (("sampling", "nonsense"), 1, "nonsense"),
         (("network",), {}, "kind"),
-        (("network",), ["spectral"], "network"),
         (("network", "kind"), "transformer", "transformer"),
         (("network", "channels"), "16", "channels"),
         (("network", "layers"), 10**12, "at most"),
         (("network", "dilations"), 3, "must be a list"),
         (("network", "channels"), 1 << 16, "weights"),
         (("network", "dilations"), [10**18, 2, 4], "dilations[0] must be an integer of at most"),
-        (("network", "channels"), 10**18, "at most"),
-        (("network", "bin_reach"), 10**30, "at most"),
         (("space", "source_bands"), [0.0] * 300, "length at most 256"),
         (("space", "source_bands"), [0.0] * 200, "rising frequencies"),
         (("sampling", "presets"), [{"steps": 1}] * 2000, "length at most 1000"),
-        (("sampling", "presets"), [{"steps": 1}] * 900, "one for each"),
         (("mel", "fmax"), 0.5, "no frequency of the transform"),
         (("space", "floor"), 0, "floor"),
-        (("space",), [1], "space"),
         (("mel",), None, "name"),
-        (("mel",), 5, "mapping"),
         (("normalise", "scale"), 0, "scale"),
         (("diffusion", "prediction"), "x0", "x0"),
         (("diffusion", "schedule"), "quadratic", "quadratic"),
-        (("diffusion", "zero_terminal_snr"), 1, "zero_terminal_snr"),
         (("diffusion", "zero_terminal_snr"), True, "pure noise"),
-        (("sampling", "default"), 0, "default"),
-        (("sampling", "n_iter"), 10**9, "at most"),
         (("sampling", "solver"), "euler", "euler"),
         (("sampling", "presets"), [{"steps": 2, "levels": [1.0]}], "levels of 2 steps"),
         (("sampling", "presets"), [{"steps": 2, "levels": [0.5, 1.0]}], "falling"),
@@ -190,10 +163,7 @@ def test_weights_of_the_first_format_are_taken() -> None:
         (("sampling", "presets"), [{"steps": 1, "levels": [1.5]}], "above 1"),
         (("sampling", "presets"), [{"steps": 1}, {"steps": 1}], "one for each"),
         (("enhancer",), [1], "enhancer"),
-        (("enhancer", "channels"), "8", "channels"),
-        (("enhancer", "dilations"), [], "dilations"),
         (("enhancer", "dilations"), [1, 0], "dilation"),
-        (("network", "bin_reach"), -1, "bin_reach"),
         (("network", "n_mels"), 0, "n_mels"),
     ],
 )
@@ -202,42 +172,6 @@ def test_what_is_wrong_is_named(path: tuple[str, ...], value: Any, words: str) -
         DiffusionModel(ModelConfig.from_dict(changed(as_json(CONFIGS["enhancing"]), path, value)))
     assert words in str(error.value)
     assert "\n" not in str(error.value) and len(str(error.value)) < 400
-
-
-def test_a_number_beyond_every_float_is_refused() -> None:
-    with pytest.raises(InputError, match="mean must be|too large"):  # which: by msgspec's version
-        ModelConfig.from_dict(
-            changed(as_json(CONFIGS["enhancing"]), ("normalise", "mean"), 10**400)
-        )
-
-
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-2, 3)
-    | st.floats()
-    | st.sampled_from(["", "v", "ddim"]),
-    lambda inner: (
-        st.lists(inner, max_size=2)
-        | st.dictionaries(st.sampled_from(["1", "2", "kind", "mel"]), inner, max_size=2)
-    ),
-    max_leaves=4,
-)
-
-
-@settings(max_examples=150, deadline=None)
-@given(data=st.data(), name=st.sampled_from(["enhancing", "waveform"]), value=JSON)
-def test_a_damaged_configuration_is_never_another_error(
-    data: st.DataObject, name: str, value: Any
-) -> None:
-    whole = as_json(CONFIGS[name])
-    path = data.draw(st.sampled_from(paths(whole)))
-    try:
-        config = ModelConfig.from_dict(changed(whole, path, value))
-    except InputError as error:
-        assert "\n" not in str(error)  # noqa: PT017
-    else:
-        assert isinstance(config, ModelConfig)
 
 
 @pytest.mark.parametrize(

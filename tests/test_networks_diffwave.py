@@ -1,12 +1,8 @@
-"""DiffWave's network: the published size, formulas and initialisation; its input checks."""
-
-import math
-import re
+"""DiffWave's network: published size, initialisation; its equations are in test_importers.py."""
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -150,87 +146,3 @@ def test_compiles_without_graph_breaks() -> None:
     torch.testing.assert_close(compiled(x_t, t, mel), net(x_t, t, mel))
     cond = net.condition(mel)
     torch.testing.assert_close(compiled(x_t, t, cond=cond), net(x_t, t, cond=cond))
-
-
-def lmnt_shapes(config: WaveformNetConfig) -> dict[str, tuple[int, ...]]:
-    """Keys and shapes of an lmnt-com/diffwave checkpoint, for hop 256."""
-    width, mels = config.channels, config.n_mels
-    weights: dict[str, tuple[int, ...]] = {
-        "input_projection": (width, 1, 1),
-        "diffusion_embedding.projection1": (512, 128),
-        "diffusion_embedding.projection2": (512, 512),
-        "spectrogram_upsampler.conv1": (1, 1, 3, 32),
-        "spectrogram_upsampler.conv2": (1, 1, 3, 32),
-        "skip_projection": (width, width, 1),
-        "output_projection": (1, width, 1),
-    }
-    for i in range(config.layers):
-        weights[f"residual_layers.{i}.dilated_conv"] = (2 * width, width, 3)
-        weights[f"residual_layers.{i}.diffusion_projection"] = (width, 512)
-        weights[f"residual_layers.{i}.conditioner_projection"] = (2 * width, mels, 1)
-        weights[f"residual_layers.{i}.output_projection"] = (2 * width, width, 1)
-    shapes = {f"{name}.weight": shape for name, shape in weights.items()}
-    return shapes | {f"{name}.bias": shape[:1] for name, shape in weights.items()}
-
-
-LMNT_NAMES = {
-    r"input_projection": r"input_conv",
-    r"diffusion_embedding\.projection(\d)": r"step_embedding.fc\1",
-    r"spectrogram_upsampler\.conv(\d)": r"upsampler.conv\1",
-    r"residual_layers\.(\d+)\.dilated_conv": r"layers.\1.dilated_conv",
-    r"residual_layers\.(\d+)\.diffusion_projection": r"layers.\1.step_fc",
-    r"residual_layers\.(\d+)\.conditioner_projection": r"mel_convs.\1",
-    r"residual_layers\.(\d+)\.output_projection": r"layers.\1.out_conv",
-    r"skip_projection": r"skip_conv",
-    r"output_projection": r"output_conv",
-}
-
-
-def by_our_name(key: str) -> str:
-    """The name that a weight of lmnt-com/diffwave has in a `WaveformNet`."""
-    found = [
-        re.sub(theirs, ours, key) for theirs, ours in LMNT_NAMES.items() if re.match(theirs, key)
-    ]
-    assert len(found) == 1
-    return found[0]
-
-
-def test_lmnt_weights_compute_the_papers_equations() -> None:
-    config = WaveformNetConfig(channels=6, layers=3, dilation_cycle=2, n_mels=4)
-    generator = torch.Generator().manual_seed(3)
-    w = {k: 0.3 * torch.randn(s, generator=generator) for k, s in lmnt_shapes(config).items()}
-    x_t, t, mel = make_inputs(config, batch=2)
-    t = t.floor()
-
-    def linear(name: str, x: Tensor) -> Tensor:
-        return F.linear(x, w[f"{name}.weight"], w[f"{name}.bias"])
-
-    def conv(name: str, x: Tensor, dilation: int = 1) -> Tensor:
-        weight = w[f"{name}.weight"]
-        pad = dilation * (weight.shape[2] // 2)
-        return F.conv1d(x, weight, w[f"{name}.bias"], padding=pad, dilation=dilation)
-
-    angle = t[:, None].double() * 10.0 ** (4 * torch.arange(64, dtype=torch.float64) / 63)
-    step = torch.cat([angle.sin(), angle.cos()], 1).float()
-    for name in ("projection1", "projection2"):
-        step = F.silu(linear(f"diffusion_embedding.{name}", step))
-    cond = mel[:, None]
-    for name in ("spectrogram_upsampler.conv1", "spectrogram_upsampler.conv2"):
-        cond = F.conv_transpose2d(
-            cond, w[f"{name}.weight"], w[f"{name}.bias"], stride=(1, 16), padding=(1, 8)
-        )
-        cond = F.leaky_relu(cond, 0.4)
-    h, skips = F.relu(conv("input_projection", x_t[:, None])), torch.zeros(())
-    for i in range(3):
-        layer = f"residual_layers.{i}"
-        y = h + linear(f"{layer}.diffusion_projection", step)[..., None]
-        y = conv(f"{layer}.dilated_conv", y, dilation=[1, 2, 1][i])
-        y = y + conv(f"{layer}.conditioner_projection", cond[:, 0])
-        y = conv(f"{layer}.output_projection", y[:, :6].sigmoid() * y[:, 6:].tanh())
-        h, skips = (h + y[:, :6]) / math.sqrt(2), skips + y[:, 6:]
-    out = F.relu(conv("skip_projection", skips / math.sqrt(3)))
-    expected = conv("output_projection", out)[:, 0]
-
-    net = WaveformNet(config)
-    net.load_state_dict({by_our_name(key): value for key, value in w.items()}, strict=True)
-    torch.testing.assert_close(net(x_t, t, mel), expected, rtol=1e-3, atol=1e-3)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
+from diffwave.dsp.source import HIGHEST_F0, LOWEST_F0
 from diffwave.networks import (
     MelEnhancer,
     MelEnhancerConfig,
@@ -20,7 +21,6 @@ from diffwave.networks import (
 )
 from diffwave.networks.layers import MelNet, three_taps
 from diffwave.networks.source import CLASSES, classes_of_f0, f0_of_classes
-from diffwave.spaces.source import HIGHEST_F0, LOWEST_F0
 
 # Both reach 1 + 2 + 1 frames through their blocks, and one more through their input.
 SIZES: dict[str, Any] = {"n_mels": 3, "channels": 6, "layers": 3, "dilations": (1, 2)}

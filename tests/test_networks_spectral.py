@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny import randn
 from torch import Tensor
 
 from diffwave.networks.spectral import (
@@ -27,10 +28,6 @@ SMALL = SpectralNetConfig(n_mels=3, bins=6, channels=8, layers=3, dilations=(1, 
 SOURCE = dataclasses.replace(SMALL, source=True)
 FRAMES = 15
 both = pytest.mark.parametrize("config", [SMALL, SOURCE], ids=["plain", "source"])
-
-
-def randn(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def make_net(config: SpectralNetConfig = SMALL) -> SpectralNet:

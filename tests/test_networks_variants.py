@@ -60,9 +60,6 @@ def test_layers_upsample_on_their_own() -> None:
     differ = [not torch.equal(a, b) for a, b in zip(changed, network.condition(mel), strict=True)]
     assert differ == [False, True, False]
     torch.testing.assert_close(network(x_t, t, mel), before)
-    for wrong in (None, mel[:, :4], mel[0]):
-        with pytest.raises(InputError, match="needs a mel"):
-            network.condition(wrong)
 
 
 def test_a_fractional_step_lies_between_whole_ones() -> None:
@@ -74,20 +71,6 @@ def test_a_fractional_step_lies_between_whole_ones() -> None:
             embedding.sinusoid(torch.tensor([t]))
     with pytest.raises(InputError, match="autocast"):
         embedding.half().sinusoid(torch.tensor([7.0]))
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"step_exponent": 5}, "step_exponent"),
-        ({"step_rows": -1}, "step_rows"),
-        ({"padding": "mirror"}, "mirror"),
-        ({"channels": 0}, "channels"),
-    ],
-)
-def test_settings_out_of_bounds(change: dict[str, Any], words: str) -> None:
-    with pytest.raises(InputError, match=words):
-        VariantNetConfig(**{**SMALL, **change})
 
 
 def test_its_settings_survive_a_configuration() -> None:

@@ -10,18 +10,17 @@ from hypothesis import strategies as st
 
 from diffwave.base.errors import InputError
 from diffwave.dsp import source
-from diffwave.spaces.source import (
+from diffwave.dsp.source import (
     HIGHEST_F0,
     LOWEST_F0,
     Pulses,
     Source,
-    band_weights,
     minimum_phase,
     pulse_times,
-    pulse_train,
     transposed,
     with_f0,
 )
+from diffwave.spaces.source import band_weights, pulse_train
 
 RATE, HOP, CENTRE = 22050, 256, 128.0
 RANDOM_F0 = np.random.default_rng(0).uniform(80, 400, 300)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import re
 from pathlib import Path
@@ -11,24 +10,20 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from small_run import Configure, overrides, small_config
+from small_run import Configure, overrides
 from tiny import enhancing_config, random_model
-from torch import Tensor, nn
+from torch import Tensor
 
 from diffwave import cli
 from diffwave.base.errors import InputError
 from diffwave.checkpoint import load_checkpoint, save_checkpoint
-from diffwave.data.crops import Batch
 from diffwave.data.envelope import envelope_path, save_envelope
 from diffwave.train import learner as module
-from diffwave.train.adversarial import Adversary
 from diffwave.train.config import OptimConfig, TrainConfig
 from diffwave.train.learner import Learner, Measured, matrix_throughput
-from diffwave.train.loop import train
 from diffwave.train.objective import Objective
 from diffwave.train.optimizers import learning_rate
 from diffwave.train.processes import Processes
-from diffwave.train.state import read_state, saved_states
 
 
 def make(config: TrainConfig, begin: bool = True) -> Learner:
@@ -88,7 +83,7 @@ def test_the_envelope_is_fitted_or_taken_from_a_prepared_corpus(
     again = make(config, begin=False)
     config.data.folder = str(prepared)
     again.begin()
-    for name, tensor in again.averaged_model.space.state_dict().items():
+    for name, tensor in again.trained.average.space.state_dict().items():
         assert torch.equal(tensor, space.state_dict()[name])
 
 
@@ -123,7 +118,7 @@ def test_a_checkpoint_without_an_enhancer_begins_one(
     learner.begin()
     assert f"{tiny_checkpoint} has no mel enhancer; its training starts here" in caplog.text
     given = load_checkpoint(tiny_checkpoint).state_dict()
-    for name, tensor in learner.averaged_model.state_dict().items():
+    for name, tensor in learner.trained.average.state_dict().items():
         assert torch.equal(tensor, given.get(name, before[name])), name
 
 
@@ -204,53 +199,6 @@ def test_float16_halves_its_scale_until_gradients_fit(
 
 
 # --- losses with a discriminator -------------------------------------------------------------
-
-
-class Critic(Adversary):
-    """Learns the mean square of the recordings, a number that the model has no part in."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.guess = nn.Parameter(torch.full((1,), 3.0))
-
-    def discriminator_loss(self, batch: Batch) -> Tensor:
-        return (self.guess - batch.wave.square().mean()).square().sum()
-
-
-class Adversarial(Objective):
-    """The objective with a term that the critic's guess scales."""
-
-    def __init__(self, *arguments: object) -> None:
-        super().__init__(*arguments)  # type: ignore[arg-type]
-        self.critic = Critic()
-
-    def forward(self, batch: Batch) -> Tensor:
-        return super().forward(batch) * self.critic.guess.sum()
-
-
-def test_a_discriminator_learns_beside_the_model(
-    clips: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """By its own loss alone; stopped and resumed it goes on as if it had not been stopped."""
-    monkeypatch.setattr(module, "Objective", Adversarial)
-    common = {"run__keep": 9, "run__checkpoint_minutes": 0, "optim__accumulate": 2}
-    train(configure("whole", run__steps=4, **common), progress_bar=False)
-    config = configure("parts", run__steps=4, **common)
-    train(dataclasses.replace(config, run=dataclasses.replace(config.run, minutes=1e-9)), False)
-    train(config, progress_bar=False)
-    left, right = (read_state(saved_states(tmp_path / n)[-1]) for n in ("whole", "parts"))
-    guesses = [
-        float(read_state(path)["discriminators"]["0.guess"])
-        for path in saved_states(tmp_path / "whole")
-    ]
-    assert guesses == sorted(guesses, reverse=True) and guesses[0] == 3 > guesses[-1]
-    assert set(left["discriminator_optimizer"]["state"]) == {0}
-    assert torch.equal(left["discriminators"]["0.guess"], right["discriminators"]["0.guess"])
-    torch.testing.assert_close(left["ema"], right["ema"], atol=2e-4, rtol=0)
-    assert ",discriminator_loss," in (tmp_path / "whole" / "metrics.csv").read_text()
-    assert not any("critic" in name for name in left["module"])  # no part of the voice
-    monkeypatch.undo()
-    train(small_config(clips, tmp_path / "whole", run__steps=5), progress_bar=False)  # without it
 
 
 # --- the learning rate, and what a step costs ------------------------------------------------

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from signals import speech_like
-from tiny import enhancing_config, random_model, spectral_config, waveform_config
+from tiny import batch_of, enhancing_config, randn, random_model, spectral_config, waveform_config
 from torch import Tensor
 
 from diffwave.base.errors import InputError
@@ -31,26 +31,6 @@ Fake = Callable[[Tensor, Tensor, Tensor], Tensor]
 FRAMES = 24
 spectral = random_model(spectral_config())
 waveform = random_model(waveform_config())
-
-
-def randn(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def batch_of(
-    model: DiffusionModel,
-    size: int = 2,
-    place: float = 0.5,
-    frames: int = FRAMES,
-    mel: Tensor | None = None,
-) -> Batch:
-    """Speech and noise, every example at the same place."""
-    length = model.space.context(frames)
-    wave = torch.from_numpy(speech_like(3.0))[: size * length].view(size, length)
-    places = torch.full((size,), place, dtype=torch.float64)
-    return Batch(
-        wave, randn(size, 2, length, seed=5), places, place, torch.full((size, 5), 0.4), mel
-    )
 
 
 def value_of(
@@ -129,15 +109,6 @@ def test_levels_follow_their_places(uniform: list[float]) -> None:
         assert int(50 * i / size) <= int((trained == level).nonzero()) <= 50 * (i + 1) / size
 
 
-def test_an_unconditional_network_is_given_no_mel() -> None:
-    config = waveform_config()
-    network = dataclasses.replace(config.network, n_mels=0)
-    model = DiffusionModel(dataclasses.replace(config, network=network))
-    batch = batch_of(model)
-    value = value_of(DenoisingLoss(model, LossConfig()), model, batch)
-    torch.testing.assert_close(value, batch.white[:, 0].square().mean(1))  # it starts at 0
-
-
 # --- the unrolled loss -----------------------------------------------------------------------
 
 ONE_STEP = LossConfig(unrolled_levels=[1.0], unrolled_jitter=0.0, edge_frames=0)
@@ -181,15 +152,6 @@ def test_energy_distance_prefers_the_right_distribution() -> None:
     assert right < 0.9 * unrolled_with("quiet", 1.0, 0)
     assert right < 0.9 * unrolled_with("right", 0.0, 0)
     assert 0.9 * unrolled_with("collapsed", 0.0, 0) <= collapsed
-
-
-def test_unrolled_is_zero_for_the_recording_itself() -> None:
-    model = flat_model()
-    batch = batch_of(model)
-    x_0, _ = state_of(model, batch)
-    config = LossConfig(unrolled_levels=[1.0], unrolled_jitter=0.0)
-    network = lambda x_t, t, mel: -x_0.repeat(2, 1, 1, 1)  # noqa: E731
-    assert float(value_of(UnrolledLoss(model, config), model, batch, network).max()) < 0.05
 
 
 def test_unrolled_walks_the_whole_chain_with_gradients() -> None:
@@ -247,36 +209,6 @@ def test_levels_may_stay_on_the_cpu(config: object, monkeypatch: pytest.MonkeyPa
         assert (value.device.type, value.dtype, value.shape) == ("meta", torch.float32, (2,))
 
 
-@pytest.mark.parametrize("kind", [DenoisingLoss, UnrolledLoss])
-def test_a_mel_that_is_given_is_the_condition(kind: type[Loss]) -> None:
-    """That of the wave makes no difference; another one reaches the network, normalised."""
-    batch, loss = batch_of(spectral), kind(spectral, LossConfig())
-    mel = spectral.space.mel_of_crop(batch.wave)
-    seen: list[Tensor] = []
-
-    def network(x_t: Tensor, t: Tensor, mel: Tensor) -> Tensor:
-        seen.append(mel)
-        return torch.zeros_like(x_t)
-
-    plain, same, other = (
-        value_of(loss, spectral, dataclasses.replace(batch, mel=given), network)
-        for given in (None, mel, mel + 0.5)
-    )
-    assert torch.equal(plain, same) and not torch.equal(plain, other)
-    assert torch.equal(seen[-1][:2], spectral.config.normalise(mel + 0.5))
-
-
-def test_losses_of_an_example_do_not_depend_on_the_others() -> None:
-    """What a batch is split into makes no difference."""
-    loss, batch = UnrolledLoss(spectral, LossConfig()), batch_of(spectral, 3, 0.3)
-    whole = value_of(loss, spectral, batch)
-    for i in range(3):
-        wave, white, place = (x[i : i + 1] for x in (batch.wave, batch.white, batch.place))
-        alone = dataclasses.replace(batch, wave=wave, white=white, place=place)
-        found = value_of(loss, spectral, alone)
-        torch.testing.assert_close(found[0], whole[i], rtol=1e-4, atol=1e-5)
-
-
 # --- the distance of spectrograms ------------------------------------------------------------
 
 LENGTH = 3000
@@ -304,27 +236,6 @@ def test_it_is_a_distance(seeds: tuple[int, ...], gains: tuple[float, ...]) -> N
     assert float(between(a, a.clone())) == 0
     assert float(between(b, a)) == ab >= 0
     assert ac <= (ab + bc) * (1 + 1e-5) + 1e-6
-
-
-@settings(max_examples=10, deadline=None)
-@given(st.integers(0, 10**6), st.floats(0.0, 0.3), st.integers(2, 4))
-def test_energy_distance_is_never_negative(seed: int, gain: float, size: int) -> None:
-    """2 E d(x, y) - E d(x, x') - E d(y, y') >= 0 over all pairs of two finite sets."""
-    x, y = list(noise(seed, size).split(1)), list(noise(seed + 1, size, gain).split(1))
-
-    def mean(left: list[Tensor], right: list[Tensor]) -> float:
-        return float(torch.stack([between(a, b, x[0]) for a in left for b in right]).mean())
-
-    assert 2 * mean(x, y) - mean(x, x) - mean(y, y) >= -1e-5
-
-
-def test_pairs_and_examples_do_not_mix() -> None:
-    a, b, c = noise(0, 2), noise(1, 2), noise(2, 2)
-    together = distance(a, b, c)
-    alone = [distance(a, b)[0], distance(a, c)[0], between(b, c, a)]
-    for found, expected in zip(together, alone, strict=True):
-        assert torch.equal(found, expected)
-    torch.testing.assert_close(together[0][1:], distance(a[1:], b[1:])[0])
 
 
 def test_pitch_counts_phase_hardly_and_loudness_as_its_logarithm() -> None:

@@ -12,24 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 from signals import speech_like
-from tiny import enhancing_config, random_model, source_config, spectral_config
+from tiny import enhancing_config, randn, random_model, source_config, spectral_config
 from torch import Tensor
 
 from diffwave.base.errors import InputError
 from diffwave.data.crops import Batch
 from diffwave.mel import preset
 from diffwave.model import DiffusionModel
-from diffwave.networks import MelEnhancerConfig
 from diffwave.train.config import LossConfig
 from diffwave.train.mel_losses import REACH, EnhancementLoss, SourceLoss, smoothed
 
 FRAMES = 24
 SURE = 50.0
 """Logit of a gate without doubt."""
-
-
-def randn(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def model_of(name: str = "hifigan") -> DiffusionModel:
@@ -97,13 +92,6 @@ def test_smoothing_is_scipys_gaussian_filter(
                     expected, deviation, axis=axis, mode="nearest", radius=reach
                 )
         torch.testing.assert_close(row, torch.from_numpy(expected), rtol=1e-3, atol=1e-4)
-
-
-def test_no_deviation_changes_nothing() -> None:
-    mel, none = randn(2, 5, 9), torch.zeros(2)
-    assert torch.equal(smoothed(mel, none, none), mel)
-    some = smoothed(mel, torch.tensor([0.0, 1.0]), none)
-    assert torch.equal(some[0], mel[0]) and not torch.allclose(some[1], mel[1], atol=0.1)
 
 
 # --- what the enhancer is given --------------------------------------------------------------
@@ -215,27 +203,3 @@ def test_a_model_without_the_part_is_refused() -> None:
     model = random_model(source_config())
     with pytest.raises(InputError, match="needs recordings whose source was analysed"):
         SourceLoss(model, LossConfig())(model, model.denoiser, batch_of(model))
-
-
-def test_it_learns() -> None:
-    """To tell blurred mels from recordings', and to sharpen them."""
-    torch.manual_seed(0)
-    sizes = MelEnhancerConfig(channels=32, layers=2)
-    model = DiffusionModel(dataclasses.replace(enhancing_config(), enhancer=sizes))
-    assert model.enhancer is not None
-    batch = batch_of(model, 6)
-    batch.draws[:, 0] = torch.linspace(0, 0.99, 6)
-    batch.draws[:, 1:4] = torch.tensor([0.5, 0.9, 0.9])
-    optimizer = torch.optim.AdamW(model.enhancer.parameters(), lr=5e-3)
-    losses = []
-    for _ in range(60):
-        value = loss_of(model, batch, enhancement_noise=0.0).mean()
-        value.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(float(value.detach()))
-    assert losses[-1] < 0.7 * losses[0]
-    mel, blur = model.space.mel_of_crop(batch.wave), torch.full((6,), 1.6 * 0.9)
-    with torch.no_grad():
-        unsure, sure = (model.enhance_gated(m)[1] for m in (mel, smoothed(mel, blur, blur)))
-    assert float((sure - unsure).mean()) > 0.5

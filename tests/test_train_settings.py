@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from diffwave.base.errors import InputError
-from diffwave.base.schema import convert, documented
+from diffwave.base.schema import documented
 from diffwave.data.config import DataConfig, PrepareConfig
 from diffwave.mel import PRESETS
 from diffwave.model import Sampling, SamplingConfig
@@ -88,23 +88,17 @@ def test_overrides_change_the_file(yaml_file: Path) -> None:
         ("mel=3", r"mel must be text or a mapping, not 3"),
         ("run.steps.first=1", r"run\.steps must be an integer, not \{'first': 1\}"),
         ("optim.lr=fast", r"The setting optim\.lr must be a number, not 'fast'"),
-        ("optim.lr=", r"optim\.lr must be a number, not None"),
-        ("optim.lr=1e30", r"optim\.lr must be a number of at most"),
         ("run.steps=1.5", r"run\.steps must be an integer, not 1\.5"),
-        (f"run.steps={'9' * 400}", r"run\.steps must be an integer of at most"),
         (f"run.steps={'9' * 5000}", "not valid YAML"),
         (f"network=0x{'f' * 5000}", "network must be .*, not a int too large to print"),
         (f"mel={{? 0x{'f' * 5000} : 1}}", "too large or too deeply nested"),
         ('network="\\ud800"', "holds what is not text"),
-        ("optim.batch_size=1e9", r"optim\.batch_size must be an integer of at most 65536"),
         ("run.compile=maybe", r"run\.compile must be true or false, not 'maybe'"),
         ('run.folder="a\\0b"', r"run\.folder must not hold a zero byte"),
         ("run.precision=half", r"run\.precision must be one of auto, float32, bfloat16, float16"),
         ("data.gain_db=[1, 2, 3]", r"data\.gain_db must be a list of length 2"),
-        ("data.validation=[1, 2]", r"data\.validation\[0\] must be text, not 1"),
         ("optim.betas=[0.9, 1]", r"optim\.betas\[1\] must be a number below 1, not 1"),
         ("spectral.dilations=[1, a]", r"spectral\.dilations\[1\] must be an integer, not 'a'"),
-        ("loss.bin_weights=[]", r"loss\.bin_weights must be pairs of rising Hz"),
         ("loss.bin_weights=[[100, 1], [50, 1]]", r"loss\.bin_weights must be pairs of rising Hz"),
         ("loss.bin_weights=[[0, 0]]", r"loss\.bin_weights must be pairs of rising Hz"),
         ("loss.denoising=0", r"loss\.weights must be above 0"),
@@ -123,19 +117,6 @@ def test_a_wrong_setting_is_named(override: str, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence) as caught:
         read_config(None, [*alone, override])
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
-
-
-def test_what_msgspec_cannot_name_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An integer beyond every float is a SystemError to its oldest version allowed."""
-    with pytest.raises(InputError, match=r"^In the settings of mel, fmin holds something too"):
-        convert({int("f" * 5000, 16): 1}, dict, "In the settings of mel, fmin", True)
-
-    def fail(*_: object, **__: object) -> None:
-        raise SystemError("returned a result with an exception set")
-
-    monkeypatch.setattr("diffwave.base.schema.msgspec.convert", fail)
-    with pytest.raises(InputError, match=r"^The setting holds something too large"):
-        convert({"lr": 1}, dict, "The setting ")
 
 
 def numbers(cls: type, prefix: str = "") -> Iterator[tuple[str, str]]:

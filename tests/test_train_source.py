@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_run import assert_same_weights, metrics, small_config, write_clips
+from small_run import metrics, small_config, write_clips
 
 from diffwave.base.errors import InputError
 from diffwave.checkpoint import load_checkpoint, load_config
@@ -17,7 +17,6 @@ from diffwave.data.crops import Crops, Framing
 from diffwave.data.prepare import prepare
 from diffwave.train.config import TrainConfig
 from diffwave.train.loop import train
-from diffwave.vocoder import Vocoder
 
 SMALL = {"source__layers": 1, "source__channels": 16, "data__pitch_share": 0.5, "run__steps": 8}
 
@@ -91,21 +90,3 @@ def test_a_run_with_a_source(clips: Path, tmp_path: Path) -> None:
     plain = train(small_config(clips, tmp_path / "c", run__steps=1))
     tuned = train(small_config(clips, tmp_path / "d", **SMALL | {"run__init": plain}))
     assert load_config(tuned).source is None
-
-
-def test_resuming_is_exact(clips: Path, tmp_path: Path) -> None:
-    config = small_config(
-        clips,
-        tmp_path / "run",
-        **SMALL,
-        run__checkpoint_minutes=0,
-        run__keep=20,
-        run__resume="auto",
-    )
-    whole = train(config).rename(tmp_path / "whole")
-    states = sorted((tmp_path / "run").glob("step-*.pt"))
-    assert len(states) > 4
-    for state in states[4:]:
-        state.unlink()
-    assert_same_weights(whole, train(config))
-    assert Vocoder.from_pretrained(str(whole), "cpu").model.source is not None

@@ -146,12 +146,6 @@ def test_options_that_make_no_sense(vocoder: Vocoder, options: Any, words: str) 
     assert words in str(error.value)
 
 
-def test_iterations_need_the_spectral_space(waveform_vocoder: Vocoder) -> None:
-    with pytest.raises(InputError, match="not a chain on samples"):
-        waveform_vocoder.stream(MEL, n_iter=2)
-    waveform_vocoder.stream(MEL, n_iter=0)
-
-
 # --- checkpoints ---
 
 
@@ -162,12 +156,6 @@ def test_it_moves_and_is_saved_as_models_are(vocoder: Vocoder, tmp_path: Path) -
     vocoder.save_pretrained(tmp_path / "mine")
     again = Vocoder.from_pretrained(tmp_path / "mine", "cpu")
     assert torch.equal(again(MEL), vocoder(MEL))
-
-
-@pytest.mark.parametrize("name", ["nonsense", "", "cuda:99", "cpu:x", "meta"])
-def test_no_such_device(name: str) -> None:
-    with pytest.raises(InputError, match="no device"):
-        Vocoder(DiffusionModel(spectral_config()), name)
 
 
 def test_the_default_is_bundled() -> None:

@@ -9,6 +9,7 @@ from signals import speech_like
 
 from diffwave.chain.sampling import Sampling, SamplingConfig
 from diffwave.chain.schedule import NAMED, alpha_bars, angle
+from diffwave.data.crops import Batch
 from diffwave.denoiser import DiffusionConfig
 from diffwave.mel import MelSpectrogram, preset
 from diffwave.mel.normalise import NormaliseConfig
@@ -85,6 +86,26 @@ def random_model(config: ModelConfig, seed: int = 0) -> DiffusionModel:
             model.space.envelope_weight[:, n_mels : 2 * n_mels] = 2 / n_mels
             model.space.envelope_bias.fill_(-2.0)
     return model.eval().requires_grad_(False)
+
+
+def randn(*shape: int, seed: int = 0) -> torch.Tensor:
+    """Normal numbers; the same seed gives the same."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def batch_of(
+    model: DiffusionModel,
+    size: int = 2,
+    place: float = 0.5,
+    frames: int = 24,
+    mel: torch.Tensor | None = None,
+) -> Batch:
+    """Crops of something like speech, and noise; every example at the same place."""
+    length = model.space.context(frames)
+    wave = torch.from_numpy(speech_like(3.0))[: size * length].view(size, length)
+    places = torch.full((size,), place, dtype=torch.float64)
+    white = randn(size, 2, length, seed=5)
+    return Batch(wave, white, places, place, torch.full((size, 5), 0.4), mel)
 
 
 def speech_mel(seconds: float = 2.0, convention: str = "hifigan", seed: int = 0) -> torch.Tensor:

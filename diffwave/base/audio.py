@@ -41,20 +41,14 @@ class Format(NamedTuple):
     rates: tuple[int, ...] = ()  # in Hz, all that the encoder takes; empty: any
 
 
+_OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
+_MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 FORMATS = {
-    suffix: known
-    for suffix, known in {
-        ".wav": Format("WAV", {"16": "PCM_16", "24": "PCM_24", "float": "FLOAT"}),
-        ".flac": Format("FLAC", {"16": "PCM_16", "24": "PCM_24"}),
-        ".ogg": Format("OGG", {"16": "VORBIS"}),
-        ".opus": Format("OGG", {"16": "OPUS"}, (8000, 12000, 16000, 24000, 48000)),
-        ".mp3": Format(
-            "MP3",
-            {"16": "MPEG_LAYER_III"},
-            (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000),
-        ),
-    }.items()
-    if soundfile.check_format(known.container, known.subtypes["16"])  # older ones lack Opus or MP3
+    ".wav": Format("WAV", {"16": "PCM_16", "24": "PCM_24", "float": "FLOAT"}),
+    ".flac": Format("FLAC", {"16": "PCM_16", "24": "PCM_24"}),
+    ".ogg": Format("OGG", {"16": "VORBIS"}),
+    ".opus": Format("OGG", {"16": "OPUS"}, _OPUS_RATES),
+    ".mp3": Format("MP3", {"16": "MPEG_LAYER_III"}, _MP3_RATES),
 }
 AUDIO_SUFFIXES = tuple(FORMATS)
 """Suffixes of the files that are read and written."""

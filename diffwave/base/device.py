@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
 import torch
 
 from diffwave.base.errors import InputError
+
+SIDE = {"cpu": 1024, "cuda": 8192}
+"""Of the square matrices that are multiplied to measure a device; 1024 on any other."""
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -37,18 +38,17 @@ def faster_precision(device: torch.device, margin: float = 1.5) -> torch.dtype:
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     if device.type != "cpu":
         return torch.float32
-    seconds = dict.fromkeys((torch.float32, torch.bfloat16), float("inf"))
-    for _ in range(6):
-        # In turn, so that other work on the machine, which comes and goes, slows down both.
-        for dtype, best in seconds.items():
-            seconds[dtype] = min(best, _product_seconds(dtype))
-    faster = seconds[torch.float32] > margin * seconds[torch.bfloat16]
-    return torch.bfloat16 if faster else torch.float32
+    # In turn, so that other work on the machine, which comes and goes, slows down both.
+    types = (torch.bfloat16, torch.float32) * 3
+    speeds = [matrix_throughput(device, dtype, budget=0.01) for dtype in types]
+    return torch.bfloat16 if max(speeds[::2]) > margin * max(speeds[1::2]) else torch.float32
 
 
-def _product_seconds(dtype: torch.dtype) -> float:
-    left, right = torch.ones(1024, 768, dtype=dtype), torch.ones(768, 512, dtype=dtype)
-    torch.mm(left, right)  # warm
-    start = time.perf_counter()
-    torch.mm(left, right)
-    return time.perf_counter() - start
+def matrix_throughput(device: torch.device, dtype: torch.dtype, budget: float = 0.2) -> float:
+    """FLOP/s of the best of some products of square matrices, measured for `budget` seconds."""
+    from torch.utils.benchmark import Timer  # which logs, where there is none, that there is no GPU
+
+    side = SIDE.get(device.type, 1024)
+    matrix = torch.full((side, side), 1e-3, dtype=dtype, device=device)
+    timer = Timer("m @ m", globals={"m": matrix}, num_threads=torch.get_num_threads())
+    return float(2 * side**3 / min(timer.blocked_autorange(min_run_time=budget).times))

@@ -29,7 +29,9 @@ _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
 
-def find_files(folder: Path, suffixes: Collection[str], deep: bool = True) -> list[Path]:
+def find_files(
+    folder: Path, suffixes: Collection[str], deep: bool = True, kind: str = ""
+) -> list[Path]:
     """The files of a folder whose names have one of the suffixes, in any case; sorted.
 
     What begins with a dot is left out, folders too: other programs' notes about a file (macOS
@@ -39,7 +41,10 @@ def find_files(folder: Path, suffixes: Collection[str], deep: bool = True) -> li
         folder: InputError if it cannot be listed.
         suffixes: in lower case, with the dot.
         deep: search subfolders as well, but not links to them.
+        kind: what the files are, in a word; then InputError if there is none.
     """
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {folder}.")
 
     def refuse(error: OSError) -> None:
         raise read_error(error.filename, error) from error
@@ -48,7 +53,10 @@ def find_files(folder: Path, suffixes: Collection[str], deep: bool = True) -> li
     for place, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if deep and not name.startswith(".")]
         found += (Path(place, name) for name in names if not name.startswith("."))
-    return sorted(path for path in found if path.suffix.lower() in suffixes)
+    chosen = sorted(path for path in found if path.suffix.lower() in suffixes)
+    if kind and not chosen:
+        raise InputError(f"There is no {kind} ({', '.join(suffixes)}) below {folder}.")
+    return chosen
 
 
 def in_order(

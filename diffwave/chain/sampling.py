@@ -29,7 +29,7 @@ class Sampling:
     """Noise level of every step as an angle u (alpha_bar = cos(pi u / 2)^2), noisiest first; none:
     equal steps over what the network was trained on."""
     n_iter: Iterations = 0
-    """Mel-consistency iterations after the last step (:mod:`diffwave.spaces.consistency`)."""
+    """Mel-consistency iterations after the last step (:mod:`diffwave.dsp.consistency`)."""
 
     def __post_init__(self) -> None:
         check_fields(self, "The sampling's ")

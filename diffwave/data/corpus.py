@@ -70,14 +70,6 @@ def load_corpus(config: DataConfig, framing: Framing, progress: bool = True) -> 
     return corpus
 
 
-def audio_paths(folder: Path) -> list[Path]:
-    """Every audio file below a folder, sorted; InputError if there is none."""
-    paths = find_files(folder, AUDIO_SUFFIXES)
-    if not paths:
-        raise InputError(f"There is no audio ({', '.join(AUDIO_SUFFIXES)}) below {folder}.")
-    return paths
-
-
 def sixteen_bit(wave: NDArray[np.float32]) -> NDArray[np.int16]:
     """Samples -1 .. 1, what lies beyond clipped, as 16-bit integers."""
     return np.clip(np.rint(wave * 32768), -32768, 32767).astype(np.int16)
@@ -89,7 +81,7 @@ def _read_clips(
     """Fill the corpus with a folder of audio; returns what there was, in words."""
     mel, shortest = framing.frontend.config, framing.samples(config.crop_frames)
     mels = MelFolder(config.mel_folder, mel, config.mel_tolerance) if config.mel_folder else None
-    paths = audio_paths(folder)
+    paths = find_files(folder, AUDIO_SUFFIXES, kind="audio")
     differences, folders = [], {}
     for path in tqdm(paths, desc="reading audio", unit="clip", disable=not progress):
         try:
@@ -156,12 +148,10 @@ class MelFolder:
         if not self.folder.is_dir():
             raise InputError(f"There is no folder {folder!r} of mels; set data.mel_folder.")
         self.paths: dict[Path, list[Path]] = {}
-        for path in find_files(self.folder, MEL_SUFFIXES):
+        for path in find_files(self.folder, MEL_SUFFIXES, kind="mel"):
             stem = path.relative_to(self.folder).with_suffix("")
             for key in {stem, Path(stem.name)}:
                 self.paths.setdefault(key, []).append(path)
-        if not self.paths:
-            raise InputError(f"There is no mel ({', '.join(MEL_SUFFIXES)}) below {folder}.")
 
     def path_of(self, recording: Path) -> Path:
         """The mel of a recording, whose path is relative to the folder of the audio.

@@ -96,6 +96,25 @@ class Crop(NamedTuple):
     """Pulse train [L], share [T, bands] and F0 [T], if the clip has them."""
 
 
+def batch_of(
+    crops: Sequence[Crop],
+    white: NDArray[np.float32],
+    places: Sequence[float],
+    common: float,
+    draws: NDArray[np.float32],
+) -> Batch:
+    """Crops, all or none of which have a mel and a source, and what is random about them."""
+    wave, place = np.stack([crop.wave for crop in crops]), torch.tensor(places, dtype=torch.float64)
+    random = place, common, torch.from_numpy(draws)
+    batch = Batch(torch.from_numpy(wave), torch.from_numpy(white), *random)
+    if mels := [crop.mel for crop in crops if crop.mel is not None]:
+        batch.mel = torch.stack(mels)
+    if sources := [crop.source for crop in crops if crop.source is not None]:
+        train, share, batch.f0 = (torch.stack(part) for part in zip(*sources, strict=True))
+        batch.excitation = Excitation(train, share)
+    return batch
+
+
 class Framing:
     """How the frames of a model's mel lie over samples, and how frames are cut out of a clip."""
 
@@ -166,24 +185,11 @@ class Crops:
         # (seed, step, 0) is the step's own generator.
         rngs = [np.random.default_rng((self.seed, step, 1 + row)) for row in rows]
         crops = [self._crop(rng) for rng in rngs]
-        batch = Batch(
-            torch.from_numpy(np.stack([crop.wave for crop in crops])),
-            torch.from_numpy(
-                np.stack([rng.standard_normal((2, self.length), np.float32) for rng in rngs])
-            ),
-            torch.tensor(
-                [(row + rng.random()) / size for row, rng in zip(rows, rngs, strict=True)],
-                dtype=torch.float64,
-            ),
-            np.random.default_rng((self.seed, step, 0)).random(),
-            torch.from_numpy(np.stack([rng.random(DRAWS, np.float32) for rng in rngs])),
-        )
-        if mels := [crop.mel for crop in crops if crop.mel is not None]:
-            batch.mel = torch.stack(mels)
-        if sources := [crop.source for crop in crops if crop.source is not None]:
-            train, share, batch.f0 = (torch.stack(part) for part in zip(*sources, strict=True))
-            batch.excitation = Excitation(train, share)
-        return batch
+        white = np.stack([rng.standard_normal((2, self.length), np.float32) for rng in rngs])
+        places = [(row + rng.random()) / size for row, rng in zip(rows, rngs, strict=True)]
+        common = np.random.default_rng((self.seed, step, 0)).random()
+        draws = np.stack([rng.random(DRAWS, np.float32) for rng in rngs])
+        return batch_of(crops, white, places, common, draws)
 
     def stream(self, step: int, size: int, shares: Sequence[Sequence[int]]) -> Iterator[Batch]:
         """Batches of every share of rows of step `step`, then of the next, without end.

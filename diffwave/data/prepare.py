@@ -20,10 +20,11 @@ from typing import Any
 
 from tqdm import tqdm
 
+from diffwave.base.audio import AUDIO_SUFFIXES
 from diffwave.base.errors import InputError
-from diffwave.base.files import atomic_folder, in_order, json_text, make_folder
+from diffwave.base.files import atomic_folder, find_files, in_order, json_text, make_folder
 from diffwave.data.config import DataConfig
-from diffwave.data.corpus import MelFolder, audio_paths, length_notes
+from diffwave.data.corpus import MelFolder, length_notes
 from diffwave.data.crops import Crops, Framing
 from diffwave.data.envelope import envelope_path, fitted_space, save_envelope
 from diffwave.data.prepared import (
@@ -139,9 +140,8 @@ def prepare(
     no audio that can be trained on, or a target that holds something else (a corpus of other audio
     or settings is replaced with `force`).
     """
-    if not audio.is_dir():
-        raise InputError(f"There is no folder {str(audio)!r} of audio.")
-    paths, mel, framing = audio_paths(audio), model.mel, Framing(model)
+    paths = find_files(audio, AUDIO_SUFFIXES, kind="audio")
+    mel, framing = model.mel, Framing(model)
     mels = MelFolder(data.mel_folder, mel, data.mel_tolerance) if data.mel_folder else None
     source = _digest(audio, paths, mels, data, framing)
     if _is_there(target, source, force):
@@ -241,12 +241,11 @@ def _write(
             stem = os.path.splitext(recording.file)[0]
             for number, clip in enumerate(recording.clips, 1):
                 name = stem if len(recording.clips) == 1 else f"{stem}_{number:04d}"
-                entry = Entry(name, recording.file, TRAIN, *samples.append(clip), len(clip))
+                place: list[int] = [*samples.append(clip), len(clip)]
                 if recording.mel is not None:
-                    shard, start = mels.append(recording.mel.T)
-                    entry = dataclasses.replace(entry, mel_shard=shard, mel_start=start)
+                    place += mels.append(recording.mel.T)
                     differences.append(recording.mel_difference)
-                entries.append(entry)
+                entries.append(Entry(name, recording.file, TRAIN, *place))
             bar.set_postfix_str(f"{len(report.rejected)} rejected", refresh=False)
             bar.update()
     report.notes += length_notes(differences)

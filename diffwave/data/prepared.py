@@ -1,4 +1,4 @@
-"""A corpus on disk: a few large files of raw samples, mapped into memory, and an index of clips.
+"""A corpus on disk: large files of raw samples, mapped into memory, and an index of clips.
 
 Crops are drawn at random as a pure function of the step, which a mapped file answers by address,
 with no state to save and no memory held but what the system can take back. Tar streams (WebDataset,
@@ -31,7 +31,6 @@ from diffwave.mel import MelConfig
 
 INDEX = "corpus.json"
 FORMAT = "diffwave corpus 1"
-SHARD_BYTES = 1 << 30  # each file that is mapped holds a descriptor, of which there are ~1000
 TRAIN, VALIDATION = "train", "validation"
 LEAST_VALIDATION = 4
 """Clips held out when no patterns say which, if they are no more than a quarter."""
@@ -99,39 +98,32 @@ def stored_file(path: Path) -> StoredFile:
 
 
 class ShardWriter:
-    """Appends arrays to files `folder`/`stem`-00000.raw, .., and notes their checksums.
+    """Appends arrays to the file `folder`/`stem`-00000.raw, which is made when there is one.
 
-    A file is closed once it holds `SHARD_BYTES`; no array is split. Use as a context manager.
+    Use as a context manager. Earlier versions began another file, -00001.raw, after 1 GiB.
     """
 
     def __init__(self, folder: Path, stem: str) -> None:
-        self.folder, self.stem = folder, stem
+        self.path = folder / _shard_name(stem, 0)
         self.files: dict[str, StoredFile] = {}
+        """Size and checksum by name, once it is closed."""
         self._file: BinaryIO | None = None
 
     def __enter__(self) -> ShardWriter:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._close()
+        if self._file is not None:
+            self._file.close()
+            self.files[self.path.name] = stored_file(self.path)
 
     def append(self, array: NDArray[Any]) -> tuple[int, int]:
         """Write an array [rows, ..]; returns its shard, and the rows that lie before it there."""
         data = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False).tobytes()
-        if self._file is not None and self._file.tell() + len(data) > SHARD_BYTES:
-            self._close()
-        if self._file is None:
-            self._file = (self.folder / _shard_name(self.stem, len(self.files))).open("wb")
+        self._file = self._file or self.path.open("wb")
         start = self._file.tell() * len(array) // len(data)
         self._file.write(data)
-        return len(self.files), start
-
-    def _close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            path = Path(self._file.name)
-            self.files[path.name] = stored_file(path)
-            self._file = None
+        return 0, start
 
 
 def _shard_name(stem: str, number: int) -> str:

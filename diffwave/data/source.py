@@ -15,7 +15,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from diffwave.base.libraries import import_library, needed_for
-from diffwave.spaces.source import HIGHEST_F0, LOWEST_F0, Pulses, band_centres, band_weights
+from diffwave.dsp.source import HIGHEST_F0, LOWEST_F0, Pulses, band_centres, band_weights
 
 FRAME = 0.005
 """Seconds from frame to frame of a track."""
@@ -137,7 +137,7 @@ def crop_of(
     near = np.round((start + rate * centres) / step).astype(int).clip(0, len(track) - 1)
     f0, share = rate * track[near, 0], track[near, 2:]
     voiced = (f0 >= LOWEST_F0) & (f0 <= HIGHEST_F0)
-    share = share @ band_weights(bands, band_centres(bands) / rate).numpy() if rate != 1 else share
+    share = share @ band_weights(bands, band_centres(bands) / rate) if rate != 1 else share
     # Pulses a little outside reach into the crop.
     first = max(0, int(start / step) - 4)
     last = int((start + rate * length) / step) + 5

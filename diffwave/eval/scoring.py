@@ -105,16 +105,12 @@ def audio_files(folder: str | os.PathLike[str], only: str = "*") -> dict[str, Pa
 
     Raises InputError if there is no such folder or file, or two of one name.
     """
-    if not Path(folder).is_dir():
-        raise InputError(f"There is no folder {os.fspath(folder)}.")
     files: dict[str, Path] = {}
-    for file in find_files(Path(folder), AUDIO_SUFFIXES, deep=False):
+    for file in find_files(Path(folder), AUDIO_SUFFIXES, deep=False, kind="audio"):
         name = printable(file.stem)
         if name in files:
             raise InputError(f"{file} and {files[name]} have the same name.")
         files[name] = file
-    if not files:
-        raise InputError(f"{os.fspath(folder)} holds no audio ({', '.join(AUDIO_SUFFIXES)}).")
     chosen = {name: file for name, file in files.items() if fnmatch(file.name, only)}
     if not chosen:
         raise InputError(f"No recording in {os.fspath(folder)} matches {only!r}.")

@@ -12,12 +12,13 @@ import torch
 from msgspec import Meta
 from torch import Tensor
 
+from diffwave import card
 from diffwave.base.errors import InputError
 from diffwave.base.schema import convert, stored
 from diffwave.chain.sampling import Sampling, SamplingConfig
 from diffwave.chain.schedule import NAMED, align, alpha_bars, angle, betas_of
 from diffwave.denoiser import DiffusionConfig
-from diffwave.importers.layouts import PROJECTS, Project
+from diffwave.importers.layouts import Project, looks_like
 from diffwave.mel import MelConfig, preset
 from diffwave.mel.config import mel_config
 from diffwave.mel.normalise import NormaliseConfig
@@ -30,7 +31,7 @@ FAST = {"diffwave-base": "diffwave-base-fast", "diffwave-large": "diffwave-large
 
 
 @dataclass(frozen=True)
-class About:
+class About(card.About):
     """What the file does not say and the caller may know."""
 
     schedule: str = ""
@@ -39,10 +40,6 @@ class About:
     """A mel preset, if it was not trained on the project's own mels."""
     dilation_cycle: int = 0
     """Layers after which the dilation is 1 again; 0: as the file says, or 10."""
-    title: str = ""
-    data: str = ""
-    speaker: str = ""
-    licence: str = ""
 
 
 def configuration(
@@ -67,11 +64,7 @@ def configuration(
     """
     first = layout.names["input_conv"][0] + ".weight"
     if first not in state:
-        others = [
-            other.title for other in PROJECTS.values()
-            if other.names["input_conv"][0] + ".weight" in state
-        ]  # fmt: skip
-        hint = f"; it looks like one of {others[0]}" if others else ""
+        hint = looks_like(lambda other: other.names["input_conv"][0] + ".weight" in state)
         raise InputError(f"this is no DiffWave of {layout.title}: it has no {first}{hint}.")
     channels = len(state[first]) if state[first].dim() else 0
     pattern = re.escape(layout.names["layers.#.step_fc"][0]).replace(r"\#", r"\d+") + r"\.weight"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from diffwave.base.errors import InputError
 from diffwave.base.files import atomic_folder
+from diffwave.card import model_card
 from diffwave.checkpoint import save_checkpoint
-from diffwave.importers.card import card_of
 from diffwave.importers.configuration import About, configuration
-from diffwave.importers.layouts import PROJECTS
+from diffwave.importers.layouts import PROJECTS, Project
 from diffwave.importers.tensors import load, own_tensors, translated, weights
 from diffwave.model import DiffusionModel, ModelConfig
 
@@ -40,8 +41,24 @@ def import_checkpoint(project: str, file: Path, out: Path, about: About) -> Mode
         model.network.load_state_dict(translated(layout, state, model.network.state_dict()))
     except InputError as error:
         raise InputError(f"{file}: {error}") from None
-    card = card_of(layout, file, out, model, about)
+    card = _card(layout, file, out, model, about)
     with atomic_folder(out) as folder:
         save_checkpoint(model, folder, half=False)
         (folder / "README.md").write_text(card, encoding="utf-8")
     return config
+
+
+def _card(layout: Project, file: Path, out: Path, model: DiffusionModel, about: About) -> str:
+    """The model card: where the weights come from, and what they want."""
+    config, chain = model.config, model.denoiser.trained_levels
+    whole = "" if chain is None else f", the whole chain by --steps {len(chain)}"
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    code = f"; the code of {layout.title} is under {layout.licence}" if layout.licence else ""
+    rows = {
+        "source": f"{file.name} of {layout.title}, SHA-256 {digest}",
+        "chain": f"{config.diffusion.schedule}; {config.sampling.default} steps by default{whole}",
+        "licence": about.licence or f"not stated in the file; ask whoever trained it{code}",
+    }
+    what = "DiffWave, imported by the package `diffwave` from a checkpoint of "
+    what += f"[{layout.title}]({layout.address})."
+    return model_card(model, False, out.resolve().name, what, about, rows, "diffwave")

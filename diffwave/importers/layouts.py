@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,3 +84,9 @@ PROJECTS: dict[str, Project] = {
         SPEECHBRAIN, TACOTRON2, {"padding": "reflect"},
     ),
 }  # fmt: skip
+
+
+def looks_like(fits: Callable[[Project], bool]) -> str:
+    """What a message adds where a file fits another project: the first that it fits, if any."""
+    titles = [project.title for project in PROJECTS.values() if fits(project)]
+    return f"; it looks like one of {titles[0]}" if titles else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 import warnings
 from collections.abc import Mapping
@@ -13,8 +12,9 @@ import torch
 from torch import Tensor
 
 from diffwave.base.errors import InputError
+from diffwave.base.files import read_error
 from diffwave.base.schema import shown
-from diffwave.importers.layouts import PROJECTS, Project
+from diffwave.importers.layouts import Project, looks_like
 
 _DERIVED = {
     "alphas", "alphas_cumprod", "signal_coefficients", "noise_coefficients", "posterior_variance",
@@ -31,35 +31,27 @@ _NORMALISED = (
 
 def load(file: Path) -> Any:
     """What a file of PyTorch holds, tensors and plain values only; InputError otherwise."""
-    if not file.is_file():
-        raise InputError(f"There is no file {file}.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.load(file, map_location="cpu", weights_only=True)
-    except PermissionError:
-        raise InputError(f"Cannot read {file}: permission denied.") from None
-    except pickle.UnpicklingError:
-        raise InputError(
-            f"Cannot read {file}: it is damaged, or holds Python objects, which are not loaded."
-        ) from None
+    except OSError as error:
+        raise read_error(file, error) from None
     except Exception as error:  # of a torn archive there are many kinds
         raise InputError(
-            f"Cannot read {file}: it is damaged, or no PyTorch checkpoint ({type(error).__name__})."
+            f"Cannot read {file}: it is damaged, no PyTorch checkpoint, or holds Python objects, "
+            f"which are not loaded ({type(error).__name__})."
         ) from None
 
 
 def weights(content: Any, layout: Project) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
     """Tensors by name, and the settings of training where the file has them."""
-    params = content.get("params") if isinstance(content, Mapping) else None
-    state = content
-    if layout.entry:
-        state = content.get(layout.entry) if isinstance(content, Mapping) else None
-        if state is None:
-            held = content if isinstance(content, Mapping) else {}
-            others = [p.title for p in PROJECTS.values() if p.entry and p.entry in held]
-            hint = f"; it looks like one of {others[0]}" if others else ""
-            raise InputError(f"a checkpoint of {layout.title} has an entry {layout.entry!r}{hint}.")
+    content = content if isinstance(content, Mapping) else {}
+    params = content.get("params")
+    state = content.get(layout.entry) if layout.entry else content
+    if state is None:
+        hint = looks_like(lambda other: bool(other.entry) and other.entry in content)
+        raise InputError(f"a checkpoint of {layout.title} has an entry {layout.entry!r}{hint}.")
     if not isinstance(state, Mapping) or not state:
         raise InputError(f"it holds no weights of {layout.title}.")
     for name, tensor in state.items():
@@ -76,10 +68,11 @@ def own_tensors(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor | N
     betas = state.pop("betas", None)
     if betas is not None:
         state = {name: tensor for name, tensor in state.items() if name not in _DERIVED}
+    state = fold_weight_norm(state)
     for name, tensor in state.items():
         if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
             raise InputError(f"the tensor {shown(name)} is not of finite floating-point numbers.")
-    return fold_weight_norm(state), betas
+    return state, betas
 
 
 def fold_weight_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -91,18 +84,13 @@ def fold_weight_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     folded = dict(state)
     for name in state:
         for g_name, v_name in _NORMALISED:
-            if not name.endswith(g_name):
-                continue
             layer = name.removesuffix(g_name)
-            if layer + v_name not in state:
-                raise InputError(f"the tensor {shown(name)} lacks its {v_name.lstrip('.')}.")
+            if layer == name or layer + v_name not in state:
+                continue
             g, v = folded.pop(name).double(), folded.pop(layer + v_name).double()
             if v.dim() < 2 or g.shape != (len(v), *[1] * (v.dim() - 1)):
                 raise InputError(f"the tensor {shown(name)} does not fit its weight.")
-            norm = v.flatten(1).norm(dim=1).view_as(g)
-            if not bool(norm.all()):
-                raise InputError(f"the weight of {shown(layer)} has no direction.")
-            folded[f"{layer}.weight"] = (g * v / norm).float()
+            folded[f"{layer}.weight"] = (g * v / v.flatten(1).norm(dim=1).view_as(g)).float()
     return folded
 
 
@@ -121,13 +109,11 @@ def translated(
                 raise InputError(f"it lacks the tensor {key} that {layout.title} has.")
             used.add(key)
             pieces.append(state[key].float())
-        if any(piece.dim() != wanted.dim() for piece in pieces):
-            raise InputError(f"the tensor {key} has {pieces[-1].dim()} dimensions.")
-        sizes = [piece.shape[1:] for piece in pieces]
-        if sum(map(len, pieces)) != len(wanted) or any(s != wanted.shape[1:] for s in sizes):
-            found = [list(piece.shape) for piece in pieces]
+        fits = all(piece.dim() and piece.shape[1:] == wanted.shape[1:] for piece in pieces)
+        if not fits or sum(map(len, pieces)) != len(wanted):
             raise InputError(
-                f"the tensor {key} has the shape {found[-1]}, which its other tensors do not fit."
+                f"the tensor {key} has the shape {list(pieces[-1].shape)}, which its other tensors "
+                "do not fit."
             )
         tensor = torch.cat(pieces)
         if layout.signal_first and re.fullmatch(

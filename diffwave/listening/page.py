@@ -93,9 +93,15 @@ def write_page(
         utterances = []
         for number, (utterance, path) in enumerate(references.items()):
             original, rate = read_audio(path)
-            waves: list[Tensor | None] = [original]
-            waves += [_in_step(scores, name, utterance, original, rate) for name in systems]
-            audio = json.dumps([None if wave is None else _flac(wave, rate) for wave in waves])
+            waves = {0: original}  # by track; some systems may lack the utterance
+            for track, name in enumerate(systems, 1):
+                if utterance in systems[name]:
+                    lag_ms = scores.table.loc[(name, utterance), "lag_ms"]
+                    wave, _ = read_audio(systems[name][utterance], rate)
+                    waves[track] = _in_step(wave, round(lag_ms * rate / 1000), len(original))
+            flacs = {track: _flac(wave, rate) for track, wave in waves.items()}
+            gains = dict(zip(waves, _level_gains(torch.stack([*waves.values()])), strict=True))
+            audio = json.dumps([flacs.get(track) for track in range(1 + len(systems))])
             digest.update(audio.encode())
             (new / "audio" / f"{number}.js").write_text(f"receiveAudio({number}, {audio});\n")
             _write_pictures(new / "pictures", number, waves, rate, top)
@@ -105,7 +111,7 @@ def write_page(
                     "text": (transcripts or {}).get(utterance),
                     "seconds": len(original) / rate,
                     "khz": rate / 2000,
-                    "gains": _level_gains(waves),
+                    "gains": [gains.get(track) for track in range(1 + len(systems))],
                 }
             )
         data = {
@@ -127,16 +133,10 @@ def write_page(
     return Path(folder) / "index.html"
 
 
-def _in_step(
-    scores: Scores, system: str, utterance: str, original: Tensor, rate: int
-) -> Tensor | None:
-    """A system's wave, if it has one, without its delay, at the rate and length of the original."""
-    if utterance not in scores.generated[system]:
-        return None
-    wave, _ = read_audio(scores.generated[system][utterance], rate)
-    lag = round(scores.table.loc[(system, utterance), "lag_ms"] * rate / 1000)
+def _in_step(wave: Tensor, lag: int, length: int) -> Tensor:
+    """A wave without its delay of `lag` samples, cut or continued with silence to a length."""
     wave = F.pad(wave, (-lag, 0))  # cuts where the lag is positive
-    return F.pad(wave, (0, len(original) - len(wave)))
+    return F.pad(wave, (0, length - len(wave)))
 
 
 def _flac(wave: Tensor, sample_rate: int) -> str:
@@ -147,31 +147,25 @@ def _flac(wave: Tensor, sample_rate: int) -> str:
 
 
 def _write_pictures(
-    folder: Path, number: int, waves: Sequence[Tensor | None], rate: int, top: float
+    folder: Path, number: int, waves: Mapping[int, Tensor], rate: int, top: float
 ) -> None:
     """N-0.png is the original, N-K.png system K, N-K-difference.png their difference."""
-    original = None
-    for index, wave in enumerate(waves):
-        if wave is None:
-            continue
-        levels = pictures.levels_db(wave, rate)
-        (folder / f"{number}-{index}.png").write_bytes(pictures.spectrogram_png(levels, top))
-        if original is None:
-            original = levels
-        else:
-            difference = pictures.difference_png(levels, original, top)
-            (folder / f"{number}-{index}-difference.png").write_bytes(difference)
+    levels = {track: pictures.levels_db(wave, rate) for track, wave in waves.items()}
+    for track, level in levels.items():
+        (folder / f"{number}-{track}.png").write_bytes(pictures.spectrogram_png(level, top))
+        if track:
+            difference = pictures.difference_png(level, levels[0], top)
+            (folder / f"{number}-{track}-difference.png").write_bytes(difference)
 
 
-def _level_gains(waves: Sequence[Tensor | None]) -> list[float | None]:
-    """Factors that give every wave the first one's RMS, all lowered alike where one would clip."""
-    known = torch.stack([wave for wave in waves if wave is not None]).double()
-    level = known.square().mean(dim=1).sqrt()
+def _level_gains(waves: Tensor) -> list[float]:
+    """Factors that give waves [N, L] the first one's RMS, all lowered alike if one would clip."""
+    waves = waves.double()
+    level = waves.square().mean(dim=1).sqrt()
     gains = (level[0] / level).clamp(1 / MAX_GAIN, MAX_GAIN)
     gains = torch.where((level > 0) & (level[0] > 0), gains, 1.0)
-    gains /= (gains * known.abs().amax(dim=1)).max().clamp(min=1)
-    found = iter(gains.tolist())
-    return [None if wave is None else next(found) for wave in waves]
+    gains /= (gains * waves.abs().amax(dim=1)).max().clamp(min=1)
+    return list(gains.tolist())
 
 
 def _scores(scores: Scores) -> dict[str, Any]:

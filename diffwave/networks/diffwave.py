@@ -154,8 +154,7 @@ class WaveformNet(Network):
         24 % of a step's arithmetic and holds layers * 2C numbers per sample (BASE: 340 MB per
         second of 22050 Hz in float32).
         """
-        upsampled = self._upsample(mel)
-        return [conv(upsampled) for conv in self.mel_convs]
+        return [conv(x) for conv, x in zip(self.mel_convs, self._upsampled(mel), strict=True)]
 
     def forward(
         self,
@@ -170,18 +169,19 @@ class WaveformNet(Network):
         t may be fractional. Give mel [B, n_mels, T] or cond = `condition(mel)`, with a batch of B
         or 1; neither when unconditional.
         """
-        upsampled = None if cond else self._upsample(mel)
+        upsampled = [] if cond else self._upsampled(mel)
         step = self.step_embedding(t)
         x = F.relu(self.input_conv(x_t[:, None]))
         skips = torch.zeros_like(x, dtype=torch.float32)  # bf16 would round the sum of 30 terms
         for i, layer in enumerate(self.layers):
             projected = cond[i] if cond else None
-            if upsampled is not None:  # layer by layer: all at once would take condition's memory
-                projected = self.mel_convs[i](upsampled)
+            if upsampled:  # layer by layer: all at once would take condition's memory
+                projected = self.mel_convs[i](upsampled[i])
             x, skip = layer(x, step, projected)
             skips = skips + skip
         y = F.relu(self.skip_conv(skips / math.sqrt(len(self.layers))))
         return self.output_conv(y)[:, 0].to(x_t.dtype)  # type: ignore[no-any-return]
 
-    def _upsample(self, mel: Tensor | None) -> Tensor | None:
-        return None if self.upsampler is None else self.upsampler(mel)
+    def _upsampled(self, mel: Tensor | None) -> list[Tensor]:
+        """The mel of every layer, [B, n_mels, T * hop_length] each; none when unconditional."""
+        return [] if self.upsampler is None else [self.upsampler(mel)] * len(self.layers)

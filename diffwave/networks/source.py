@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from diffwave.base.schema import check_fields, derived
+from diffwave.dsp.source import HIGHEST_F0, LOWEST_F0, Source
 from diffwave.networks.layers import Dilations, LayersOrNone, MelNet, Width
-from diffwave.spaces.source import HIGHEST_F0, LOWEST_F0, Source
 
 CENTS = 20
 """Width of a class of F0."""

@@ -111,19 +111,11 @@ class VariantNet(WaveformNet):
                 padding_mode=config.padding,
             )  # fmt: skip
         self._widest = max(dilations)
-        if config.upsampler_per_layer and config.n_mels:
+        if config.upsampler_per_layer:
             self.upsampler = None
-            self.upsamplers = nn.ModuleList(MelUpsampler(config.hop_length) for _ in self.layers)
-
-    def condition(self, mel: Tensor | None, prior: Prior | None = None) -> list[Tensor]:
-        """Each layer's projection of the mel, [B, 2C, T * hop_length] each; see `WaveformNet`."""
-        if not self.config.upsampler_per_layer or not self.config.n_mels:
-            return super().condition(mel, prior)
-        if mel is None or mel.shape[1:-1] != (self.config.n_mels,):
-            found = None if mel is None else list(mel.shape)
-            raise InputError(f"This VariantNet needs a mel [B, {self.config.n_mels}, T]: {found}.")
-        pairs = zip(self.upsamplers, self.mel_convs, strict=True)
-        return [conv(upsampler(mel)) for upsampler, conv in pairs]
+            self.upsamplers = nn.ModuleList(
+                MelUpsampler(config.hop_length) for _ in self.layers if config.n_mels
+            )
 
     def forward(
         self,
@@ -141,6 +133,9 @@ class VariantNet(WaveformNet):
         if self.config.padding == "reflect" and x_t.shape[-1] <= self._widest:
             frames = self._widest // self.config.hop_length + 1
             raise InputError(f"This network needs a mel of at least {frames} frames.")
-        if self.config.upsampler_per_layer and mel is not None and cond is None:
-            mel, cond = None, self.condition(mel, prior)
         return super().forward(x_t, t, mel, prior, cond)
+
+    def _upsampled(self, mel: Tensor | None) -> list[Tensor]:
+        if not self.config.upsampler_per_layer:
+            return super()._upsampled(mel)
+        return [upsampler(mel) for upsampler in self.upsamplers]

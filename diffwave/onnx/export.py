@@ -27,7 +27,6 @@ from diffwave.checkpoint import FORMAT as CONFIG_FORMAT
 from diffwave.model import DiffusionModel
 from diffwave.onnx.layout import ABOUT, CONSTANTS, FORMAT, GRAPHS, OPSET, PRIOR
 from diffwave.spaces import Prior, SpectralSpace
-from diffwave.spaces.consistency import band_levels
 
 EXAMPLE_FRAMES = 40
 """Of the mel that the networks are traced with; the graphs take any number."""
@@ -61,7 +60,7 @@ class Conditioning(Enhancer):
         denoiser, space = self.model.denoiser, self.model.space
         assert isinstance(space, SpectralSpace)
         cond = denoiser.network.condition(denoiser.normalise(mel))
-        return cond, 0.5 * space.log_variance(mel), band_levels(mel, self.model.mel)
+        return cond, 0.5 * space.log_variance(mel), space.band_levels(mel)
 
 
 class Step(Enhancer):

@@ -1,7 +1,8 @@
 """The coordinates in which the chain runs, by their kind."""
 
+from diffwave.dsp.source import Source
 from diffwave.spaces.base import Prior, Space, SpaceConfig
-from diffwave.spaces.source import Excitation, Source
+from diffwave.spaces.source import Excitation
 from diffwave.spaces.spectral import SpectralConfig, SpectralSpace
 from diffwave.spaces.waveform import EnergyPrior, WaveformConfig, WaveformSpace
 

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from diffwave.spaces.consistency import match_mel
-from diffwave.spaces.spectral import SpectralSpace
+from diffwave.spaces.spectral import SpectralSpace, spectrum_of
 
 
 class SlidingConsistency:
@@ -44,14 +43,11 @@ class SlidingConsistency:
             frames: how many of them are to be given away.
         """
         space, before = self.space, min(self.frame, self.overlap)
-        spectrum = torch.complex(*(F.pad(part, (0, 1)) for part in coordinates.unbind(2)))
+        spectrum = spectrum_of(coordinates)
         if self.spectrum is not None:
             spectrum = torch.cat((self.spectrum, spectrum), dim=1)
         mel = mel[..., mel.shape[-1] - spectrum.shape[1] :]
-        momentum = space.config.momentum
-        spectrum = match_mel(
-            spectrum, mel, space.frontend, space.stft, self.n_iter, momentum, self.past
-        )
+        spectrum = space.match_mel(spectrum, mel, self.n_iter, self.past)
         signal = space.stft.inverse(spectrum)
         first = before * space.hop_length + space.pad_left
         last = first + frames * space.hop_length

@@ -11,38 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffwave.dsp import source
-from diffwave.dsp.source import (
-    HIGHEST_F0,
-    LOWEST_F0,
-    REACH,
-    PulseClock,
-    Pulses,
-    Source,
-    band_centres,
-    joined,
-    minimum_phase,
-    pulse_times,
-    transposed,
-    with_f0,
-)
-
-__all__ = [
-    "HIGHEST_F0",
-    "LOWEST_F0",
-    "REACH",
-    "Excitation",
-    "PulseClock",
-    "Pulses",
-    "Source",
-    "band_centres",
-    "band_weights",
-    "joined",
-    "minimum_phase",
-    "pulse_times",
-    "pulse_train",
-    "transposed",
-    "with_f0",
-]
+from diffwave.dsp.source import Pulses
 
 
 class Excitation(NamedTuple):
@@ -51,7 +20,7 @@ class Excitation(NamedTuple):
     pulses: Tensor
     """Pulse train [B, context(T)]."""
     share: Tensor
-    """As of :class:`Source`, [B, T, bands]."""
+    """As of :class:`diffwave.dsp.source.Source`, [B, T, bands]."""
 
 
 def pulse_train(pulses: Pulses, start: int, length: int) -> Tensor:

@@ -17,12 +17,12 @@ from torch.nn import functional as F
 
 from diffwave.base.errors import InputError
 from diffwave.base.schema import check_fields, derived, shown
+from diffwave.dsp.consistency import match_bands
 from diffwave.dsp.source import shaped_source
 from diffwave.dsp.stft import reach
 from diffwave.mel import MelConfig, MelSpectrogram
 from diffwave.mel.normalise import frame_triples
 from diffwave.spaces.base import Prior, Space, SpaceConfig, curve_at
-from diffwave.spaces.consistency import match_mel
 from diffwave.spaces.source import Excitation, band_weights
 from diffwave.spaces.stft import STFT
 
@@ -126,12 +126,37 @@ class SpectralSpace(Space):
         return torch.stack((spectrum.real, spectrum.imag), dim=-2)
 
     def synthesise(self, coordinates: Tensor, mel: Tensor, n_iter: int) -> Tensor:
-        spectrum = torch.complex(*(F.pad(part, (0, 1)) for part in coordinates.unbind(2)))
-        signal = self.stft.inverse(
-            match_mel(spectrum, mel, self.frontend, self.stft, n_iter, self.config.momentum)
-        )
-        last = self.pad_left + spectrum.shape[1] * self.hop_length
+        signal = self.stft.inverse(self.match_mel(spectrum_of(coordinates), mel, n_iter))
+        last = self.pad_left + coordinates.shape[1] * self.hop_length
         return F.pad(signal, (0, max(0, last - signal.shape[-1])))[:, self.pad_left : last]
+
+    def match_mel(
+        self, spectrum: Tensor, mel: Tensor, n_iter: int, past: Tensor | None = None
+    ) -> Tensor:
+        """`n_iter` mel-consistency iterations (:mod:`diffwave.dsp.consistency`), differentiable.
+
+        Args:
+            spectrum: complex, [B, T, K + 1].
+            mel: [B, n_mels, T].
+            n_iter: iterations.
+            past: samples [B, P] at the start that are known and stay as they are.
+        """
+        if n_iter == 0:
+            return spectrum
+        ends, filters = self.frontend.config.amplitude_range, self.frontend.unit_filterbank
+        wanted, momentum = self.band_levels(mel), self.config.momentum
+        in_place = not torch.is_grad_enabled()
+        return match_bands(  # type: ignore[no-any-return]
+            spectrum, wanted, ends, filters, self.stft, n_iter, momentum, past, in_place
+        )
+
+    def band_levels(self, mel: Tensor) -> Tensor:
+        """Logarithms [B, T, n_mels] of the amplitudes of a mel [B, n_mels, T], within its range.
+
+        What lies beyond the ends of the convention all has the same value: it asks for no change.
+        """
+        ends = self.frontend.config.amplitude_range
+        return self.frontend.amplitude(mel).clamp(*ends).log().transpose(1, 2)
 
     def log_variance(self, mel: Tensor) -> Tensor:
         """Log of E|X|^2 that the mel [B, n_mels, T] predicts, [B, T, K], not below the floor."""
@@ -211,3 +236,8 @@ class SpectralSpace(Space):
     def _power(self, wave: Tensor) -> Tensor:
         """|X|^2, [B, T, K]."""
         return self.analyse(wave).square().sum(dim=-2)
+
+
+def spectrum_of(coordinates: Tensor) -> Tensor:
+    """Coordinates [B, T, 2, K] as complex bins, with Nyquist's, which is 0: [B, T, K + 1]."""
+    return torch.complex(*(F.pad(part, (0, 1)) for part in coordinates.unbind(2)))

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffwave.dsp.source import REACH, PulseClock, Pulses, joined, transposed
 from diffwave.model import DiffusionModel
 from diffwave.spaces import Excitation, Source
-from diffwave.spaces.source import REACH, PulseClock, Pulses, joined, transposed
 from diffwave.streaming.blocks import Track
 from diffwave.synthesis import centre, excitation_of
 

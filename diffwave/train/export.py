@@ -5,42 +5,25 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from diffwave.base.errors import InputError
 from diffwave.base.files import atomic_path
 from diffwave.base.text import decimals, markdown_table
-from diffwave.card import model_card
+from diffwave.card import About, model_card
 from diffwave.checkpoint import load_checkpoint, save_checkpoint
 from diffwave.data.prepared import TRAIN, open_prepared
 from diffwave.model import DiffusionModel, ModelConfig, SamplingConfig
 from diffwave.train.config import TrainConfig
 from diffwave.train.logbook import METRICS_FILE, read_rows
 from diffwave.train.settings import SETTINGS_FILE, read_config, save_settings
-from diffwave.train.state import DECIDING, Progress, newest_state
+from diffwave.train.state import DECIDING, Progress, load_averaged, newest_state
 from diffwave.train.validation import SCORES
 
 CARD_FILE = "README.md"
 UNPUBLISHED = "a checkpoint that is not published"
-
-
-@dataclass(frozen=True)
-class About:
-    """What only people know of a voice; empty where it is not known."""
-
-    title: str = ""
-    """By default the name of the folder."""
-    data: str = ""
-    """What it was trained on, in words; by default the length of the prepared corpus that the run's
-    settings name, if it is still there."""
-    speaker: str = ""
-    licence: str = ""
-    """Of the weights, as the Hugging Face hub calls it, such as "cc-by-4.0"."""
 
 
 def export_run(
@@ -62,7 +45,8 @@ def export_run(
         out: checkpoint folder, made or replaced; its parent must exist.
         earlier: folders of the runs that this one's weights came from, first one first.
         scores: what `diffwave evaluate` wrote as JSON.
-        about: for the card.
+        about: for the card. Its data are by default the length of the prepared corpus that the
+            run's settings name, if it is still there.
         half: store the network in float16.
         best: take the weights that validated best, if they are not the newest.
 
@@ -90,14 +74,8 @@ def export_run(
         chosen = f"those of the best validation so far ({progress.best_by} {progress.best:.4g})"
     init = settings[0].run.init if settings[0] else ""
     base = init if not init or _is_published(init) else UNPUBLISHED
-    mel, network = model.config.mel, model.config.network.kind
     rows = {
-        "network": f"`{network}`, {sum(p.numel() for p in model.learned()) / 1e6:.2f}M parameters, "
-        f"stored in {'half' if half else 'single'} precision",
-        "mels": f"`{mel.name}`: {mel.n_mels} bands, {mel.fmin:g} to {mel.fmax:g} Hz, of audio at "
-        f"{mel.sample_rate} Hz in frames of {mel.n_fft} samples, {mel.hop_length} apart",
         "source": "" if model.config.source is None else _SOURCE,
-        "speaker": about.speaker,
         "data": about.data or _data_of(settings[-1]),
         "base voice": base,
         "training": "; then ".join(stages),
@@ -112,9 +90,11 @@ def export_run(
     )
     files = {name: config for name, config in zip(names, settings, strict=True) if config}
     card = model_card(
-        about.title or out.resolve().name,
+        model,
+        half,
+        out.resolve().name,
         "A vocoder of the package `diffwave`: a mel-spectrogram goes in, speech comes out.",
-        about.licence,
+        about,
         rows,
         "mel-spectrogram",
         **({"base_model": base} if "/" in base else {}),
@@ -164,10 +144,7 @@ def averaged_model(run: Path) -> tuple[DiffusionModel, Progress]:
         raise InputError(f"The run in {run} is of an early version that did not note its model.")
     try:
         model = DiffusionModel(ModelConfig.from_dict(state["config"]))
-        model.load_state_dict(state["module"])
-        with torch.no_grad():
-            for parameter, average in zip(model.learned(), state["ema"], strict=True):
-                parameter.copy_(average)
+        load_averaged(model, state)
         return model.eval().requires_grad_(False), Progress.of(state)
     except InputError:
         raise
@@ -228,13 +205,11 @@ def _data_of(config: TrainConfig | None) -> str:
 
 def _sampling(sampling: SamplingConfig) -> str:
     preset = sampling.preset()
-    plural = "s"[: preset.steps != 1]
-    text = f"{preset.steps} step{plural} of {preset.solver}"
-    if preset.levels:
-        text += f" at the noise level{plural} {', '.join(f'{u:g}' for u in preset.levels)}"
-    if preset.n_iter:
-        text += f", then {preset.n_iter} mel-consistency iteration{'s'[: preset.n_iter != 1]}"
-    return text
+    levels = ", ".join(f"{u:g}" for u in preset.levels) or "evenly spaced"
+    return (
+        f"steps: {preset.steps} of {preset.solver}; noise levels: {levels}; "
+        f"mel-consistency iterations: {preset.n_iter}"
+    )
 
 
 def _scores(scores: Mapping[str, Any]) -> str:

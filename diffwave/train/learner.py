@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import functools
 import logging
@@ -11,15 +12,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 
-from diffwave.base.device import faster_precision
+from diffwave.base.device import faster_precision, matrix_throughput
 from diffwave.base.errors import InputError
 from diffwave.checkpoint import load_checkpoint, load_config
 from diffwave.data.corpus import load_corpus
@@ -32,13 +31,11 @@ from diffwave.train.config import TrainConfig
 from diffwave.train.objective import Objective, trained_parts
 from diffwave.train.optimizers import DISCRIMINATOR_BETAS, learning_rate, make_optimizer, set_rate
 from diffwave.train.processes import Processes
-from diffwave.train.state import Trained, averaged, check_same_model, update_average
+from diffwave.train.state import Trained, check_same_model, update_average
 from diffwave.vocoder import find_checkpoint
 
 log = logging.getLogger(__name__)
 
-SIDE = {"cpu": 1024, "cuda": 8192}
-"""Of the square matrices that are multiplied to measure a device; 1024 on any other."""
 PHASES = ("data", "forward", "backward", "optimizer")
 WARM_UP = 3
 """Steps that are not profiled."""
@@ -96,7 +93,7 @@ class Learner:
         half = self.precision == torch.float16
         self.trained = Trained(
             model,
-            averaged(model, config.optim.ema),
+            copy.deepcopy(model),
             make_optimizer(model.learned(), config.optim),
             torch.amp.GradScaler(self.device.type, enabled=half),
         )
@@ -111,11 +108,6 @@ class Learner:
             self.trained.discriminator_optimizer = optimizer
             critics.requires_grad_(False)
         self.objective = processes.wrap(objective)
-
-    @property
-    def averaged_model(self) -> DiffusionModel:
-        """The model with its averaged weights, which are the ones to judge and to keep."""
-        return cast(DiffusionModel, self.trained.average.module)
 
     def begin(self) -> None:
         """Give a new run the weights of a checkpoint, or the envelope of its data.
@@ -137,7 +129,7 @@ class Learner:
             if not stored:
                 model.space.load_state_dict(fitted_space(ours, self.crops).state_dict())
         self.processes.broadcast(model)
-        self.averaged_model.load_state_dict(model.state_dict())
+        self.trained.average.load_state_dict(model.state_dict())
 
     def go_to(self, step: int) -> None:
         """Go on with the batch of a step, counted from 0."""
@@ -208,7 +200,7 @@ class Learner:
             if finite:
                 trained.discriminator_optimizer.step()
             trained.discriminator_optimizer.zero_grad(set_to_none=True)
-        update_average(trained.average, trained.model, step + 1)
+        update_average(trained.average, trained.model, optim.ema, step + 1)
         lap("optimizer")
         return Measured(mean, norm, critic, finite)
 
@@ -250,14 +242,6 @@ def _as_base(config: TrainConfig) -> TrainConfig:
     log.info("%s has a source, and keeps it", config.run.init)
     bands = list(base.space.source_bands)
     return dataclasses.replace(config, source=base.source, source_bands=bands)
-
-
-def matrix_throughput(device: torch.device, dtype: torch.dtype, budget: float = 0.2) -> float:
-    """FLOP/s of the best of some products of square matrices, measured for `budget` seconds."""
-    side = SIDE.get(device.type, 1024)
-    matrix = torch.full((side, side), 1e-3, dtype=dtype, device=device)
-    timer = Timer("m @ m", globals={"m": matrix}, num_threads=torch.get_num_threads())
-    return float(2 * side**3 / min(timer.blocked_autorange(min_run_time=budget).times))
 
 
 def profile(config: TrainConfig, steps: int) -> str | None:

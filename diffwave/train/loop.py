@@ -68,7 +68,7 @@ def train(config: TrainConfig, progress_bar: bool = True) -> Path:
         finally:
             run.close()
         if processes.is_main:
-            save_checkpoint(learner.averaged_model, folder / "export")
+            save_checkpoint(learner.trained.average, folder / "export")
     return folder / "export"
 
 
@@ -224,7 +224,7 @@ class _Run:
         self.last_validation = self.progress.minutes
         if self.logbook is None:
             return
-        model = self.learner.averaged_model
+        model = self.trained.average
         clips = spread(self.learner.validation, self.config.run.validate_clips)
         with self.logbook.written():
             values = validate(

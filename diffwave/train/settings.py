@@ -109,27 +109,24 @@ def _merge(
             "The settings sampling.steps, sampler, angles, mel_rounds and rounds are called "
             "default, solver, n_iter and presets now."
         )
-    for key, value in changes.items():
-        name = str(key)
-        if name not in names and name not in earlier:
+    for name, value in ((str(key), value) for key, value in changes.items()):
+        full, default, before = prefix + name, getattr(defaults, name, None), settings.get(name)
+        if name in earlier:
+            # Their keys are numbers of steps, which YAML reads as integers.
+            settings[name] = convert(value, Any, f"The setting {full}")
+        elif name not in names:
             near = difflib.get_close_matches(name, names, 1)
             hint = f"did you mean {prefix}{near[0]}?" if near else f"there are {', '.join(names)}."
-            raise InputError(f"There is no setting {prefix}{name}; {hint}")
-        default, before = getattr(defaults, name, None), settings.get(name)
-        if dataclasses.is_dataclass(default):
+            raise InputError(f"There is no setting {full}; {hint}")
+        elif dataclasses.is_dataclass(default):
             if value is not None and not isinstance(value, dict):
-                raise InputError(f"The setting {prefix}{name} needs settings of its own below it.")
-            section = settings.setdefault(name, {})
-            _merge(section, value or {}, default, f"{prefix}{name}.", depth - 1)
+                raise InputError(f"The setting {full} needs settings of its own below it.")
+            _merge(settings.setdefault(name, {}), value or {}, default, f"{full}.", depth - 1)
         elif depth > 1 and isinstance(before, dict) and isinstance(value, dict):
             settings[name] = before | value
-        elif name in earlier:
-            # Their keys are numbers of steps, which YAML reads as integers.
-            settings[name] = convert(value, Any, f"The setting {prefix}{name}")
         else:
-            settings[name] = (
-                [value] if isinstance(default, list) and isinstance(value, str) else value
-            )
+            one = isinstance(default, list) and isinstance(value, str)
+            settings[name] = [value] if one else value
 
 
 def save_settings(config: TrainConfig, path: Path) -> None:

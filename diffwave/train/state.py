@@ -11,17 +11,16 @@ import logging
 import re
 import socket
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from filelock import SoftFileLease, Timeout
-from torch import Tensor, nn
+from torch import nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel
 
 from diffwave.base.errors import InputError
 from diffwave.base.files import atomic_path, write_error
@@ -77,8 +76,8 @@ class Trained:
     """Everything that training changes."""
 
     model: DiffusionModel
-    average: AveragedModel
-    """Whose `module` is the averaged model."""
+    average: DiffusionModel
+    """The same with averaged weights, which are the ones to judge and to keep."""
     optimizer: Optimizer
     scaler: GradScaler
     """Loss scale of float16; does nothing in other precisions."""
@@ -86,11 +85,6 @@ class Trained:
     """Of the losses that have one,"""
     discriminator_optimizer: Optimizer | None = None
     """and their optimizer."""
-
-    @property
-    def averages(self) -> list[nn.Parameter]:
-        """The averaged parameters, in the order of `model.learned()`."""
-        return cast(DiffusionModel, self.average.module).learned()
 
     def parts(self) -> dict[str, Any]:
         """What has a `state_dict`, by its name in a saved state."""
@@ -107,30 +101,25 @@ class Trained:
         for name, part in self.parts().items():
             if state.get(name) or name == "module":
                 part.load_state_dict(state[name])
-        self.average.module.load_state_dict(state["module"])  # the buffers
-        with torch.no_grad():
-            for mine, theirs in zip(self.averages, state["ema"], strict=True):
-                mine.copy_(theirs)
+        load_averaged(self.average, state)
 
 
-def averaged(model: DiffusionModel, decay: float) -> AveragedModel:
-    """Exponential moving average of a model's parameters, in `module`; its decay warms up."""
-
-    @torch.no_grad()
-    def lerp(averages: Sequence[Tensor], current: Sequence[Tensor], step: Tensor | int) -> None:
-        kept = min(decay, (1 + int(step)) / (10 + int(step)))
-        torch._foreach_lerp_(list(averages), list(current), 1 - kept)
-
-    return AveragedModel(model, multi_avg_fn=lerp)
+@torch.no_grad()
+def load_averaged(model: DiffusionModel, state: Mapping[str, Any]) -> None:
+    """Give a model the averaged weights of a saved state."""
+    model.load_state_dict(state["module"])
+    for mine, theirs in zip(model.learned(), state["ema"], strict=True):
+        mine.copy_(theirs)
 
 
-def update_average(average: AveragedModel, model: DiffusionModel, step: int) -> None:
-    """Take in the parameters after step `step` (counted from 1).
+@torch.no_grad()
+def update_average(average: nn.Module, model: nn.Module, decay: float, step: int) -> None:
+    """Take the parameters after step `step`, from 1 on, into their exponential moving average.
 
-    The count is set, so that neither a resumed run nor the first step differs from the rest.
+    The decay warms up.
     """
-    average.n_averaged.fill_(step)
-    average.update_parameters(model)
+    kept = min(decay, (1 + step) / (10 + step))
+    torch._foreach_lerp_([*average.parameters()], [*model.parameters()], 1 - kept)
 
 
 @contextlib.contextmanager
@@ -173,7 +162,7 @@ def save_state(folder: Path, progress: Progress, trained: Trained, keep: int) ->
     path = folder / f"step-{progress.step:08d}.pt"
     state = dataclasses.asdict(progress) | {
         "config": stored(trained.model.config),
-        "ema": [average.detach() for average in trained.averages],
+        "ema": [average.detach() for average in trained.average.learned()],
         **{name: part.state_dict() for name, part in trained.parts().items()},
     }
     while True:

@@ -11,11 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.tensorboard import SummaryWriter
 
-from diffwave.data.crops import DRAWS, Batch, Clip, Framing
+from diffwave.data.crops import DRAWS, Batch, Clip, Framing, batch_of
 from diffwave.eval.metrics import choose_metrics
 from diffwave.listening.pictures import RANGE_DB, levels_db
 from diffwave.model import DiffusionModel
-from diffwave.spaces.source import Excitation
 from diffwave.synthesis import generate
 from diffwave.train.config import LossConfig
 from diffwave.train.losses import DenoisingLoss, mel_of
@@ -99,14 +98,9 @@ def _batches(model: DiffusionModel, clips: Sequence[Clip], at_least: int) -> Ite
         if frames < at_least or not n_fft <= length <= 2 * len(clip.samples):
             continue
         crop = framing.cut(clip, framing.places(clip, frames) - 1, frames)
-        wave = torch.from_numpy(crop.wave * np.float32(clip.polarity / 32768))[None]
-        white = torch.from_numpy(rng.standard_normal(wave.shape, np.float32))[:, None]
-        batch = Batch(wave, white, torch.zeros(1), 0.0, torch.zeros(1, DRAWS))
-        batch.mel = None if crop.mel is None else crop.mel[None]
-        if crop.source is not None:
-            train, share, batch.f0 = (part[None] for part in crop.source)
-            batch.excitation = Excitation(train, share)
-        yield batch.to(device)
+        crop = crop._replace(wave=crop.wave * np.float32(clip.polarity / 32768))
+        white = rng.standard_normal((1, 1, len(crop.wave)), np.float32)
+        yield batch_of([crop], white, [0.0], 0.0, np.zeros((1, DRAWS), np.float32)).to(device)
 
 
 def _listen(

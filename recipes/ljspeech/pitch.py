@@ -18,8 +18,8 @@ import torch
 from diffwave import Vocoder
 from diffwave.base.audio import read_audio, resample
 from diffwave.data.source import FRAME
+from diffwave.dsp.source import HIGHEST_F0
 from diffwave.eval.scoring import audio_files
-from diffwave.spaces.source import HIGHEST_F0
 from diffwave.train.mel_losses import GROSS
 
 RATES = (1.0, 0.8, 1.25)

@@ -19,13 +19,20 @@ try {
 }
 
 function keepAnswers() {
-  const { seed, listener, abx, rating } = answers;
+  const { kept, ...all } = answers;
   try {
-    localStorage.setItem(KEY, JSON.stringify({ seed, listener, abx, rating }));
+    localStorage.setItem(KEY, JSON.stringify(all));
     answers.kept = true;
   } catch {
     answers.kept = false; // storage is full or forbidden
   }
+}
+
+// Change the answers, keep them, and show what follows.
+function advance(change) {
+  Object.assign(...change);
+  keepAnswers();
+  showView();
 }
 
 function toCsv(rows) {
@@ -38,7 +45,7 @@ function toCsv(rows) {
   return rows.map((row) => row.map(cell).join(",") + "\r\n").join("");
 }
 
-// Listener, export and reset; `rows` makes the table of this view's answers, with its header.
+// Listener, export and reset; `rows` makes the table of this view's answers, an object a row.
 function answersPanel(name, rows) {
   const listener = h("input", {
     type: "text",
@@ -50,48 +57,25 @@ function answersPanel(name, rows) {
     },
   });
   const saveJson = () => {
-    const report = {
-      page: DATA.id,
-      title: DATA.title,
-      listener: answers.listener,
-      seed: answers.seed,
-      abx: abxReport(),
-      rating: ratingReport(),
-    };
+    const { seed, listener } = answers;
+    const report = { page: DATA.id, title: DATA.title, listener, seed,
+      abx: abxReport(), rating: ratingReport() };
     saveFile(`answers-${DATA.id}.json`, JSON.stringify(report, null, 1), "application/json");
   };
   const saveCsv = () => {
-    const [header, ...lines] = rows();
-    const table = [
-      ["listener", ...header],
-      ...lines.map((line) => [answers.listener, ...line]),
-    ];
-    saveFile(`${name}-${DATA.id}.csv`, toCsv(table), "text/csv");
+    const table = rows().map((row) => ({ listener: answers.listener, ...row }));
+    const header = Object.keys(table[0] ?? { listener: "" });
+    saveFile(`${name}-${DATA.id}.csv`, toCsv([header, ...table.map(Object.values)]), "text/csv");
   };
   const reset = () => {
-    if (!confirm("Forget every answer given on this page?")) return;
-    Object.assign(answers, noAnswers());
-    keepAnswers();
-    showView();
+    if (confirm("Forget every answer given on this page?")) advance([answers, noAnswers()]);
   };
-  return h(
-    "section",
-    { class: "card answers" },
-    h("h2", {}, "Answers"),
-    h(
-      "p",
-      { class: "muted" },
-      answers.kept
-        ? "This browser keeps them, also when the page is closed. A saved file tells what was what."
-        : "This browser does not let the page keep them: save them before you close it.",
-    ),
-    h(
-      "div",
-      { class: "row" },
-      h("label", { class: "field" }, h("span", {}, "Listener"), listener),
-      button("Save JSON", saveJson),
-      button("Save CSV", saveCsv),
-      button("Forget all answers", reset, { class: "danger" }),
-    ),
+  return card(
+    "Answers",
+    h("p.muted", answers.kept
+      ? "This browser keeps them, also when the page is closed. A saved file tells what was what."
+      : "This browser does not let the page keep them: save them before you close it."),
+    h("div.row", field("Listener", listener), button("Save JSON", saveJson),
+      button("Save CSV", saveCsv), button("Forget all answers", reset, { class: "danger" })),
   );
 }

@@ -2,17 +2,17 @@
 // Which view is shown, and where the keys go.
 
 const VIEWS = { listen: listenView, scores: scoresView, abx: abxView, rating: ratingView };
-let view;
+let view; // its elements, what a key does (true: it was one of its own), and how it starts
 
 // The old view leaves the document altogether: a blind one must not share it with the names.
 function showView() {
   const name = location.hash.slice(1) in VIEWS ? location.hash.slice(1) : "listen";
   const focused = document.activeElement?.dataset.focus;
   player.listener = () => {};
-  view = VIEWS[name]();
+  view = { key: () => false, start: () => player.stop(), ...VIEWS[name]() };
   document.title = view.heading ?? DATA.title;
   document.querySelector("h1").textContent = document.title;
-  document.getElementById("view").replaceChildren(...view.element);
+  document.getElementById("view").replaceChildren(...view.elements);
   for (const link of document.querySelectorAll("nav a")) {
     if (link.hash === `#${name}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");

@@ -3,15 +3,27 @@
 
 const TRACKS = ["Original", ...DATA.systems]; // track 0 of every utterance is the reference
 
-function h(tag, attributes, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes ?? {})) {
-    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (value === true) element.setAttribute(name, "");
-    else if (value !== false && value != null) element.setAttribute(name, value);
+function hasAudio(utterance, track) {
+  return DATA.utterances[utterance].gains[track] !== null;
+}
+
+// h("td.number", { title: "..." }, child, [more], null): the attributes may be left out.
+function h(tag, ...children) {
+  const [name, ...classes] = tag.split(".");
+  const element = document.createElement(name);
+  element.classList.add(...classes);
+  const attributes = children[0]?.constructor === Object ? children.shift() : {};
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
+    else if (value === true) element.setAttribute(key, "");
+    else if (value !== false && value != null) element.setAttribute(key, value);
   }
   element.append(...children.flat().filter((child) => child != null));
   return element;
+}
+
+function card(title, ...children) {
+  return h("section.card", h("h2", title), ...children);
 }
 
 function button(label, onclick, attributes) {
@@ -25,43 +37,51 @@ function icon(name) {
     previous: "M15.5 4.5 8 12l7.5 7.5 1.4-1.4L10.8 12l6.1-6.1z",
     next: "M8.5 4.5 16 12l-7.5 7.5-1.4-1.4 6.1-6.1-6.1-6.1z",
   };
-  const span = h("span", { class: "icon", "aria-hidden": "true" });
+  const span = h("span.icon", { "aria-hidden": "true" });
   span.innerHTML = `<svg viewBox="0 0 24 24"><path d="${paths[name]}"/></svg>`;
   return span;
 }
 
-function choice(label, options, value, onchange) {
-  const select = h(
-    "select",
-    { onchange: () => onchange(Number(select.value)) },
-    options.map(([key, text]) => h("option", { value: key, selected: key === value }, text)),
-  );
-  return h("label", { class: "field" }, h("span", {}, label), select);
+// A menu of texts, which gives the place of the one that is chosen.
+function menu(texts, chosen, onchange, attributes) {
+  const onselect = (event) => onchange(Number(event.target.value));
+  return h("select", { ...attributes, onchange: onselect },
+    texts.map((text, i) => h("option", { value: i, selected: i === chosen }, text)));
+}
+
+function field(label, input) {
+  return h("label.field", h("span", label), input);
+}
+
+function choice(label, texts, chosen, onchange) {
+  return field(label, menu(texts, chosen, onchange, { "data-focus": label }));
 }
 
 function checkbox(label, checked, onchange, hint) {
   const input = h("input", { type: "checkbox", checked, onchange: () => onchange(input.checked) });
-  return h("label", { class: "check", title: hint }, input, label);
+  return h("label.check", { title: hint }, input, label);
 }
 
 function keys(...pairs) {
-  return h(
-    "p",
-    { class: "keys" },
-    pairs.map(([names, what]) =>
-      h("span", {}, names.split(" ").map((name) => h("kbd", {}, name)), ` ${what}`),
-    ),
-  );
+  return h("p.keys", pairs.map(([names, what]) =>
+    h("span", names.split(" ").map((name) => h("kbd", name)), ` ${what}`)));
+}
+
+// A caption of the table's own would be as wide as the table, and scroll with it.
+function scrollingTable(caption, heads, body, kind = "table") {
+  const table = h(kind, heads.length ? h("thead", h("tr", heads)) : null, body);
+  const region = { tabindex: "0", role: "region", "aria-label": caption };
+  return h("div.titled", h("p.caption", caption), h("div.scroll", region, table));
 }
 
 // Decimals that suit the largest of the values in a column; null is "not defined".
 function formatter(values) {
-  const largest = Math.max(0, ...values.filter((value) => value != null).map(Math.abs));
+  const largest = Math.max(0, ...values.map(Math.abs)); // of null: 0
   const decimals = largest < 1 ? 3 : largest < 10 ? 2 : largest < 100 ? 1 : 0;
   return (value) => {
     if (value == null) return "–";
     const text = value.toFixed(decimals);
-    return Number(text) === 0 ? text.replace("-", "") : text.replace("-", "−");
+    return text.replace("-", Number(text) === 0 ? "" : "−");
   };
 }
 

@@ -3,41 +3,35 @@
 
 const listen = { utterance: 0, slot: 0, difference: false };
 
-function ticks(end, most) {
-  const step = [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000].find(
-    (size) => end / size <= most,
-  );
-  const count = Math.floor(end / step + 1e-9);
-  return Array.from({ length: count + 1 }, (_, i) => Number((i * step).toFixed(2)));
+// Marks from 0 to `end`, no more than `most` + 1; the property of the style says where.
+function ticks(end, most, property) {
+  const sizes = [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000];
+  const step = sizes.find((size) => end / size <= most);
+  return Array.from({ length: Math.floor(end / step + 1e-9) + 1 }, (_, i) => {
+    const value = Number((i * step).toFixed(2));
+    return h("span", { style: `${property}:${(100 * value) / end}%` }, String(value));
+  });
 }
 
 // Pictures of all versions on top of each other, one visible; axes, playhead and legend.
 function plot(utterance) {
   const { seconds: duration, khz } = DATA.utterances[utterance];
+  const { low, high, difference: range, colours, differenceColours } = DATA.scale;
   const images = {};
-  const stack = h("div", {
-    class: "picture",
-    onclick: (event) => {
-      const box = stack.getBoundingClientRect();
-      player.seek(((event.clientX - box.left) / box.width) * duration);
-    },
-  });
-  const tag = h("span", { class: "tag", "aria-hidden": "true" });
-  const playhead = h("div", { class: "playhead" });
-  const xAxis = h("div", { class: "x-axis", "aria-hidden": "true" });
-  const yAxis = h(
-    "div",
-    { class: "y-axis", "aria-hidden": "true" },
-    ticks(khz, 6).map((value) =>
-      h("span", { style: `bottom:${(100 * value) / khz}%` }, String(value)),
-    ),
-  );
-  const legend = h("div", { class: "legend" });
-  stack.append(tag, playhead);
+  const hidden = { "aria-hidden": "true" };
+  const tag = h("span.tag", hidden);
+  const playhead = h("div.playhead");
+  const xAxis = h("div.x-axis", hidden);
+  const legend = h("div.legend");
+  const seek = (event) => {
+    const box = stack.getBoundingClientRect();
+    player.seek(((event.clientX - box.left) / box.width) * duration);
+  };
+  const stack = h("div.picture", { onclick: seek }, tag, playhead);
 
   // Every picture at once, so that flipping does not wait for the disk.
   TRACKS.forEach((name, track) => {
-    if (DATA.utterances[utterance].gains[track] === null) return;
+    if (!hasAudio(utterance, track)) return;
     for (const kind of track ? ["", "-difference"] : [""]) {
       const image = h("img", {
         src: `pictures/${utterance}-${track}${kind}.png`,
@@ -50,43 +44,28 @@ function plot(utterance) {
   });
 
   const show = (track, difference) => {
-    const visible = `${track}${difference && track ? "-difference" : ""}`;
+    const signed = difference && track > 0;
+    const visible = `${track}${signed ? "-difference" : ""}`;
     for (const [key, image] of Object.entries(images)) image.hidden = key !== visible;
-    tag.textContent = difference
-      ? track
-        ? `${TRACKS[track]} − original`
-        : "Original: differences are from this"
-      : TRACKS[track];
-    const { low, high, difference: range, colours, differenceColours } = DATA.scale;
-    const signed = difference && track;
-    const [left, right] = signed
-      ? [`${-range} dB, too quiet`.replace("-", "−"), `+${range} dB, too loud`]
-      : [`${low} dB`.replace("-", "−"), `${high} dB`.replace("-", "−")];
+    tag.textContent = signed ? `${TRACKS[track]} − original`
+      : difference ? "Original: differences are from this" : TRACKS[track];
+    const ends = signed ? [`${-range} dB, too quiet`, `+${range} dB, too loud`]
+      : [`${low} dB`, `${high} dB`];
+    const [left, right] = ends.map((text) => h("span", text.replace("-", "−")));
     const gradient = (signed ? differenceColours : colours).join(",");
     legend.replaceChildren(
-      h("span", {}, left),
-      h("i", { style: `background:linear-gradient(90deg,${gradient})` }),
-      h("span", {}, right),
-    );
+      left, h("i", { style: `background:linear-gradient(90deg,${gradient})` }), right);
   };
-  const layOut = () => {
+  new ResizeObserver(() => {
     const most = Math.max(2, Math.floor(stack.clientWidth / 60));
-    xAxis.replaceChildren(
-      ...ticks(duration, most).map((value) =>
-        h("span", { style: `left:${(100 * value) / duration}%` }, String(value)),
-      ),
-    );
-  };
-  new ResizeObserver(layOut).observe(stack);
-  const element = h(
-    "figure",
-    { class: "plot" },
-    h("span", { class: "unit" }, "kHz"),
-    yAxis,
+    xAxis.replaceChildren(...ticks(duration, most, "left"));
+  }).observe(stack);
+  const element = h("figure.plot",
+    h("span.unit", "kHz"),
+    h("div.y-axis", hidden, ticks(khz, 6, "bottom")),
     stack,
     xAxis,
-    h("figcaption", {}, h("span", {}, "seconds"), legend),
-  );
+    h("figcaption", h("span", "seconds"), legend));
   const showTime = () => {
     playhead.style.left = `${(100 * player.time) / duration}%`;
   };
@@ -95,110 +74,71 @@ function plot(utterance) {
 
 function listenView() {
   const utterance = DATA.utterances[listen.utterance];
-  const available = (track) => utterance.gains[track] !== null;
+  const available = (track) => hasAudio(listen.utterance, track);
   if (!available(listen.slot)) listen.slot = 0;
   const picture = plot(listen.utterance);
+  const count = DATA.utterances.length;
 
-  const go = (step) => {
-    const count = DATA.utterances.length;
-    listen.utterance = (listen.utterance + step + count) % count;
+  const show = (place) => {
+    listen.utterance = (place + count) % count;
     showView();
   };
   const setDifference = (value) => {
     listen.difference = value;
     update();
   };
-  const modes = [
-    button("Spectrogram", () => setDifference(false)),
-    button("Difference", () => setDifference(true)),
-  ];
+  const modes = [false, true].map((value) =>
+    button(value ? "Difference" : "Spectrogram", () => setDifference(value)));
   const versions = TRACKS.map((name, track) =>
     button(
-      [
-        h("kbd", {}, track < 9 ? String(track + 1) : "·"),
-        h("span", {}, name),
-        available(track) ? null : h("small", {}, "no audio"),
-      ],
+      [h("kbd", track < 9 ? String(track + 1) : "·"), h("span", name),
+        available(track) ? null : h("small", "no audio")],
       () => player.choose(track),
       { class: "version", disabled: !available(track), "data-focus": `version ${track}` },
-    ),
-  );
-  const heads = DATA.systems.map((name) => h("th", { scope: "col", class: "number" }, name));
-  const table = metricTable("Scores of this utterance", heads, (metric, i) => {
+    ));
+  const table = metricTable("Scores of this utterance", (metric, i) => {
     const values = DATA.values.map((system) => system[i][listen.utterance]);
     const format = formatter(values);
-    return values.map((value) => h("td", { class: "number" }, format(value)));
+    return values.map((value) => h("td.number", format(value)));
   });
 
   function update() {
     if (player.ready) listen.slot = player.slot;
     picture.show(listen.slot, listen.difference);
-    versions.forEach((version, track) =>
-      version.setAttribute("aria-pressed", String(track === listen.slot)),
-    );
+    press(versions, listen.slot);
+    press(modes, Number(listen.difference));
     for (const row of table.querySelectorAll("tr")) {
       [...row.cells].forEach((cell, i) => cell.classList.toggle("chosen", i > 0 && i === listen.slot));
     }
-    modes.forEach((mode, i) =>
-      mode.setAttribute("aria-pressed", String(Boolean(i) === listen.difference)),
-    );
   }
 
-  const element = h(
-    "section",
-    { class: "card" },
-    h(
-      "div",
-      { class: "bar" },
-      h(
-        "div",
-        { class: "utterance" },
-        button(icon("previous"), () => go(-1), {
-          "aria-label": "Previous utterance",
-          "data-focus": "previous",
-        }),
-        h(
-          "select",
-          {
-            "aria-label": "Utterance",
-            "data-focus": "utterance",
-            onchange: (event) => {
-              listen.utterance = Number(event.target.value);
-              showView();
-            },
-          },
-          DATA.utterances.map(({ name }, i) =>
-            h("option", { value: i, selected: i === listen.utterance }, name),
-          ),
-        ),
-        button(icon("next"), () => go(1), {
-          "aria-label": "Next utterance",
-          "data-focus": "next",
-        }),
-        h("span", { class: "muted" }, `${listen.utterance + 1} of ${DATA.utterances.length}`),
-      ),
-      h("div", { class: "segments", role: "group", "aria-label": "Picture" }, modes),
-    ),
-    utterance.text ? h("p", { class: "transcript" }, utterance.text) : null,
-    h("div", { class: "versions", role: "group", "aria-label": "Versions" }, versions),
+  const step = (name, by) =>
+    button(icon(name.toLowerCase()), () => show(listen.utterance + by),
+      { "aria-label": `${name} utterance`, "data-focus": name });
+  const names = DATA.utterances.map(({ name }) => name);
+  const chooser = menu(names, listen.utterance, show,
+    { "aria-label": "Utterance", "data-focus": "utterance" });
+  const group = (label) => ({ role: "group", "aria-label": label });
+  const element = h("section.card",
+    h("div.bar",
+      h("div.utterance", step("Previous", -1), chooser, step("Next", 1),
+        h("span.muted", `${listen.utterance + 1} of ${count}`)),
+      h("div.segments", group("Picture"), modes)),
+    utterance.text ? h("p.transcript", utterance.text) : null,
+    h("div.versions", group("Versions"), versions),
     picture.element,
     transport({ onchange: update, ontime: picture.showTime, options: [levelSwitch()] }),
-    keys(
-      [`1 – ${Math.min(9, TRACKS.length)}`.replaceAll(" ", ""), "version"],
-      ["Space", "play, pause"],
-      ["← →", "utterance"],
-      ["D", "difference"],
-    ),
-    DATA.metrics.length ? table : null,
-  );
+    keys([`1–${Math.min(9, TRACKS.length)}`, "version"], ["Space", "play, pause"],
+      ["← →", "utterance"], ["D", "difference"]),
+    DATA.metrics.length ? table : null);
   const key = (name) => {
     if (/^[1-9]$/.test(name)) player.choose(Number(name) - 1);
-    else if (name === "ArrowLeft") go(-1);
-    else if (name === "ArrowRight") go(1);
+    else if (name === "ArrowLeft") show(listen.utterance - 1);
+    else if (name === "ArrowRight") show(listen.utterance + 1);
     else if (name.toLowerCase() === "d") setDifference(!listen.difference);
     else return false;
     return true;
   };
   const start = () => player.load(listen.utterance, [...TRACKS.keys()], listen.slot);
-  return { element: [element], key, start };
+  return { elements: [element], key, start };
 }

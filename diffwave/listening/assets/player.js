@@ -59,22 +59,20 @@ class Player {
   }
 
   decode(utterance) {
-    const known = decoded.get(utterance);
-    decoded.delete(utterance);
-    const promise =
-      known ??
-      loadScript(utterance).then((tracks) =>
-        Promise.all(
-          tracks.map((text) => {
-            if (text === null) return null;
-            const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
-            return this.context.decodeAudioData(bytes.buffer);
-          }),
-        ),
-      );
+    const promise = decoded.get(utterance) ?? this.loadWaves(utterance);
+    decoded.delete(utterance); // and put at the end, as the last used
     decoded.set(utterance, promise);
     if (decoded.size > 4) decoded.delete(decoded.keys().next().value);
     return promise;
+  }
+
+  async loadWaves(utterance) {
+    const tracks = await loadScript(utterance);
+    return Promise.all(tracks.map((text) => {
+      if (text === null) return null;
+      const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+      return this.context.decodeAudioData(bytes.buffer);
+    }));
   }
 
   get ready() {
@@ -178,43 +176,43 @@ const player = new Player();
 
 // One switch for all views, open and blind.
 function levelSwitch() {
-  return checkbox(
-    "Same level",
-    player.matched,
-    (value) => player.setMatched(value),
-    "Play every version at the original's RMS",
-  );
+  return checkbox("Same level", player.matched, (value) => player.setMatched(value),
+    "Play every version at the original's RMS");
+}
+
+// Of some buttons the one that is pressed.
+function press(buttons, pressed) {
+  buttons.forEach((each, i) => each.setAttribute("aria-pressed", String(i === pressed)));
+}
+
+// What plays a slot in a blind test, and its key.
+function pad(label, slot) {
+  const content = [h("b", label), slot < 9 ? h("kbd", String(slot + 1)) : null];
+  return button(content, () => listenTo(slot), { class: "pad", "aria-label": `Listen to ${label}` });
+}
+
+function listenTo(slot) {
+  player.choose(slot);
+  if (!player.playing) player.toggle();
+}
+
+function showPads(pads) {
+  for (const each of pads) each.disabled = !player.ready;
+  press(pads, player.slot);
 }
 
 // Play button, position and options. onchange is called whenever the player's state changes,
 // ontime also as time goes by.
-function transport({ onchange = () => {}, ontime = () => {}, options = [] }) {
+function transport({ onchange, ontime = () => {}, options = [] }) {
   const play = button("", () => player.toggle(), { class: "play" });
-  const position = h("input", {
-    type: "range",
-    class: "position",
-    min: 0,
-    step: 0.01,
-    value: 0,
-    "aria-label": "Position",
+  const position = h("input.position", {
+    type: "range", min: 0, step: 0.01, value: 0, "aria-label": "Position",
     oninput: () => player.seek(Number(position.value)),
   });
-  const clock = h("span", { class: "clock" });
-  const problem = h("p", { class: "problem", role: "alert" });
-  const element = h(
-    "div",
-    { class: "transport" },
-    play,
-    position,
-    clock,
-    h(
-      "div",
-      { class: "options" },
-      checkbox("Repeat", player.loop, (value) => player.setLoop(value)),
-      options,
-    ),
-    problem,
-  );
+  const clock = h("span.clock");
+  const problem = h("p.problem", { role: "alert" });
+  const loop = checkbox("Repeat", player.loop, (value) => player.setLoop(value));
+  const element = h("div.transport", play, position, clock, h("div.options", loop, options), problem);
   const showTime = () => {
     const text = `${seconds(player.time)} / ${seconds(player.duration)}`;
     position.value = player.time;
@@ -224,10 +222,9 @@ function transport({ onchange = () => {}, ontime = () => {}, options = [] }) {
     if (player.playing && element.isConnected) requestAnimationFrame(showTime);
   };
   player.listener = () => {
-    play.disabled = !player.ready;
+    play.disabled = position.disabled = !player.ready;
     play.replaceChildren(icon(player.playing ? "pause" : "play"));
     play.setAttribute("aria-label", player.playing ? "Pause" : "Play");
-    position.disabled = !player.ready;
     position.max = player.duration;
     problem.textContent = player.problem ?? "";
     onchange();
