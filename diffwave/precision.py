@@ -8,7 +8,7 @@ the mel-consistency iterations.
 from __future__ import annotations
 
 import warnings
-from typing import Literal, get_args
+from typing import Literal, TypeVar, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from diffwave.base.errors import InputError
 from diffwave.model import DiffusionModel
 
 Precision = Literal["float32", "bfloat16", "int8"]
+Module = TypeVar("Module", bound=nn.Module)
 INT8_IS_FOR_CPUS = "A network in int8 computes on the CPU alone."
 
 
@@ -58,12 +59,17 @@ def in_precision(model: DiffusionModel, precision: str) -> DiffusionModel:
         return model
     if model.device.type != "cpu":
         raise InputError(INT8_IS_FOR_CPUS)
+    model.denoiser = int8(model.denoiser)
+    return model
+
+
+def int8(module: Module) -> Module:
+    """A copy whose `nn.Linear` layers are quantised dynamically."""
     from torch.ao.quantization import quantize_dynamic
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what will take its place
-        quantize_dynamic(model.denoiser, {nn.Linear}, torch.qint8, inplace=True)
-    return model
+        return cast(Module, quantize_dynamic(module, {nn.Linear}, torch.qint8))
 
 
 def _replace(module: nn.Module) -> None:

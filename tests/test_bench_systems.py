@@ -10,7 +10,7 @@ import torch
 
 from diffwave.bench.measure import mel_of
 from diffwave.bench.result import Setting
-from diffwave.bench.systems import SYSTEMS, System, build, build_systems
+from diffwave.bench.systems import INT8, SYSTEMS, System, build, build_systems, precision_of
 
 PARAMETERS = {  # millions, as their papers and repositories say
     "vocos": 13.5,
@@ -88,3 +88,16 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch, tiny_checkp
     assert [system.name for system in systems] == ["diffwave@1"]
     assert [item.system for item in missing] == ["vocos"]
     assert missing[0].reason.startswith("vocos cannot be imported (")
+
+
+@pytest.mark.parametrize("name", ["diffwave@1", "vocos"])
+def test_int8_is_nearly_the_same_wave_of_the_same_size(name: str, tiny_checkpoint: Path) -> None:
+    if name == "vocos":
+        pytest.importorskip("vocos", reason="vocos is not installed: no peer to test")
+    exact, rounded = (build(name + end, str(tiny_checkpoint)) for end in ("", INT8))
+    mel = mel_of(exact, Setting(1, "fp32", 1, 0.2))
+    wave, near = exact.generate(mel), rounded.generate(mel)
+    assert 0 < float((near - wave).std()) < 0.3 * float(wave.std())
+    assert rounded.parameters == exact.parameters
+    assert torch.equal(rounded.counted(mel), wave)  # type: ignore[misc]
+    assert precision_of(rounded.name) == "int8"

@@ -29,7 +29,7 @@ from diffwave.base.device import faster_precision
 from diffwave.base.errors import InputError
 from diffwave.base.libraries import version_of
 from diffwave.bench.result import Cost, LeftOut, Result, Setting, Spread, Timing
-from diffwave.bench.systems import System
+from diffwave.bench.systems import System, precision_of
 from diffwave.mel import MelSpectrogram
 
 CHUNK_SECONDS, SPEECH_RMS = 0.5, 0.07
@@ -123,7 +123,8 @@ def bench(
         second = Setting(1, "fp32", 1, 1.0)
         for system in systems:
             try:
-                work = gmac(partial(_generate, system, mel_of(system, second), second))
+                counted = dataclasses.replace(system, generate=system.counted or system.generate)
+                work = gmac(partial(_generate, counted, mel_of(system, second), second))
                 costs[system.name] = Cost(
                     *(system.name, system.what, system.library, system.mel.sample_rate),
                     *(system.parameters, work / system.duration(second)),
@@ -244,6 +245,7 @@ def cold_start(system: System, effort: Effort, checkpoint: str) -> tuple[Spread,
         if system.steps is not None:
             arguments[2:] = ["diffwave.cli", "synthesize", mel, wav, "--steps", str(system.steps)]
             arguments += ["--checkpoint", checkpoint, "--device", "cpu"]
+            arguments += ["--precision", precision_of(system.name)]
         found = [run_process(arguments) for _ in range(effort.process_runs)]
     seconds, peaks = zip(*found, strict=True)
     return Spread.of(list(seconds)), Spread.of(list(peaks))

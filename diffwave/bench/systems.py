@@ -30,10 +30,13 @@ from diffwave.mel import MelConfig, preset
 from diffwave.mel.normalise import NormaliseConfig
 from diffwave.model import DiffusionConfig, DiffusionModel, ModelConfig
 from diffwave.networks.diffwave import WaveformNetConfig
+from diffwave.precision import int8
 from diffwave.spaces import WaveformConfig
 from diffwave.vocoder import DEFAULT, Vocoder
 
 SEED = 0
+INT8 = "-int8"
+"""Ends the name of a system whose linear layers are in int8 (:mod:`diffwave.precision`)."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class System:
     first_chunk: Callable[[Tensor, int], Tensor]
     """Mel and a number of frames F to the first [B, about F * hop_length] samples."""
     steps: int | None = None  # with which `diffwave synthesize` is this system, if it is
+    counted: Callable[[Tensor], Tensor] | None = None
+    """The same in float32, whose products can be counted; None: `generate` can."""
 
     @property
     def parameters(self) -> int:
@@ -91,15 +96,25 @@ def build(name: str, checkpoint: str = DEFAULT) -> System:
     return SYSTEMS[name][1](name, checkpoint)
 
 
+def precision_of(name: str) -> str:
+    """ "int8" of a system that ends in -int8, else "float32"."""
+    return "int8" if name.endswith(INT8) else "float32"
+
+
 @functools.lru_cache(maxsize=1)  # its step counts share the weights
 def _trained(checkpoint: str) -> Vocoder:
     return Vocoder.from_pretrained(checkpoint, "cpu")
 
 
 def _ours(name: str, checkpoint: str) -> System:
-    steps = int(name.rpartition("@")[2])
+    steps = int(name.removesuffix(INT8).rpartition("@")[2])
     what = f"this project, {checkpoint}, {steps} step{'s'[: steps > 1]}"
-    return replace(_of_vocoder(name, what, _trained(checkpoint), steps), steps=steps)
+    system = replace(_of_vocoder(name, what, _trained(checkpoint), steps), steps=steps)
+    if precision_of(name) == "float32":
+        return system
+    rounded = Vocoder.from_pretrained(checkpoint, "cpu", "int8")
+    faster = _of_vocoder(name, f"{what}, int8", rounded, steps)
+    return replace(faster, module=system.module, steps=steps, counted=system.generate)
 
 
 def _diffwave_base(name: str, checkpoint: str) -> System:
@@ -149,13 +164,21 @@ def _vocos(name: str, checkpoint: str) -> System:
         ISTFTHead(dim=512, n_fft=1024, hop_length=256, padding="center"),
     )
 
-    def generate(mel: Tensor) -> Tensor:
-        features = model.backbone(mel)
+    def generate(mel: Tensor, backbone: nn.Module = model.backbone) -> Tensor:
+        features = backbone(mel)
         with torch.autocast("cpu", enabled=False):  # bfloat16 has no complex arithmetic
             wave: Tensor = model.head(features.float())
         return wave
 
-    return _peer(name, "Vocos, 24 kHz mel; its head always in fp32", "vocos", model, generate)
+    what = "Vocos, 24 kHz mel; its head always in fp32"
+    system = _peer(name, what, "vocos", model, generate)
+    if precision_of(name) == "float32":
+        return system
+    faster = torch.inference_mode()(functools.partial(generate, backbone=int8(model.backbone)))
+    return replace(
+        system, what=f"{what}; linear layers in int8", generate=faster, counted=system.generate,
+        first_chunk=lambda mel, frames: faster(mel[..., :frames]),
+    )  # fmt: skip
 
 
 def _hifigan(name: str, checkpoint: str) -> System:
@@ -218,7 +241,7 @@ def _peer(
 ) -> System:
     """A network that is called once; its first chunk is a call for as many frames."""
     model.eval().requires_grad_(False)
-    mel = preset("vocos" if name == "vocos" else "hifigan")
+    mel = preset("vocos" if name.startswith("vocos") else "hifigan")
     inference = torch.inference_mode()(generate)
     return System(
         name, what, version_of(library), mel, model, inference, lambda m, n: inference(m[..., :n])
@@ -229,7 +252,9 @@ SYSTEMS: dict[str, tuple[str, Callable[[str, str], System]]] = {
     "diffwave@1": ("diffwave", _ours),
     "diffwave@2": ("diffwave", _ours),
     "diffwave@4": ("diffwave", _ours),
+    "diffwave@1-int8": ("diffwave", _ours),
     "vocos": ("vocos", _vocos),
+    "vocos-int8": ("vocos", _vocos),
     "hifigan-v1": ("transformers", _hifigan),
     "hifigan-v2": ("transformers", _hifigan),
     "hifigan-v3": ("speechbrain", _hifigan_v3),
