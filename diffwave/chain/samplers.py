@@ -39,6 +39,23 @@ def ddim(x: Array, x_0: Array, levels: Array, i: int, noise: Noise, before: Arra
     return q_sample(x_0, levels[i + 1], eps_from_x0(x, x_0, levels[i]))
 
 
+def stochastic_ddim(eta: float) -> Step:
+    """DDIM with a share of fresh noise (Song et al. 2021, eqs. 12 and 16).
+
+    The deviation is eta times the posterior's: eta = 0 is :func:`ddim`, eta = 1 :func:`ancestral`.
+    """
+
+    def step(
+        x: Array, x_0: Array, levels: Array, i: int, noise: Noise, before: Array | None
+    ) -> Array:
+        _, variance = q_posterior_mean_variance(x_0, x, levels[i], levels[i + 1])
+        fresh = eta**2 * float(variance) / (1 - float(levels[i + 1]))
+        eps = q_sample(eps_from_x0(x, x_0, levels[i]), 1 - fresh, noise(i))
+        return q_sample(x_0, levels[i + 1], eps)
+
+    return step
+
+
 def dpm_solver_2m(
     x: Array, x_0: Array, levels: Array, i: int, noise: Noise, before: Array | None
 ) -> Array:
@@ -61,6 +78,9 @@ def dpm_solver_2m(
 SAMPLERS: dict[str, Step] = {
     "ancestral": ancestral,
     "ddim": ddim,
+    "ddim-0.25": stochastic_ddim(0.25),
+    "ddim-0.5": stochastic_ddim(0.5),
+    "ddim-0.75": stochastic_ddim(0.75),
     "dpm-solver++": dpm_solver_2m,
 }
 

@@ -53,8 +53,11 @@ class Generation(Options):
     """Network calls (default: the checkpoint's; the bundled voice is tuned for 1, 2, 4 and 8)."""
     n_iter: Annotated[int, Meta(ge=0, le=10_000)] | None = None
     """Mel-consistency (Griffin-Lim) iterations after the last step (default: the checkpoint's)."""
-    sampler: Literal["ddim", "dpm-solver++", "ancestral"] | None = None
-    """Solver of the reverse process (default: the checkpoint's)."""
+    sampler: (
+        Literal["ddim", "ddim-0.25", "ddim-0.5", "ddim-0.75", "dpm-solver++", "ancestral"] | None
+    ) = None
+    """Solver of the reverse process; ddim-ETA adds ETA of the ancestral sampler's noise (default:
+    the checkpoint's)."""
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] = 0
     """Same seed, same wave."""
     enhance: bool = True
