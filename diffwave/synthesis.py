@@ -152,7 +152,7 @@ def estimate(
     # Stream 0 is where the chain starts; step i of a sampler that adds noise draws stream i + 1.
     state = sample(
         SAMPLERS[sampling.solver],
-        functools.partial(denoiser, cond=denoiser.condition(mel, prior)),
+        functools.partial(denoiser.estimate, cond=denoiser.condition(mel, prior)),
         noise(0),
         denoiser.levels(sampling),
         noise=lambda i: noise(i + 1),

@@ -76,7 +76,7 @@ def least_bounds(
     power_root = torch.tensor(power, dtype=torch.float64).sqrt()
     best = torch.stack([prior_kl(power_root, bar) for bar in bars])
     came_from: list[Tensor] = []
-    paths = []
+    paths: list[Path] = []
     for _ in range(steps):
         if paths:
             found = (best[:, None] + table).min(0)

@@ -38,7 +38,7 @@ from diffwave.data.corpus import sixteen_bit
 from diffwave.vocoder import DEFAULT, Vocoder
 
 SOLVERS = ("ddim", "ddim-0.5", "ancestral", "dpm-solver++")
-FIRSTS, BENDS = (1.0, 0.9, 0.75), (0.7, 1.0, 1.4)
+FIRSTS, BENDS = (1.0, 0.9), (0.7, 1.0, 1.4)
 """Of the grid of levels: where it starts, of the highest there is, and how it is bent."""
 ITERATIONS = (0, 6, 12, 25, 50, 100)
 GRID_ITERATIONS = 25
@@ -141,7 +141,7 @@ def main() -> None:
     parser.add_argument("--search", nargs="+", required=True, metavar="WAV")
     parser.add_argument("--confirm", nargs="+", action="append", required=True, metavar="NAME=WAV")
     parser.add_argument("--checkpoint", default=DEFAULT)
-    parser.add_argument("--steps", default="1,2,3,4,5,6,8,10,12")
+    parser.add_argument("--steps", default="1,2,3,4,6,8,12")
     options = parser.parse_args()
     if not all(text.isdecimal() and int(text) for text in options.steps.split(",")):
         raise InputError(f"--steps are numbers separated by commas, not {options.steps!r}.")
