@@ -200,8 +200,9 @@ def main() -> None:
     print((out / "presets.yaml").read_text("utf-8"))
 
 
-try:
-    main()
-except InputError as error:
-    print(f"search.py: {error}", file=sys.stderr)
-    sys.exit(2)
+if __name__ == "__main__":
+    try:
+        main()
+    except InputError as error:
+        print(f"search.py: {error}", file=sys.stderr)
+        sys.exit(2)
