@@ -13,6 +13,7 @@ import numpy as np
 from diffwave.analysis.plots import new_figure, save_figure
 from diffwave.base.errors import InputError
 from diffwave.train.logbook import METRICS_FILE, read_rows
+from diffwave.train.validation import LEVELS
 
 
 def curve(rows: list[list[str]], name: str) -> np.ndarray:
@@ -26,25 +27,25 @@ def main(run: Path, picture: Path) -> None:
     loss = curve(rows, "loss")
     if not len(loss):
         raise InputError(f"{run / METRICS_FILE} notes no loss.")
-    figure = new_figure(9, 3.2)
-    left, right = figure.subplots(1, 2)
+    held = curve(rows, "loss_validation")
+    often = len(held) > 1
+    figure = new_figure(9 if often else 5, 3.2)
+    left, *others = figure.subplots(1, 2 if often else 1, squeeze=False)[0]
     left.plot(*loss.T, color="#9db8d9", linewidth=0.7, label="steps")
     width = max(1, len(loss) // 30)
     smooth = np.convolve(loss[:, 1], np.ones(width) / width, "valid")
     left.plot(loss[width - 1 :, 0], smooth, color="#2f6db5", label=f"mean of {width}")
-    held = curve(rows, "loss_validation")
     if len(held):
         left.plot(*held.T, "o-", color="#c8452f", markersize=4, label="held out")
     left.set(xlabel="minutes", ylabel="squared error of the noise", yscale="log")
     left.legend(frameon=False)
-    levels = [curve(rows, f"loss_level_{i}") for i in range(8)]
-    for i, values in enumerate(levels):
-        if len(values):
-            label = {0: "least noise", 7: "most noise"}.get(i)
-            right.plot(*values.T, "o-", color=(0.2 + 0.09 * i, 0.3, 0.8 - 0.09 * i), label=label)
-    right.set(xlabel="minutes", yscale="log", title="held out, by noise level")
-    if len(held):
-        right.legend(frameon=False)
+    for axis in others:
+        for i in range(LEVELS):
+            label = {0: "least noise", LEVELS - 1: "most noise"}.get(i)
+            values = curve(rows, f"loss_level_{i}")
+            axis.plot(*values.T, "o-", color=(0.2 + 0.09 * i, 0.3, 0.8 - 0.09 * i), label=label)
+        axis.set(xlabel="minutes", yscale="log", title="held out, by noise level")
+        axis.legend(frameon=False)
     save_figure(figure, picture)
 
 
