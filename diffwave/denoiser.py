@@ -16,7 +16,16 @@ from torch import Tensor, nn
 
 from diffwave.base.errors import InputError
 from diffwave.chain import schedule
-from diffwave.chain.gaussian import q_sample, v_of, x0_from_eps, x0_from_v
+from diffwave.chain.gaussian import (
+    Estimate,
+    learned_variance,
+    normal_nll,
+    q_sample,
+    step_kl,
+    v_of,
+    x0_from_eps,
+    x0_from_v,
+)
 from diffwave.chain.sampling import Sampling
 from diffwave.mel.normalise import NormaliseConfig
 from diffwave.networks import Network
@@ -34,12 +43,22 @@ class DiffusionConfig:
     a discrete schedule, of which the network is given the (fractional) step."""
     zero_terminal_snr: bool = False
     """Whether a discrete schedule was rescaled to end in pure noise."""
+    variance: str = "fixed"
+    """"fixed": that of the posterior; "learned": the network says where it lies between that and
+    beta_t (Nichol and Dhariwal 2021, arXiv 2102.09672); of the waveform network."""
 
     def __post_init__(self) -> None:
         if self.prediction not in ("v", "eps"):
             raise InputError(f"A network predicts 'v' or 'eps', not {self.prediction!r}.")
         if self.schedule == "angle" and self.prediction == "eps":
             raise InputError("A chain in angles starts at pure noise, which needs prediction 'v'.")
+        if self.variance not in ("fixed", "learned"):
+            raise InputError(f"A variance is 'fixed' or 'learned', not {self.variance!r}.")
+        if self.variance == "learned" and self.schedule == "angle":
+            raise InputError(
+                "A chain in angles has no steps of its own, so no variances to learn; name a "
+                "schedule in diffusion.schedule."
+            )
         if self.schedule != "angle":
             schedule.named_betas(self.schedule)
         elif self.zero_terminal_snr:
@@ -102,31 +121,77 @@ class Denoiser(nn.Module):
             alpha_bar: its noise level, [] or one for every example, [B].
             cond: :meth:`condition` of its mel.
         """
-        prediction, level = self._predict(x, alpha_bar, cond), _beside(alpha_bar, x)
-        if self.diffusion.prediction == "v":
-            return x0_from_v(x, prediction, level)
-        return x0_from_eps(x, prediction, level)
+        return self.estimate(x, alpha_bar, cond).x_0  # type: ignore[no-any-return]
 
-    def loss(self, x_0: Tensor, noise: Tensor, alpha_bar: Tensor, cond: Condition) -> Tensor:
+    def estimate(self, x: Tensor, alpha_bar: Tensor, cond: Condition) -> Estimate:
+        """The same with the variance of the step, where that is learned."""
+        prediction, share = self._predict(x, alpha_bar, cond)
+        level = _beside(alpha_bar, x)
+        return Estimate(self._x_0(x, prediction, level), share)
+
+    def loss(
+        self,
+        x_0: Tensor,
+        noise: Tensor,
+        alpha_bar: Tensor,
+        cond: Condition,
+        bound_weight: float = 0.0,
+    ) -> Tensor:
         """Squared error of the prediction for a state with noise added, of the shape of x_0.
+
+        With learned variances the hybrid loss (Nichol and Dhariwal 2021, eq. 16): the term of the
+        bound is added, through which nothing but the variance learns.
 
         Args:
             x_0: clean state, [B, ...].
             noise: of unit variance, like x_0.
-            alpha_bar: level of every example, [B].
+            alpha_bar: level of every example, [B]; with learned variances one that was trained.
             cond: :meth:`condition` of its mel.
+            bound_weight: of the bound, which is estimated by the number of steps times a term.
         """
         level = _beside(alpha_bar, x_0)
-        prediction = self._predict(q_sample(x_0, level, noise), alpha_bar, cond)
+        x_t = q_sample(x_0, level, noise)
+        prediction, share = self._predict(x_t, alpha_bar, cond)
         v = self.diffusion.prediction == "v"
-        return (prediction - (v_of(x_0, noise, level) if v else noise)).square()
+        error = (prediction - (v_of(x_0, noise, level) if v else noise)).square()
+        if share is None or not bound_weight or self.trained_levels is None:
+            return error
+        estimate = self._x_0(x_t, prediction.detach(), level)
+        terms = self._terms(x_0, estimate, share, alpha_bar)
+        return error + bound_weight * len(self.trained_levels) * terms
 
-    def _predict(self, x: Tensor, alpha_bar: Tensor, cond: Condition) -> Tensor:
+    def _terms(self, x_0: Tensor, estimate: Tensor, share: Tensor, alpha_bar: Tensor) -> Tensor:
+        """The bound's term of every example's step, per element, nats, of the shape of x_0."""
+        trained, terms = self.trained_levels, []
+        assert trained is not None
+        for i, t in enumerate(self.time(alpha_bar).round().long().expand(len(x_0)).tolist()):
+            if t:
+                term = step_kl(x_0[i], estimate[i], trained[t], trained[t - 1], share[i])
+            else:
+                after = trained[1] if len(trained) > 1 else None
+                variance = learned_variance(share[i], trained[0], torch.ones(()), after)
+                term = normal_nll(x_0[i], estimate[i], variance)
+            terms.append(term)
+        return torch.stack(terms)
+
+    def _x_0(self, x: Tensor, prediction: Tensor, level: Tensor) -> Tensor:
+        if self.diffusion.prediction == "v":
+            return x0_from_v(x, prediction, level)  # type: ignore[no-any-return]
+        return x0_from_eps(x, prediction, level)  # type: ignore[no-any-return]
+
+    def _predict(
+        self, x: Tensor, alpha_bar: Tensor, cond: Condition
+    ) -> tuple[Tensor, Tensor | None]:
+        """What the network says, and the share of a learned variance, both of the shape of x."""
         t = self.time(alpha_bar).to(x.device).expand(len(x)).contiguous()
         call, x = self._call or self.network, x.contiguous()
         if cond.projections is None:
-            return call(x, t, cond.mel, cond.prior).float()
-        return call(x, t, prior=cond.prior, cond=cond.projections).float()
+            found = call(x, t, cond.mel, cond.prior).float()
+        else:
+            found = call(x, t, prior=cond.prior, cond=cond.projections).float()
+        if self.diffusion.variance == "fixed":
+            return found, None
+        return found[:, 0], (found[:, 1] + 1) / 2  # at first in the middle
 
     def time(self, alpha_bar: Tensor) -> Tensor:
         """A noise level as the network counts it, float32, same shape."""

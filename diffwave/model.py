@@ -68,6 +68,10 @@ class ModelConfig:
             raise InputError("A space with source bands and a source predictor need each other.")
         sized: dict[str, Any] = {"space": self.space.of(self.mel)}
         sized["network"] = self.network.of(self.mel, self.space)
+        if self.diffusion.variance == "learned":
+            if not hasattr(self.network, "outputs"):
+                raise InputError("Variances are learned by the waveform network alone.")
+            sized["network"] = dataclasses.replace(sized["network"], outputs=2)
         if self.enhancer is not None:
             sized["enhancer"] = dataclasses.replace(self.enhancer, n_mels=n_mels)
         if self.source is not None:

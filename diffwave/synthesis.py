@@ -27,6 +27,8 @@ from diffwave.spaces.source import Excitation, pulse_train
 
 CHUNK_FRAMES = 1024
 """Frames generated at a time by default, about 12 s at 22.05 kHz and hop 256."""
+Watch = Callable[[int, float, Tensor, Tensor], object]
+"""`watch(step, alpha_bar, x, x_0)`: state and estimate at a level, as samples."""
 
 
 def reach(model: DiffusionModel, sampling: Sampling) -> int:
@@ -46,6 +48,7 @@ def generate(
     transpose: float = 0.0,
     chunk_frames: int = CHUNK_FRAMES,
     callback: Callback | None = None,
+    watch: Watch | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> Iterator[Tensor]:
     """Generate the wave of a mel, one chunk after another.
@@ -56,6 +59,9 @@ def generate(
         sampling: steps, solver, noise levels and iterations (`DiffusionModel.sampling`).
         seed, enhance, f0, transpose, callback, progress: as of `Vocoder.stream`; f0 is [B, T].
         chunk_frames: frames per chunk; memory grows with it, and with the context of every step.
+        watch: called at every level of every chunk with what x_t and the estimate of x_0 sound
+            like without mel-consistency iterations, of the samples that the chunk yields, on the
+            CPU, [B, chunk * hop_length]. The wave does not depend on it.
 
     Yields:
         float32 samples on the CPU, [B, chunk * hop_length]; together [B, T * hop_length].
@@ -67,10 +73,35 @@ def generate(
     for frames, kept in chunks(mel.shape[-1], chunk_frames, reach(model, sampling)):
         excitation = None if source is None else source.excitation(model, frames.start, frames.stop)
         piece, position = mel[..., frames].to(model.device), frames.start * hop
-        wave = generate_piece(model, piece, excitation, position, sampling, seed, callback)
-        yield wave[:, kept.start * hop : kept.stop * hop].cpu()
+        samples, seen = slice(kept.start * hop, kept.stop * hop), callback
+        if watch is not None:
+            seen = _watching(model, piece, excitation, samples, watch, callback)
+        wave = generate_piece(model, piece, excitation, position, sampling, seed, seen)
+        yield wave[:, samples].cpu()
         if progress is not None:
             progress(kept.stop - kept.start)
+
+
+def _watching(
+    model: DiffusionModel,
+    mel: Tensor,
+    excitation: Excitation | None,
+    samples: slice,
+    watch: Watch,
+    callback: Callback | None,
+) -> Callback:
+    """A callback of the sampler that shows the states of a piece as samples, then calls another."""
+    prior = model.space.prior(mel, excitation)
+
+    def show(step: int, alpha_bar: Tensor, x: Tensor, x_0: Tensor) -> None:
+        waves = [
+            model.space.decode(state, mel, prior=prior)[:, samples].cpu() for state in (x, x_0)
+        ]
+        watch(step, float(alpha_bar), waves[0], waves[1])
+        if callback is not None:
+            callback(step, alpha_bar, x, x_0)
+
+    return show
 
 
 def generate_piece(
@@ -114,7 +145,7 @@ def estimate(
     # Stream 0 is where the chain starts; step i of a sampler that adds noise draws stream i + 1.
     state = sample(
         SAMPLERS[sampling.solver],
-        functools.partial(denoiser, cond=denoiser.condition(mel, prior)),
+        functools.partial(denoiser.estimate, cond=denoiser.condition(mel, prior)),
         noise(0),
         denoiser.levels(sampling),
         noise=lambda i: noise(i + 1),

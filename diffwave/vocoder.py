@@ -27,7 +27,7 @@ from diffwave.mel.pieces import checked_pieces, comes_in_pieces
 from diffwave.model import DiffusionModel, ModelConfig
 from diffwave.precision import INT8_IS_FOR_CPUS, in_precision
 from diffwave.streaming import generate_stream, open_stream
-from diffwave.synthesis import CHUNK_FRAMES, generate
+from diffwave.synthesis import CHUNK_FRAMES, Watch, generate
 
 DEFAULT = "ljspeech-22k"
 """The bundled checkpoint that is used unless another is named."""
@@ -172,6 +172,7 @@ class Vocoder:
         chunk_frames: int | None = None,
         low_latency: bool = False,
         callback: Callback | None = None,
+        watch: Watch | None = None,
         progress: Callable[[int], object] | None = None,
         **deprecated: Any,
     ) -> Iterator[Tensor]:
@@ -201,6 +202,8 @@ class Vocoder:
                 little worse than the other, which does not depend on the pieces either. It has its
                 own number of frames at a time, and takes no f0.
             callback: `callback(step, alpha_bar, x, x_0)`, for those who study the chain.
+            watch: `watch(step, alpha_bar, x, x_0)`, the same as samples, chunk by chunk
+                (`diffwave.synthesis.generate`); of a whole mel.
             progress: called with the number of frames of every finished chunk.
             deprecated: the former names `rounds` of n_iter and `restore` of enhance.
 
@@ -237,8 +240,9 @@ class Vocoder:
             one, checked = mel.ndim == 2, check_mel(mel, self.config.mel)
             given = [checked.detach().cpu()]
         if not whole:
-            if f0 is not None:
-                raise InputError("A pitch is given for a whole mel, and without low latency.")
+            if f0 is not None or watch is not None:
+                what = "A pitch is given" if watch is None else "A chain is watched"
+                raise InputError(f"{what} for a whole mel, and without low latency.")
             frames = STREAM_FRAMES if chunk_frames is None and not low_latency else chunk_frames
             stream = open_stream(self.model, sampling, frames, low_latency, **shared)
             pieces = generate_stream(stream, given, progress)
@@ -256,6 +260,7 @@ class Vocoder:
             **shared,
             f0=pitch[None] if pitch is not None and one else pitch,
             chunk_frames=CHUNK_FRAMES if chunk_frames is None else chunk_frames,
+            watch=watch,
             progress=progress,
         )
         return (piece[0] for piece in pieces) if one else pieces

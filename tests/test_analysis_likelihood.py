@@ -47,7 +47,7 @@ class Exact(nn.Module):
     def condition(self, mel: Tensor, prior: Any) -> Any:
         return prior.deviation
 
-    def forward(self, x: Tensor, bar: Tensor, cond: Tensor) -> Tensor:
+    def estimate(self, x: Tensor, bar: Tensor, cond: Tensor) -> Tensor:
         x = x.double()
         if self.vectors.shape[0] == 1:  # white: any deviation
             variance = self.values / cond.double().square()

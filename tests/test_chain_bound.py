@@ -10,8 +10,15 @@ import torch
 from torch import Tensor
 
 from diffwave.base.errors import InputError
-from diffwave.chain import bound, schedule
-from diffwave.chain.gaussian import discretised_nll, vlb_terms, x0_from_eps
+from diffwave.chain import bound, schedule, terminal
+from diffwave.chain.gaussian import (
+    Estimate,
+    discretised_nll,
+    normal_kl,
+    normal_nll,
+    vlb_terms,
+    x0_from_eps,
+)
 
 PCM = 2.0**-15
 """Step of 16-bit samples in -1 .. 1."""
@@ -119,3 +126,73 @@ def test_a_chain_that_ends_in_pure_noise_has_no_prior_term() -> None:
     assert float(bits(lambda *_: torch.zeros_like(x), x, levels)[-1]) == 0
     with pytest.raises(InputError, match="increase"):
         bits(lambda *_: x, x, levels.flip(0))
+
+
+# --- learned variances
+
+
+@functools.cache
+def ar1_spectrum() -> tuple[Tensor, Tensor]:
+    """Variances [L] of the coordinates in which an AR(1) source is white, and draws [N, L]."""
+    lag = (torch.arange(64)[:, None] - torch.arange(64)).abs().double()
+    variances = torch.linalg.eigvalsh(MEMORY**lag)
+    generator = torch.Generator().manual_seed(2)
+    white = torch.randn(400, 64, generator=generator, dtype=torch.float64)
+    return variances, white * variances.sqrt()
+
+
+def total(denoise: bound.Denoise, x: Tensor, levels: Tensor) -> float:
+    """The bound in nats per element; the decoder's density is that of a continuous x."""
+    generator = torch.Generator().manual_seed(3)
+
+    def noise(_: int) -> Tensor:
+        return torch.randn(x.shape, generator=generator, dtype=torch.float64)
+
+    return sum(float(term.mean()) for term in bound.bound_terms(denoise, x, levels, noise))
+
+
+@pytest.mark.parametrize("steps", [2, 6, 50])
+def test_with_the_best_variances_the_bound_of_any_chain_is_tight(steps: int) -> None:
+    """What is left is how far x_T is from N(0, I): the reverse of a Gaussian chain is Gaussian."""
+    variances, x = ar1_spectrum()
+    surprise = 0.5 * (x.square() / variances + torch.log(2 * math.pi * variances))
+    fixed = bound.gaussian_denoiser(torch.zeros(()).double(), variances)
+    levels = log_snr_levels(steps, 8, -6)
+    learned = total(bound.with_best_variances(fixed, variances, levels), x, levels)
+    data = terminal.Data(0.0, variances)
+    left = float(terminal.marginal_kl(data, levels[0]))
+    assert learned == pytest.approx(float(surprise.mean()) + left, abs=0.02)
+    # Never worse than fixed ones, and far better where steps are few.
+    lost = total(fixed, x, levels) - learned
+    assert lost > {2: 1.0, 6: 0.2, 50: 0.01}[steps]
+
+
+def test_a_chain_of_one_step_has_one_variance() -> None:
+    variances, x = ar1_spectrum()
+    fixed, levels = (
+        bound.gaussian_denoiser(torch.zeros(()).double(), variances),
+        torch.tensor([0.9]).double(),
+    )
+    best = bound.with_best_variances(fixed, variances, levels)
+    assert total(best, x, levels) == pytest.approx(total(fixed, x, levels))
+
+
+@pytest.mark.parametrize("levels", [log_snr_levels(8, 6, -4), torch.tensor([0.3]).double()])
+def test_a_share_is_of_the_logarithm_between_the_two_variances(levels: Tensor) -> None:
+    zero = torch.zeros(3)
+    for share, steps in ((0.0, zero), (1.0, zero)):
+        estimate = Estimate(zero + 0.1, steps + share)
+        terms = list(bound.bound_terms(lambda *_, e=estimate: e, zero, levels, lambda t: zero))
+        bars = levels.flip(0)
+        for t in range(2, len(bars) + 1):
+            beta = 1 - bars[t - 1] / bars[t - 2]
+            posterior = beta * (1 - bars[t - 2]) / (1 - bars[t - 1])
+            shift = bars[t - 2].sqrt() * beta / (1 - bars[t - 1]) * 0.1
+            other = beta if share else posterior
+            expected = normal_kl(shift, posterior, torch.zeros(()).double(), other)
+            torch.testing.assert_close(terms[t - 1], expected.float().expand(3))
+        least = 1 - bars[0]
+        if len(bars) > 1 and not share:  # that of the step before
+            least = (1 - bars[1] / bars[0]) * (1 - bars[0]) / (1 - bars[1])
+        expected = normal_nll(torch.zeros(()).double(), torch.tensor(0.1).double(), least)
+        torch.testing.assert_close(terms[0], expected.float().expand(3))

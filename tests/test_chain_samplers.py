@@ -13,12 +13,22 @@ from torch import Tensor
 
 from diffwave.base.errors import InputError
 from diffwave.chain import schedule
+from diffwave.chain.bound import gaussian_denoiser, with_best_variances
 from diffwave.chain.gaussian import alpha_sigma, q_sample
-from diffwave.chain.samplers import SAMPLERS, Step, ancestral, ddim, dpm_solver_2m, sample
+from diffwave.chain.samplers import (
+    SAMPLERS,
+    Step,
+    ancestral,
+    ddim,
+    dpm_solver_2m,
+    sample,
+    stochastic_ddim,
+)
 
 MEAN = torch.tensor([0.7, -1.2, 0.1], dtype=torch.float64)
 COVARIANCE = torch.tensor([[1.0, 0.6, 0.1], [0.6, 0.8, 0.0], [0.1, 0.0, 0.05]], dtype=torch.float64)
 EIGENVALUES, EIGENVECTORS = torch.linalg.eigh(COVARIANCE)
+DETERMINISTIC = (ddim, dpm_solver_2m)
 steps = pytest.mark.parametrize("step", SAMPLERS.values(), ids=list(SAMPLERS))
 
 
@@ -107,6 +117,20 @@ def test_ancestral_sampling_has_the_right_mean_and_covariance() -> None:
     assert errors[0] > 3 * errors[1] > 9 * errors[2]  # first order in the step
 
 
+def test_with_the_best_variances_few_steps_have_the_right_covariance() -> None:
+    """With the posterior's variance three steps lose a good part of it."""
+    variances = torch.tensor([1.0, 0.3, 0.02], dtype=torch.float64)
+    exact, levels = gaussian_denoiser(torch.zeros(()), variances), f64([1e-9, 0.4, 0.9999])
+    best = with_best_variances(exact, variances, levels)
+    noises = torch.randn(3, 200_000, 3, generator=torch.Generator().manual_seed(0)).double()
+    found, fixed = (
+        sample(ancestral, one, noises[0], levels, noise=lambda i: noises[i + 1]).var(0)
+        for one in (best, exact)
+    )
+    torch.testing.assert_close(found, variances, rtol=0.02, atol=2e-4)
+    assert float(fixed[0]) < 0.8 and float(fixed[1]) < 0.27
+
+
 @steps
 @pytest.mark.parametrize("count", [1, 2, 5])
 @pytest.mark.parametrize("first", [0.0, 0.05])
@@ -120,7 +144,7 @@ def test_a_perfect_denoiser_is_believed(step: Step, count: int, first: float) ->
         callback=lambda i, bar, x, x_0: path.append(x),
     )  # fmt: skip
     assert torch.equal(found, truth)
-    if step is not ancestral:
+    if step in DETERMINISTIC:
         for level, x in zip(levels, path, strict=True):
             torch.testing.assert_close(x, q_sample(truth, level, eps), rtol=0, atol=1e-9)
 
@@ -147,11 +171,29 @@ def test_what_a_sampler_asks_for_and_tells(step: Step) -> None:
     found = sample(step, estimate, x, levels, noise=noise, callback=callback)
     assert found is estimates[-1]
     assert calls == [(i, bar, x.shape, x.dtype) for i, bar in enumerate(levels.tolist())]
-    assert drawn == ([0, 1, 2] if step is ancestral else [])
+    assert drawn == ([] if step in DETERMINISTIC else [0, 1, 2])
     assert torch.equal(x, given)
     results = [sample(step, estimate, x, levels) for seed in (0, 0, 1) if torch.manual_seed(seed)]
     assert torch.equal(results[0], results[1])
-    assert torch.equal(results[0], results[2]) == (step is not ancestral)
+    assert torch.equal(results[0], results[2]) == (step in DETERMINISTIC)
+
+
+@pytest.mark.parametrize("level", [0.0, 0.3])
+def test_the_share_of_fresh_noise_lies_between_ddim_and_ancestral(level: float) -> None:
+    x, x_0, levels, fresh = starts(), starts(seed=1), f64([level, 0.6]), starts(seed=2)
+
+    def after(step: Step) -> Tensor:
+        return step(x, x_0, levels, 0, lambda i: fresh, None)  # type: ignore[no-any-return]
+
+    torch.testing.assert_close(after(stochastic_ddim(0)), after(ddim))
+    torch.testing.assert_close(after(stochastic_ddim(1)), after(ancestral))
+    # Whatever the share, x_t of the right marginal stays so: a rotation of the two noises.
+    weights = after(stochastic_ddim(0.5)) - levels[1].sqrt() * x_0
+    eps = (x - levels[0].sqrt() * x_0) / (1 - levels[0]).sqrt()
+    beta = 1 - levels[0] / levels[1]
+    of_fresh = 0.5 * (beta * (1 - levels[1]) / (1 - levels[0])).sqrt()
+    kept = (1 - levels[1] - of_fresh**2).sqrt()
+    torch.testing.assert_close(weights, kept * eps + of_fresh * fresh)
 
 
 def test_after_pure_noise_the_second_order_sampler_starts_like_ddim() -> None:

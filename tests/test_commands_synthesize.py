@@ -305,7 +305,7 @@ def test_a_name_that_is_no_text(
         ("'' ''", "input: must not be empty"),
         ("a/a.npy out.wav --checkpoint ''", "--checkpoint: must not be empty"),
         ("a/a.npy out.wav --steps 0", "--steps: must be an integer of at least 1, not '0'"),
-        ("a/a.npy out.wav --sampler euler", "'euler' (choose from 'ddim', 'dpm-solver++'"),
+        ("a/a.npy out.wav --sampler euler", "'euler' (choose from 'ddim', 'ddim-0.25'"),
         ("a/a.npy out.wav --threads 1000000000", "--threads: must be an integer of at most 1024"),
         ("a/a.npy out.wav --chunk 0", "--chunk: must be an integer of at least 1"),
         ("a/a.npy out.wav --bits 8", "--bits: invalid choice: '8'"),

@@ -140,7 +140,8 @@ def test_the_command_makes_a_voice(project: str, tmp_path: Path) -> None:
     assert PROJECTS[project].title in done.stdout and done.stdout.count("\n") == 1
     config = json.loads((out / "config.json").read_text())
     assert config["diffusion"] == {
-        "prediction": "eps", "schedule": "diffwave-base", "zero_terminal_snr": False
+        "prediction": "eps", "schedule": "diffwave-base", "zero_terminal_snr": False,
+        "variance": "fixed",
     }  # fmt: skip
     assert config["mel"]["name"] == {"lmnt": "lmnt"}.get(project, "tacotron2")
     card = (out / "README.md").read_text()

@@ -26,7 +26,8 @@ from diffwave.base.errors import InputError
 from diffwave.base.migrate import current_state
 from diffwave.base.schema import stored
 from diffwave.chain import schedule
-from diffwave.chain.gaussian import q_sample, v_of, x0_from_eps, x0_from_v
+from diffwave.chain.bound import bound_terms
+from diffwave.chain.gaussian import Estimate, q_sample, v_of, x0_from_eps, x0_from_v
 from diffwave.chain.samplers import ancestral, ddim, sample
 from diffwave.chain.sampling import Sampling, SamplingConfig
 from diffwave.denoiser import Condition, Denoiser, DiffusionConfig
@@ -40,6 +41,7 @@ from diffwave.networks import (
     WaveformNetConfig,
 )
 from diffwave.spaces import EnergyPrior, SpectralConfig, WaveformConfig
+from diffwave.vocoder import Vocoder
 
 CONFIGS = {
     "spectral": spectral_config(),
@@ -174,9 +176,13 @@ def test_what_is_wrong_is_named(path: tuple[str, ...], value: Any, words: str) -
     assert "\n" not in str(error.value) and len(str(error.value)) < 400
 
 
+LEARNED = DiffusionConfig("eps", "diffwave-base", variance="learned")
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"diffusion": dataclasses.replace(LEARNED, prediction="v")}, "by the waveform network"),
         ({"space": WaveformConfig()}, "needs a spectral space"),
         ({"network": WaveformNetConfig()}, "needs a waveform space"),
         ({"source": SourcePredictorConfig()}, "need each other"),
@@ -344,3 +350,79 @@ def test_an_unconditional_network_takes_no_mel() -> None:
     mels = [speech_mel(0.1, seed=seed)[None, :, :3] for seed in range(2)]
     one, other = (denoise_of(model, mel)(x, levels_of(model, 6)[0]) for mel in mels)
     assert torch.equal(one, other)
+
+
+# --- learned variances
+
+
+@pytest.fixture(scope="module")
+def learning() -> DiffusionModel:
+    return random_model(dataclasses.replace(CONFIGS["waveform"], diffusion=LEARNED))
+
+
+def test_a_learned_variance_is_the_networks_second_output(learning: DiffusionModel) -> None:
+    assert learning.network.config.outputs == 2
+    assert "outputs" not in as_json(learning.config)["network"]  # it follows from the chain
+    assert ModelConfig.from_dict(as_json(learning.config)) == learning.config
+    mel, x = speech_mel(0.2)[None], randn(1, 17 * HOP)
+    level, cond = torch.tensor(0.5).double(), learning.denoiser.condition(mel)
+    both = learning.network(x, learning.denoiser.time(level).expand(1), mel)
+    x_0, share = learning.denoiser.estimate(x, level, cond)
+    torch.testing.assert_close(x_0, x0_from_eps(x, both[:, 0], level))
+    torch.testing.assert_close(share, (both[:, 1] + 1) / 2)
+    assert torch.equal(learning.denoiser(x, level, cond), x_0)
+    assert float((share - 0.5).abs().max()) > 0.01
+    # Ancestral sampling has its noise; the deterministic one has none.
+    plain = random_model(CONFIGS["waveform"])
+    with torch.no_grad():
+        for name, parameter in plain.network.named_parameters():
+            theirs = learning.network.get_parameter(name)
+            parameter.copy_(theirs if parameter.shape == theirs.shape else theirs[:1])
+    waves = {
+        solver: [Vocoder(model, "cpu")(mel[0], steps=6, sampler=solver) for model in models]
+        for solver, models in (("ddim", (learning, plain)), ("ancestral", (learning, plain)))
+    }
+    torch.testing.assert_close(*waves["ddim"])
+    assert float((waves["ancestral"][0] - waves["ancestral"][1]).abs().max()) > 1e-3
+
+
+def test_the_hybrid_loss_trains_the_variance_by_the_bound_alone(learning: DiffusionModel) -> None:
+    """Its gradient of the second output is the bound's, and of the first the squared error's."""
+    bars = learning.denoiser.trained_levels
+    assert bars is not None
+    x_0, eps = 0.5 * randn(2, 3 * HOP), torch.randn(2, 3 * HOP, generator=torch.manual_seed(1))
+    outputs = torch.zeros(2, 2, 3 * HOP).uniform_(-0.8, 0.8).requires_grad_()
+    fake = Denoiser(learning.network, LEARNED, learning.config.normalise, lambda *_: outputs)
+    at, weight = bars[[0, 30]], 0.01
+    fake.loss(x_0, eps, at, Condition(None, None), weight).sum().backward()
+    (gradient,) = torch.autograd.grad((outputs[:, 0] - eps).square().sum(), outputs)
+    torch.testing.assert_close(outputs.grad[:, 0], gradient[:, 0])
+
+    # The same terms from the bound of the whole chain.
+    def noise(t: int) -> torch.Tensor:
+        return eps[[0]] if t == 1 else eps[[1]]
+
+    found = []
+    for row, t in ((0, 1), (1, 31)):
+
+        def estimate(x: torch.Tensor, bar: torch.Tensor, row: int = row) -> Estimate:
+            both = outputs[[row]]
+            return Estimate(x0_from_eps(x, both[:, 0].detach(), bar), (both[:, 1] + 1) / 2)
+
+        terms = list(bound_terms(estimate, x_0[[row]], bars.flip(0), noise))
+        found.append(terms[t - 1].sum())
+    (gradient,) = torch.autograd.grad(weight * 50 * (found[0] + found[1]), outputs)
+    torch.testing.assert_close(outputs.grad[:, 1], gradient[:, 1], rtol=1e-4, atol=1e-7)
+    assert float(gradient[:, 1].abs().min()) > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"variance": "free"}, "'fixed' or 'learned'"),
+        ({"schedule": "angle"}, "no variances to learn"),
+    ],
+)
+def test_variances_that_cannot_be_learned(changes: dict[str, str], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        dataclasses.replace(LEARNED, prediction="v", **changes)

@@ -98,6 +98,7 @@ def test_loss_weights_reach_half_the_rate_or_as_far_as_is_heard(rate: str) -> No
         ("base", ()),
         ("base", ("prior",)),
         ("base", ("zero-terminal-snr",)),
+        ("base", ("learned-variance",)),
         ("large", ("prior", "zero-terminal-snr")),
         ("small", ("prior",)),
     ],
@@ -109,6 +110,7 @@ def test_diffwave_trains_and_speaks(size: str, options: tuple[str, ...], trained
     assert prior.floor == (0.1 if "prior" in options else 1)
     last = vocoder.model.denoiser.levels(vocoder.model.sampling(6))[0]
     assert (float(last) == 0) == ("zero-terminal-snr" in options)
+    assert (vocoder.config.diffusion.variance == "learned") == ("learned-variance" in options)
 
 
 @pytest.mark.parametrize(("size", "channels", "steps"), [("base", 64, 50), ("large", 128, 200)])

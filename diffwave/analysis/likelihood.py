@@ -145,7 +145,8 @@ class Bound:
         """Terms and log-deviation of the frames of a mel [1, n_mels, T], [draws, T + 2, frames]."""
         model, frames = self.model, mel.shape[-1]
         wave, prior, x_0, start = self.states.of(clip, mel, first)
-        denoise = functools.partial(model.denoiser, cond=model.denoiser.condition(mel, prior))
+        cond = model.denoiser.condition(mel, prior)
+        denoise = functools.partial(model.denoiser.estimate, cond=cond)
         decoder: Decoder = normal_nll
         if model.space.of_samples:
             decoder = functools.partial(_pcm_decoder, wave=wave, prior=prior)

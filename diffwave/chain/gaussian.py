@@ -9,7 +9,7 @@ References are to Ho et al. 2020 (arXiv 2006.11239).
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from diffwave.base.arrays import Array, float64, like, namespace
 
@@ -52,6 +52,46 @@ def q_posterior_mean_variance(
     of_x_t = (1 - beta) ** 0.5 * (1 - before) / (1 - bar)
     variance = like(beta * (1 - before) / (1 - bar), x_t)
     return like(of_x_0, x_t) * x_0 + like(of_x_t, x_t) * x_t, variance
+
+
+class Estimate(NamedTuple):
+    """What a network says about a state."""
+
+    x_0: Array
+    """Its estimate of the clean state."""
+    share: Array | None = None
+    """Where the variance of a step lies between the posterior's, 0, and beta_t, 1, in the
+    logarithm, and beyond; None: it is the posterior's."""
+
+
+def learned_variance(
+    share: Array, alpha_bar: Array, alpha_bar_before: Array, alpha_bar_next: Array | None = None
+) -> Array:
+    """Variance of a reverse step, beta_t^share times the posterior's variance^(1 - share).
+
+    Source: Nichol and Dhariwal 2021, arXiv 2102.09672, eq. 15. Of Gaussian data of variance up to 1
+    the best variance lies between the two; beyond 0 .. 1 it is extrapolated.
+
+    Args:
+        share: any shape.
+        alpha_bar, alpha_bar_before: of the step.
+        alpha_bar_next: of the last step, whose posterior has no variance, alpha_bar_2 of the step
+            before, whose posterior's stands in; without it the decoder's variance is beta_1.
+
+    Returns:
+        the variance, of the shape of the share; beta_t where the posterior has none.
+    """
+    bar, before = float64(alpha_bar), float64(alpha_bar_before)
+    beta = 1 - bar / before
+    least = beta * (1 - before) / (1 - bar)
+    if float(before) == 1:
+        least = beta
+        if alpha_bar_next is not None:
+            least = learned_variance(float64(0.0 * bar), alpha_bar_next, bar)
+    log = namespace(beta).log
+    return namespace(share).exp(
+        share * like(log(beta), share) + (1 - share) * like(log(least), share)
+    )
 
 
 def p_mean_variance(
@@ -115,17 +155,25 @@ def prior_kl(x_0: Tensor, alpha_bar: Tensor) -> Tensor:
     return normal_kl(mean, variance, xp.zeros_like(mean), xp.ones_like(variance))
 
 
-def step_kl(x_0: Tensor, predicted: Tensor, alpha_bar: Tensor, alpha_bar_before: Tensor) -> Tensor:
+def step_kl(
+    x_0: Tensor,
+    predicted: Tensor,
+    alpha_bar: Tensor,
+    alpha_bar_before: Tensor,
+    share: Tensor | None = None,
+) -> Tensor:
     """KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)) per element, nats: the bound's L_{t-1} (eq. 5).
 
     Both have the posterior's variance, and p has its mean at the predicted x_0, so x_t drops out:
     the posterior's mean of the difference is what is left. Equal to half of SNR(t - 1) - SNR(t)
-    times |x_0 - predicted|^2 (Kingma et al. 2021, arXiv 2107.00630, eq. 13).
+    times |x_0 - predicted|^2 (Kingma et al. 2021, arXiv 2107.00630, eq. 13). With a share p has
+    the :func:`learned_variance`.
     """
     error = x_0 - predicted
     zero = namespace(error).zeros_like(error)
     mean, variance = q_posterior_mean_variance(error, zero, alpha_bar, alpha_bar_before)
-    return normal_kl(mean, variance, zero, variance)
+    theirs = variance if share is None else learned_variance(share, alpha_bar, alpha_bar_before)
+    return normal_kl(mean, variance, zero, theirs)
 
 
 def normal_nll(x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:

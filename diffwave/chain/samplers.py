@@ -2,11 +2,12 @@
 
 A step goes from the state x at levels[i], whose x_0 the network has estimated, to levels[i + 1]:
 
-    step(x, x_0, levels, i, noise, before) -> x at levels[i + 1]
+    step(x, x_0, levels, i, noise, before, share) -> x at levels[i + 1]
 
 `noise(i)` draws the unit noise of step i, for steps that add any; `before` is the estimate of x_0
-at levels[i - 1], None at first. States are PyTorch's or NumPy's. To add a sampler, write its step
-and name it in `SAMPLERS`.
+at levels[i - 1], None at first; `share` is where a learned variance lies, for the one sampler whose
+noise has the variance of the chain (`diffwave.chain.gaussian.Estimate`). States are PyTorch's or
+NumPy's. To add a sampler, write its step and name it in `SAMPLERS`.
 """
 
 from __future__ import annotations
@@ -18,29 +19,83 @@ import numpy as np
 
 from diffwave.base.arrays import Array, float64, is_tensor, namespace
 from diffwave.base.errors import InputError
-from diffwave.chain.gaussian import eps_from_x0, q_posterior_mean_variance, q_sample
+from diffwave.chain.gaussian import (
+    Estimate,
+    eps_from_x0,
+    learned_variance,
+    q_posterior_mean_variance,
+    q_sample,
+)
 
-Denoise = Callable[[Array, Array], Array]
+Denoise = Callable[[Array, Array], Array | Estimate]
 Noise = Callable[[int], Array]
 Callback = Callable[[int, Array, Array, Array], None]
-Step = Callable[[Array, Array, Array, int, Noise, Array | None], Array]
+Step = Callable[[Array, Array, Array, int, Noise, Array | None, Array | None], Array]
 
 
 def ancestral(
-    x: Array, x_0: Array, levels: Array, i: int, noise: Noise, before: Array | None
+    x: Array,
+    x_0: Array,
+    levels: Array,
+    i: int,
+    noise: Noise,
+    before: Array | None,
+    share: Array | None = None,
 ) -> Array:
-    """Draw x_{t-1} from q(x_{t-1} | x_t, x_0 estimate): algorithm 2 of DDPM and DiffWave."""
+    """Draw x_{t-1} from q(x_{t-1} | x_t, x_0 estimate): algorithm 2 of DDPM and DiffWave.
+
+    With a learned variance that is what the noise has.
+    """
     mean, variance = q_posterior_mean_variance(x_0, x, levels[i], levels[i + 1])
+    if share is not None:
+        return mean + learned_variance(share, levels[i], levels[i + 1]) ** 0.5 * noise(i)
     return mean + float(variance) ** 0.5 * noise(i)
 
 
-def ddim(x: Array, x_0: Array, levels: Array, i: int, noise: Noise, before: Array | None) -> Array:
+def ddim(
+    x: Array,
+    x_0: Array,
+    levels: Array,
+    i: int,
+    noise: Noise,
+    before: Array | None,
+    share: Array | None = None,
+) -> Array:
     """DDIM, eta = 0 (Song et al. 2021, arXiv 2010.02502, eq. 12)."""
     return q_sample(x_0, levels[i + 1], eps_from_x0(x, x_0, levels[i]))
 
 
+def stochastic_ddim(eta: float) -> Step:
+    """DDIM with a share of fresh noise (Song et al. 2021, eqs. 12 and 16).
+
+    The deviation is eta times the posterior's: eta = 0 is :func:`ddim`, eta = 1 :func:`ancestral`.
+    """
+
+    def step(
+        x: Array,
+        x_0: Array,
+        levels: Array,
+        i: int,
+        noise: Noise,
+        before: Array | None,
+        share: Array | None = None,
+    ) -> Array:
+        _, variance = q_posterior_mean_variance(x_0, x, levels[i], levels[i + 1])
+        fresh = eta**2 * float(variance) / (1 - float(levels[i + 1]))
+        eps = q_sample(eps_from_x0(x, x_0, levels[i]), 1 - fresh, noise(i))
+        return q_sample(x_0, levels[i + 1], eps)
+
+    return step
+
+
 def dpm_solver_2m(
-    x: Array, x_0: Array, levels: Array, i: int, noise: Noise, before: Array | None
+    x: Array,
+    x_0: Array,
+    levels: Array,
+    i: int,
+    noise: Noise,
+    before: Array | None,
+    share: Array | None = None,
 ) -> Array:
     """DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095, algorithm 2).
 
@@ -61,6 +116,9 @@ def dpm_solver_2m(
 SAMPLERS: dict[str, Step] = {
     "ancestral": ancestral,
     "ddim": ddim,
+    "ddim-0.25": stochastic_ddim(0.25),
+    "ddim-0.5": stochastic_ddim(0.5),
+    "ddim-0.75": stochastic_ddim(0.75),
     "dpm-solver++": dpm_solver_2m,
 }
 
@@ -78,7 +136,8 @@ def sample(
 
     Args:
         step: one of `SAMPLERS`.
-        denoise: `denoise(x, alpha_bar) -> x_0`, the network's estimate of the clean state.
+        denoise: `denoise(x, alpha_bar) -> x_0`, the network's estimate of the clean state, or an
+            `Estimate` with a learned variance.
         x: state at levels[0], any shape.
         levels: alpha_bar to visit, noisiest first: rising values in [0, 1), [S].
         noise: see the module; of the shape of x, from torch's generator when None.
@@ -100,9 +159,14 @@ def sample(
     draw = noise or (lambda i: namespace(x).randn_like(x))
     before: Array | None = None
     for i, alpha_bar in enumerate(levels):
-        x_0 = denoise(x, alpha_bar)
+        x_0, share = as_estimate(denoise(x, alpha_bar))
         if callback is not None:
             callback(i, alpha_bar, x, x_0)
         if i + 1 < len(levels):
-            x, before = step(x, x_0, levels, i, draw, before), x_0
+            x, before = step(x, x_0, levels, i, draw, before, share), x_0
     return x_0
+
+
+def as_estimate(found: Array | Estimate) -> Estimate:
+    """What a denoiser returned, with the share of a learned variance if it has one."""
+    return found if isinstance(found, Estimate) else Estimate(found)

@@ -53,8 +53,11 @@ class Generation(Options):
     """Network calls (default: the checkpoint's; the bundled voice is tuned for 1, 2, 4 and 8)."""
     n_iter: Annotated[int, Meta(ge=0, le=10_000)] | None = None
     """Mel-consistency (Griffin-Lim) iterations after the last step (default: the checkpoint's)."""
-    sampler: Literal["ddim", "dpm-solver++", "ancestral"] | None = None
-    """Solver of the reverse process (default: the checkpoint's)."""
+    sampler: (
+        Literal["ddim", "ddim-0.25", "ddim-0.5", "ddim-0.75", "dpm-solver++", "ancestral"] | None
+    ) = None
+    """Solver of the reverse process; ddim-ETA adds ETA of the ancestral sampler's noise (default:
+    the checkpoint's)."""
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] = 0
     """Same seed, same wave."""
     enhance: bool = True
@@ -100,8 +103,13 @@ class Synthesize(Generation):
     """Convention of the mels, to be converted: as of convert-mel (default: the checkpoint's)."""
     stats: str | None = argument(None, metavar="FILE")
     """Mean and deviation that the mels were normalised by, as of convert-mel; with --from."""
+    trace: str | None = argument(None, metavar="DIR")
+    """Write what the reverse chain goes through: the state and the estimate of x_0 at every step,
+    and the result, as wav and picture in a folder each, and a strip that moves (.gif)."""
 
     def check(self) -> None:
+        if self.trace is not None and (self.raw or self.low_latency):
+            raise InputError("A trace (--trace) is of whole mels, without --raw and --low-latency.")
         if self.stats is not None and self.convention is None:
             raise InputError("--stats goes with --from: name the convention of the mels, or auto.")
         if self.raw and (self.input, self.output) != ("-", "-"):
@@ -112,6 +120,9 @@ class Synthesize(Generation):
             raise InputError("--low-latency has its own number of frames at a time, so no --chunk.")
         if (self.raw or self.low_latency) and self.f0 is not None:
             raise InputError("A pitch (--f0) goes with neither --raw nor --low-latency.")
+        check_folders_of([self.trace])
+        if self.trace is not None and Path(self.trace).is_file():
+            raise InputError(f"Cannot write {self.trace}: it exists and is not a folder.")
         source = None if self.input == "-" else Path(self.input)
         if self.f0 is not None:
             check_exists(Path(self.f0))

@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import ModuleType
 
 from torch import Tensor
 from tqdm import tqdm
@@ -14,6 +15,7 @@ from tqdm import tqdm
 from diffwave.base.audio import AUDIO_SUFFIXES, read_audio, write_audio
 from diffwave.base.errors import InputError
 from diffwave.base.files import make_folder
+from diffwave.base.libraries import needed_for
 from diffwave.base.text import notice, printable
 from diffwave.commands.common import check_all_done, each, generation, vocoder_of
 from diffwave.commands.convert_mel import converted, warn
@@ -62,6 +64,8 @@ def _standard_input(folder: Path) -> Path:
 def _synthesize(source: Path, target: Path, options: Synthesize) -> None:
     known = (*MEL_SUFFIXES, *AUDIO_SUFFIXES)
     jobs = file_jobs(source, target, known, AUDIO_SUFFIXES, "mel or recording")
+    if options.trace is not None:
+        _trace().check_trace()
     vocoder = vocoder_of(options)
     if options.f0 is not None or options.transpose:
         vocoder.model.source_predictor()  # known before anything is made
@@ -75,6 +79,12 @@ def _synthesize(source: Path, target: Path, options: Synthesize) -> None:
         make_folder(out.parent)
         bar.reset(mel.shape[-1])
         start = time.perf_counter()
+        trace, watch = None, None
+        if options.trace is not None:
+            sampling = vocoder.model.sampling(options.steps, options.sampler, options.n_iter)
+            _trace().check_size(sampling.steps, mel.shape[-1] * vocoder.hop_length)
+            trace = _trace().Trace(vocoder.sample_rate, sampling.n_iter)
+            watch = trace.watch
         wave = vocoder.stream(
             mel,
             **generation(options),
@@ -82,11 +92,19 @@ def _synthesize(source: Path, target: Path, options: Synthesize) -> None:
             transpose=options.transpose,
             chunk_frames=options.chunk,
             low_latency=options.low_latency,
+            watch=watch,
             progress=bar.update,
         )
+        if trace is not None:
+            wave = trace.kept(wave)
         clipped = write_audio(out, wave, vocoder.sample_rate, options.bits)
         spent += time.perf_counter() - start
         made += mel.shape[-1] * vocoder.hop_length / vocoder.sample_rate
+        if trace is not None:
+            place = Path(options.trace or "")
+            make_folder(place)
+            name = file.relative_to(source) if source.is_dir() else Path(file.name)
+            _trace().save(trace, place, str(name.with_suffix("")))
         if clipped:
             with tqdm.external_write_mode(sys.stderr):
                 notice(f"{out}: {clipped} samples were clipped at full scale.")
@@ -103,6 +121,13 @@ def _synthesize(source: Path, target: Path, options: Synthesize) -> None:
     print(printable(line), file=sys.stderr if options.output == "-" else sys.stdout)
     if folder:
         check_all_done(done, jobs)
+
+
+def _trace() -> ModuleType:
+    """What draws a trace, whose libraries not every installation has."""
+    with needed_for("A trace"):
+        from diffwave.analysis import trace
+    return trace
 
 
 def _f0_file(place: Path, source: Path, mel: Path) -> Path:

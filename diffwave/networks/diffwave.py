@@ -14,7 +14,7 @@ Synthesis", ICLR 2021, arXiv 2009.09761, figure 2 and appendix. The two publishe
 | `mel_convs.N`                  | layer's conditioner Conv1x1 (mel bands -> 2C)          |
 | `layers.N.out_conv`            | Conv1x1 (C -> 2C) to residual and skip connection      |
 | `skip_conv`                    | sum of skips, Conv1x1 (C -> C), ReLU                   |
-| `output_conv`                  | Conv1x1 (C -> 1), output                               |
+| `output_conv`                  | Conv1x1 (C -> 1), output; 2 with learned variances     |
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ class WaveformNetConfig(NetworkConfig):
     dilation_cycle: Annotated[int, Meta(ge=1, le=20)] = 10  # layer i dilates by 2 ** (i % cycle)
     n_mels: Annotated[int, Meta(ge=0, le=1 << 16)] = 80  # mel bands; 0: unconditional
     hop_length: Annotated[int, Meta(ge=1, le=1 << 20)] = derived(256)  # samples per mel frame
+    outputs: Annotated[int, Meta(ge=1, le=2)] = derived(1)  # 2: a learned variance beside the noise
 
     def __post_init__(self) -> None:
         check_fields(self, "The waveform network's ")
@@ -126,6 +127,8 @@ class ResidualLayer(nn.Module):
 class WaveformNet(Network):
     """DiffWave's epsilon-network. Weights are float32; half precision is by `torch.autocast`."""
 
+    config: WaveformNetConfig
+
     def __init__(self, config: WaveformNetConfig) -> None:
         super().__init__()
         self.config = config
@@ -140,7 +143,7 @@ class WaveformNet(Network):
         )
         self.receptive_field = sum(dilations)  # 3069 samples as published
         self.skip_conv = nn.Conv1d(width, width, 1)
-        self.output_conv = nn.Conv1d(width, 1, 1)
+        self.output_conv = nn.Conv1d(width, config.outputs, 1)
         for module in self.modules():
             if isinstance(module, nn.Conv1d):
                 nn.init.kaiming_normal_(module.weight)
@@ -166,6 +169,7 @@ class WaveformNet(Network):
     ) -> Tensor:
         """Predict the noise in x_t [B, T * hop_length] at step t [B]: eps, like x_t.
 
+        With two outputs [B, 2, T * hop_length]: eps, and what decides the variance of the step.
         t may be fractional. Give mel [B, n_mels, T] or cond = `condition(mel)`, with a batch of B
         or 1; neither when unconditional.
         """
@@ -180,7 +184,8 @@ class WaveformNet(Network):
             x, skip = layer(x, step, projected)
             skips = skips + skip
         y = F.relu(self.skip_conv(skips / math.sqrt(len(self.layers))))
-        return self.output_conv(y)[:, 0].to(x_t.dtype)  # type: ignore[no-any-return]
+        found = self.output_conv(y).to(x_t.dtype)
+        return found[:, 0] if self.config.outputs == 1 else found  # type: ignore[no-any-return]
 
     def _upsampled(self, mel: Tensor | None) -> list[Tensor]:
         """The mel of every layer, [B, n_mels, T * hop_length] each; none when unconditional."""

@@ -115,6 +115,9 @@ class LossConfig:
     """Of the adversarial loss, whose weight is `loss.weights: {adversarial: 1}`."""
     denoising: NotNegative = 1.0
     """Weight of the denoising loss, the chain's own."""
+    bound: NotNegative = 0.001
+    """Weight of the bound in the denoising loss, by which variances are learned
+    (diffusion.variance: learned) and nothing else is."""
     unrolled: NotNegative = 0.0
     """Weight of the unrolled loss, for a last stage of training: what few steps generate is
     compared with the recording. Costs a pass per step and sample."""

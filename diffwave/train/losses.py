@@ -76,7 +76,8 @@ class DenoisingLoss(Loss):
             x_0 = model.space.encode(batch.wave, mel, prior)
             noise = model.space.noise(batch.white[:, 0])
         cond = denoiser.condition(mel, prior, project=False)
-        error = denoiser.loss(x_0, noise, denoiser.levels_at(batch.place), cond)
+        level = denoiser.levels_at(batch.place)
+        error = denoiser.loss(x_0, noise, level, cond, self.config.bound)
         # In the unit of the envelope: where pulses leave little to noise, little can be wrong.
         error = error * (prior.deviation / prior.envelope).square()
         return model.space.mean_error(error, self.weights, self.config.edge_frames)

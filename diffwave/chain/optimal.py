@@ -1,0 +1,90 @@
+"""Levels of the least bound: dynamic programming over a denoiser's errors (Watson et al. 2021).
+
+Watson, Ho, Norouzi and Chan, "Learning to efficiently sample from diffusion probabilistic models",
+arXiv 2106.03802: the bound is a sum over the steps of a chain, and a step's term depends on the two
+levels that it joins and on nothing else. So of all chains through some levels of a fine grid the
+one with the least bound is a shortest path, found for every number of steps at once. The mean
+squared error of the denoiser at each level of the grid is all that has to be measured.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from diffwave.base.errors import InputError
+from diffwave.chain.gaussian import normal_nll, prior_kl, step_kl
+
+
+class Path(NamedTuple):
+    """The chain of some number of steps that has the least bound."""
+
+    picked: list[int]
+    """Places in the grid, noisiest first."""
+    bound: float
+    """Nats per element."""
+
+
+def term_table(levels: Tensor, errors: Tensor) -> Tensor:
+    """Terms of all steps of a grid in nats per element, [N, N], float64; infinite up the chain.
+
+    Row i, column j > i: the step from levels[i] to levels[j].
+
+    Args:
+        levels: alpha_bar of the grid, noisiest first, [N].
+        errors: mean square of x_0 - D(x_t) at every level, [N].
+    """
+    root, table = errors.double().sqrt(), torch.full((len(levels),) * 2, math.inf).double()
+    zero = torch.zeros((), dtype=torch.float64)
+    for i in range(len(levels)):
+        for j in range(i + 1, len(levels)):
+            table[i, j] = step_kl(root[i], zero, levels[i], levels[j])
+    return table
+
+
+def least_bounds(
+    levels: Tensor,
+    errors: Tensor,
+    power: float,
+    steps: int,
+    decoder: Tensor | None = None,
+) -> list[Path]:
+    """The chains of 1 .. `steps` steps through a grid of levels that have the least bound.
+
+    Args:
+        levels: alpha_bar of the grid, noisiest first: rising values in [0, 1), [N].
+        errors: mean square of x_0 - D(x_t) at every level, [N].
+        power: mean square of x_0, which decides the prior term.
+        steps: of the longest chain, at most N.
+        decoder: the last term if the chain ends at a level, nats per element, [N]; that of a
+            continuous x_0 by default.
+
+    Raises:
+        InputError: for levels that are not increasing values in [0, 1), or more steps than levels.
+    """
+    bars = torch.as_tensor(levels, dtype=torch.float64)
+    if not bool(((bars >= 0) & (bars < 1)).all() and (bars.diff() > 0).all()):
+        raise InputError("The levels of a grid must be alpha_bar values in [0, 1) that increase.")
+    if not 1 <= steps <= len(bars):
+        raise InputError(f"A grid of {len(bars)} levels has chains of as many steps at most.")
+    table, zero = term_table(bars, errors), torch.zeros((), dtype=torch.float64)
+    if decoder is None:
+        decoder = normal_nll(errors.double().sqrt(), zero, 1 - bars)
+    power_root = torch.tensor(power, dtype=torch.float64).sqrt()
+    best = torch.stack([prior_kl(power_root, bar) for bar in bars])
+    came_from: list[Tensor] = []
+    paths: list[Path] = []
+    for _ in range(steps):
+        if paths:
+            found = (best[:, None] + table).min(0)
+            best = found.values
+            came_from.append(found.indices)
+        total = best + decoder
+        picked = [int(total.argmin())]
+        for before in reversed(came_from):
+            picked.append(int(before[picked[-1]]))
+        paths.append(Path(picked[::-1], float(total.min())))
+    return paths
