@@ -33,7 +33,7 @@ def test_windows_hold_every_frame_once_and_what_it_depends_on(
 
 def test_windows_of_a_stream_grow_and_alike_ones_are_of_one_length() -> None:
     kept = [w.end - w.start for w in windows(3000, 50, 1024, stream=True)]
-    assert kept[:3] == [FIRST_FRAMES, 4 * FIRST_FRAMES, 1024]
+    assert kept[:3] == [FIRST_FRAMES, 8 * FIRST_FRAMES, 1024]
     inner = list(windows(1000, 50, 100, alike=True))[1:]
     assert {w.stop - w.first for w in inner} == {200}
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 FIRST_FRAMES = 64
 """Frames of the first stretch of a stream: 0.7 s at 22.05 kHz and hop 256, heard while the next is
 generated."""
-GROWTH = 4
+GROWTH = 8
 """How much longer each stretch of a stream is than the one before it, since what surrounds it costs
 as much for a short one as for a long one."""
 
