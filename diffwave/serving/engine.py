@@ -1,0 +1,246 @@
+"""Which utterance is generated next: worker threads, one queue, earliest deadline first.
+
+A stream's next window is due when its listener has heard what was generated before it; a whole
+utterance, a moment after it came. What is due first comes first (Liu and Layland 1973), so a
+listener who starts need not wait until others are hours ahead, and whoever waits longest comes
+first in the end. A batch is what waits and has the same shape as what is due first.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from diffwave.base.errors import InputError
+from diffwave.model import DiffusionModel
+from diffwave.serving.batch import Abandoned, Utterance, generate_windows
+
+logger = logging.getLogger(__name__)
+
+PATIENCE = 0.5
+"""Seconds after its arrival at which a whole utterance is due."""
+AHEAD = 2
+"""Windows of a stream that may wait for their reader; more are not generated."""
+FORGETTING = 0.9
+"""Of the mean speed, with each batch."""
+
+
+class Job:
+    """An utterance, and whom its samples go to."""
+
+    def __init__(
+        self,
+        utterance: Utterance,
+        deliver: Callable[[Tensor | Exception | None], object],
+        seconds_per_sample: float,
+        stream: bool = False,
+    ) -> None:
+        """
+        Args:
+            utterance: whole, or to be streamed.
+            deliver: called from a worker's thread with the samples of each window; at the end with
+                None, or with the error that ended it. Not called any more once cancelled.
+            seconds_per_sample: of the sample rate.
+            stream: whether somebody listens while it is generated.
+        """
+        self.utterance, self.deliver, self.stream = utterance, deliver, stream
+        self.seconds_per_sample = seconds_per_sample
+        self.due = time.monotonic() + (0.0 if stream else PATIENCE)
+        self.heard_from: float | None = None
+        self.unread = 0
+        self.queued = self.cancelled = False
+
+    def delivered(self, wave: Tensor) -> None:
+        """Note when the window after this one is due."""
+        if not self.stream:
+            return
+        now = time.monotonic()
+        if self.heard_from is None or self.due < now:  # the first samples, or they came too late
+            self.heard_from = self.due = now
+        self.due += len(wave) * self.seconds_per_sample
+
+
+class Engine:
+    """Generates the jobs given to it, in threads of its own; all methods are thread-safe."""
+
+    def __init__(
+        self,
+        model: DiffusionModel,
+        workers: int = 1,
+        max_batch: int = 1,
+        on_batch: Callable[[int, int, float], object] = lambda size, frames, seconds: None,
+    ) -> None:
+        """
+        Args:
+            model: on the device where it should run.
+            workers: threads that generate, each with as many of PyTorch's own as
+                `torch.set_num_threads` says.
+            max_batch: windows generated together at most.
+            on_batch: called after every batch with its number of windows, of frames kept, and the
+                seconds it took.
+        """
+        self.model, self.max_batch, self.on_batch = model, max_batch, on_batch
+        self.frames_per_second = 0.0
+        """Of one worker, mean of the last batches; 0 before the first."""
+        self._ready = threading.Condition()
+        self._heap: list[tuple[float, int, Job]] = []
+        self._counter = itertools.count()
+        self._stopping = False
+        self._threads = [
+            threading.Thread(target=self._work, name=f"generate-{i}", daemon=True)
+            for i in range(workers)
+        ]
+
+    def start(self) -> None:
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Let the threads finish what they are at, and wait for them; nothing else is begun."""
+        with self._ready:
+            self._stopping = True
+            self._ready.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def alive(self) -> bool:
+        """Whether every thread is there."""
+        return all(thread.is_alive() for thread in self._threads)
+
+    def submit(self, job: Job) -> None:
+        """Have a job generated."""
+        with self._ready:
+            self._push(job)
+
+    def cancel(self, job: Job) -> None:
+        """Generate no further window of a job, and deliver nothing more."""
+        with self._ready:
+            job.cancelled = True
+
+    def read(self, job: Job) -> None:
+        """Note that one window of a stream has been taken, so that another may be generated."""
+        with self._ready:
+            job.unread -= 1
+            self._push(job)
+
+    @property
+    def waiting(self) -> int:
+        """Jobs in the queue."""
+        with self._ready:
+            return sum(not job.cancelled for _, _, job in self._heap)
+
+    def seconds_to_wait(self) -> float:
+        """How long what waits will keep the workers busy, by the speed so far."""
+        with self._ready:
+            frames = sum(
+                job.utterance.mel.shape[-1] - (window.start if window else 0)
+                for _, _, job in self._heap
+                if not job.cancelled
+                for window in [job.utterance.window]
+            )
+        return frames / (self.frames_per_second * len(self._threads) or frames or 1)
+
+    def _push(self, job: Job) -> None:
+        """Queue a job that has a window left and room for it."""
+        idle = not (job.queued or job.cancelled or self._stopping)
+        if idle and job.utterance.window is not None and job.unread < AHEAD:
+            job.queued = True
+            heapq.heappush(self._heap, (job.due, next(self._counter), job))
+            self._ready.notify()
+
+    def _next_batch(self) -> list[Job]:
+        """What to generate now; waits for it. None when stopping."""
+        with self._ready:
+            while True:
+                while self._heap and self._heap[0][2].cancelled:
+                    heapq.heappop(self._heap)
+                if self._stopping:
+                    return []
+                if self._heap:
+                    break
+                self._ready.wait()
+            first = heapq.heappop(self._heap)[2]
+            batch, shape = [first], first.utterance.shape
+            if self.max_batch > 1:
+                others = []
+                while self._heap and len(batch) < self.max_batch:
+                    entry = heapq.heappop(self._heap)
+                    if entry[2].cancelled:
+                        continue
+                    if entry[2].utterance.shape == shape:
+                        batch.append(entry[2])
+                    else:
+                        others.append(entry)
+                for entry in others:
+                    heapq.heappush(self._heap, entry)
+            return batch
+
+    def _work(self) -> None:
+        while batch := self._next_batch():
+            self._generate(batch)
+
+    def _generate(self, batch: list[Job]) -> None:
+        start = time.monotonic()
+        try:
+            waves = generate_windows(
+                self.model,
+                [job.utterance for job in batch],
+                lambda: not all(job.cancelled for job in batch),
+            )
+        except Abandoned:
+            return
+        except Exception as error:
+            if len(batch) > 1:  # it may be the fault of one, or of their number
+                for job in batch:
+                    self._generate([job])
+                return
+            self._finish(batch[0], error)
+            return
+        seconds = time.monotonic() - start
+        frames = sum(map(len, waves)) // self.model.space.hop_length
+        speed = frames / max(seconds, 1e-9)
+        old = self.frames_per_second
+        self.frames_per_second = FORGETTING * old + (1 - FORGETTING) * speed if old else speed
+        self.on_batch(len(batch), frames, seconds)
+        for job, wave in zip(batch, waves, strict=True):
+            if job.utterance.window is None:
+                self._deliver(job, wave)
+                self._finish(job, None)
+            else:
+                job.delivered(wave)
+                with self._ready:
+                    job.queued = False
+                    job.unread += job.stream
+                self._deliver(job, wave)
+                with self._ready:
+                    self._push(job)
+
+    def _finish(self, job: Job, error: Exception | None) -> None:
+        if error is not None and not isinstance(error, InputError):
+            logger.error("An utterance could not be generated.", exc_info=error)
+        self._deliver(job, error)
+        job.cancelled = True
+
+    def _deliver(self, job: Job, item: Tensor | Exception | None) -> None:
+        if not job.cancelled:
+            job.deliver(item)
+
+
+def warm_up(model: DiffusionModel, mel: Tensor, threads: int) -> None:
+    """Generate once, so that the first request does not wait for what PyTorch sets up lazily.
+
+    Args:
+        mel: [n_mels, T], checked.
+        threads: of PyTorch in each of the engine's.
+    """
+    torch.set_num_threads(threads)
+    utterance = Utterance(model, mel, model.sampling(), most=mel.shape[-1])
+    generate_windows(model, [utterance])
