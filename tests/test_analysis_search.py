@@ -158,11 +158,12 @@ def test_the_recipe(
     monkeypatch.chdir(tmp_path)
     recipe.main()
     presets = yaml.safe_load((tmp_path / "out/presets.yaml").read_text())["sampling"]["presets"]
-    assert 1 <= len(presets) <= 2
+    assert [preset["steps"] for preset in presets] == [1, 2]
     SamplingConfig(presets=tuple(Sampling(**p | {"levels": tuple(p["levels"])}) for p in presets))
     confirmed = json.loads((tmp_path / "out/confirmed.json").read_text())
-    assert {way["steps"] for way in confirmed["found"]["other"]} == {1, 2}
-    assert all(math.isfinite(way["distillmos"]) for way in confirmed["found"]["other"])
+    assert {way["steps"] for way in confirmed["other"]["found"]} == {1, 2}
+    assert [way["steps"] for way in confirmed["other"]["bound"]] == [2]
+    assert all(math.isfinite(way["distillmos"]) for way in confirmed["other"]["found"])
     assert (tmp_path / "out/pareto.png").read_bytes()[:4] == b"\x89PNG"
     chains = json.loads((tmp_path / "out/bound.json").read_text())["chains"]
     assert [len(chain["levels"]) for chain in chains] == [1, 2]

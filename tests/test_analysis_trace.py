@@ -111,6 +111,7 @@ def test_the_command(tmp_path: Path) -> None:
         (("a.npy", "b.wav", "--trace", "no/such/way"), "there is no folder no/such"),
         (("a.npy", "b.wav", "--trace", "a.npy"), "exists and is not a folder"),
         (("a.npy", "b.wav", "--trace", "w2", "--low-latency"), "is of whole mels"),
+        ((".", "../out", "--trace", "./w2"), "lies in the input"),
     ):
         refused = run(*words)
         assert refused.returncode == 2 and refused.stdout == ""

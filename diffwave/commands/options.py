@@ -124,6 +124,9 @@ class Synthesize(Generation):
         if self.trace is not None and Path(self.trace).is_file():
             raise InputError(f"Cannot write {self.trace}: it exists and is not a folder.")
         source = None if self.input == "-" else Path(self.input)
+        inputs = source.resolve() if source is not None and source.is_dir() else None
+        if self.trace is not None and inputs and Path(self.trace).resolve().is_relative_to(inputs):
+            raise InputError(f"--trace {self.trace} lies in the input; give another folder.")
         if self.f0 is not None:
             check_exists(Path(self.f0))
             if Path(self.f0).is_dir() != (source is not None and source.is_dir()):

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 import yaml
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from diffwave.analysis.plots import new_figure, save_figure
 from diffwave.analysis.search import (
@@ -46,6 +47,10 @@ FREE_STEPS = 4
 """Up to so many steps every level is moved by itself; beyond, those of a family are compared."""
 BOUND_LEVELS = 64
 """Of the grid that the least bound is sought on."""
+BOUND_CONFIRMED = (2, 4)
+"""Numbers of steps whose levels of the least bound are tried on held-out speech."""
+MOST_CONFIRMED = 6
+"""Longest chains that are tried there, beside those on the front."""
 PANELS = {
     "mr_stft": "MR-STFT (less is better)",
     "pulse_sharpness": "pulse sharpness, log2 (0 is the recording's)",
@@ -106,21 +111,27 @@ def confirmed(judge: Judge, cost: Cost, ways: list[Sampling]) -> list[dict[str, 
     return found
 
 
-def draw(
-    path: Path, sets: dict[str, list[dict[str, Any]]], own: dict[str, list[dict[str, Any]]]
-) -> None:
-    """Every confirmed way, cost against each score, a row of panels for each set."""
+def draw(path: Path, sets: dict[str, dict[str, list[dict[str, Any]]]]) -> None:
+    """Every confirmed way, cost against each score, a row of panels for each set of speech."""
     figure = new_figure(11, 3.4 * len(sets))
     rows = figure.subplots(len(sets), len(PANELS), squeeze=False)
-    for axes, (name, ways) in zip(rows, sets.items(), strict=True):
+    for axes, (name, kinds) in zip(rows, sets.items(), strict=True):
         for axis, (metric, title) in zip(axes, PANELS.items(), strict=True):
-            for steps in sorted({way["steps"] for way in ways}):
-                line = sorted((w for w in ways if w["steps"] == steps), key=lambda w: w["rtf"])
+            for steps in sorted({way["steps"] for way in kinds["found"]}):
+                line = [way for way in kinds["found"] if way["steps"] == steps]
+                line.sort(key=lambda way: float(way["rtf"]))
                 x, y = [w["rtf"] for w in line], [w[metric] for w in line]
-                axis.plot(x, y, "o-", markersize=3, linewidth=1, label=f"{steps}")
-            x, y = [w["rtf"] for w in own[name]], [w[metric] for w in own[name]]
-            axis.plot(x, y, "k*", markersize=9, label="presets")
+                axis.plot(x, y, "o-", markersize=4, linewidth=1, label=f"{steps}")
+            for kind, mark in (("bound", "kx"), ("presets", "k*")):
+                x, y = ([way[key] for way in kinds[kind]] for key in ("rtf", metric))
+                label = {"bound": "least bound", "presets": "the voice's own"}[kind]
+                axis.plot(x, y, mark, markersize=8, label=label)
             axis.set_xscale("log")
+            axis.xaxis.set_major_locator(
+                FixedLocator([0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1, 2])
+            )
+            axis.xaxis.set_major_formatter("{x:g}")
+            axis.xaxis.set_minor_locator(NullLocator())
             axis.set_title(f"{name}: {title}", fontsize=9)
             axis.set_xlabel("real-time factor, one thread")
     handles, labels = rows[0][0].get_legend_handles_labels()
@@ -172,30 +183,31 @@ def main() -> None:
         ways += searched(judge, steps, highest_level(model))
         best = min(ways[-len(ITERATIONS) :], key=judge.penalty)
         print(f"{steps}: {best} {judge.penalty(best):.4f}", flush=True)
+    bound: list[Sampling] = []
     for chain in read_json(out / "bound.json")["chains"]:
-        if chain["steps"] in counts:
+        if chain["steps"] in set(counts) & set(BOUND_CONFIRMED):
             n_iter = 0 if model.space.of_samples else GRID_ITERATIONS
-            ways.append(Sampling(chain["steps"], "ddim", tuple(chain["levels"]), n_iter))
+            bound.append(Sampling(chain["steps"], "ddim", tuple(chain["levels"]), n_iter))
     own = list(model.config.sampling.presets)
     front = [ways[i] for i in pareto([(cost.of(way), judge.penalty(way)) for way in ways])]
     print(f"{len(judge.known)} ways tried, {len(front)} on the front", flush=True)
 
-    sets, theirs = {}, {}
-    for name, their_waves in held_out.items():
-        print(name, flush=True)
-        confirming = Judge(model, their_waves, out / "journal.jsonl", (*JUDGED, "pesq"))
-        by_steps = [way for way in ways if way in front or way.n_iter == GRID_ITERATIONS]
-        sets[name] = confirmed(confirming, cost, by_steps)
-        print("presets", flush=True)
-        theirs[name] = confirmed(confirming, cost, own)
-    write(out / "confirmed.json", json_text({"found": sets, "presets": theirs}))
-    draw(out / "pareto.png", sets, theirs)
-    presets = [
-        {**asdict(way), "levels": [round(u, 4) for u in way.levels]}
-        for steps in counts
-        for way in [min((w for w in front if w.steps == steps), key=judge.penalty, default=None)]
-        if way is not None
+    found = [
+        way
+        for way in ways
+        if way in front or (way.n_iter == GRID_ITERATIONS and way.steps <= MOST_CONFIRMED)
     ]
+    sets: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for name, their_waves in held_out.items():
+        confirming = Judge(model, their_waves, out / "journal.jsonl", (*JUDGED, "pesq"))
+        sets[name] = {}
+        for kind, each in (("found", found), ("bound", bound), ("presets", own)):
+            print(f"{name}, {kind}", flush=True)
+            sets[name][kind] = confirmed(confirming, cost, each)
+    write(out / "confirmed.json", json_text(sets))
+    draw(out / "pareto.png", sets)
+    best = [min((w for w in ways if w.steps == steps), key=judge.penalty) for steps in counts]
+    presets = [{**asdict(way), "levels": [round(u, 4) for u in way.levels]} for way in best]
     write(out / "presets.yaml", yaml.safe_dump({"sampling": {"presets": presets}}, sort_keys=False))
     print((out / "presets.yaml").read_text("utf-8"))
 
