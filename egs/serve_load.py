@@ -7,8 +7,8 @@
 Each listener asks for 2 to 6 s of speech as a stream, hears it from its first sample on, and then
 asks for the next. Samples that come after they should have been heard are a gap, and what a
 loudspeaker would do: wait for them. The table says for each number of listeners how long they
-waited for the first sample, and in how many utterances there was a gap. It is a locustfile, too:
-`locust -f egs/serve_load.py`.
+waited for the first sample, in how many utterances there was a gap, and what a second of speech
+cost the service in processor time. It is a locustfile, too: `locust -f egs/serve_load.py`.
 """
 
 from __future__ import annotations
@@ -91,7 +91,9 @@ def measure(host: str, streams: int, seconds: float) -> str:
     runner.start(streams, spawn_rate=streams)
     gevent.sleep(8)  # all have come, and heard something
     environment.stats.reset_all()
+    before = cost(host)
     gevent.sleep(seconds)
+    work, speech = (now - then for now, then in zip(cost(host), before, strict=True))
     first, asked = (environment.stats.get(name, "POST") for name in (FIRST, ASK))
     wrong = {error.error: error.occurrences for error in environment.stats.errors.values()}
     cells = [f"{first.get_response_time_percentile(q):.0f}" for q in (0.5, 0.95, 0.99)]
@@ -100,7 +102,17 @@ def measure(host: str, streams: int, seconds: float) -> str:
         cells.append(str(sum(n for error, n in wrong.items() if word in str(error))))
     other = sum(wrong.values()) - int(cells[-1]) - int(cells[-2])
     runner.quit()
-    return f"| {' | '.join([*cells, str(other)])} |"
+    return f"| {' | '.join([*cells, str(other), f'{work / max(speech, 1e-9):.3f}'])} |"
+
+
+def cost(host: str) -> tuple[float, float]:
+    """Seconds of processor time that the service has taken, and of speech that it has generated."""
+    import requests  # not before locust, whose gevent has to patch ssl first
+
+    text = requests.get(f"{host}/metrics", timeout=60).text
+    names = "process_cpu_seconds_total", "diffwave_speech_seconds_total"
+    values = dict(line.split(" ")[:2] for line in text.splitlines() if line[:1] != "#")
+    return float(values[names[0]]), float(values[names[1]])
 
 
 def main() -> None:
@@ -111,8 +123,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0)
     options = parser.parse_args()
     columns = "listeners", "utterances", "median, ms", "95 %", "99 %", "gap", "refused", "failed"
-    print(f"| {' | '.join(columns)} |")
-    print("|---|---|---|---|---|---|---|---|")
+    print(f"| {' | '.join([*columns, 'RTF'])} |")
+    print(f"|{'---|' * (len(columns) + 1)}")
     for streams in options.streams.split(","):
         print(measure(options.host, int(streams), options.seconds), flush=True)
 

@@ -33,9 +33,9 @@ def test_listeners_are_counted(tiny_checkpoint: Path) -> None:
         done = run(str(EGS / "serve_load.py"), url, "--streams", "2", "--seconds", "6")
     assert done.returncode == 0, done.stderr
     cells = [cell.strip() for cell in done.stdout.splitlines()[-1].strip("|").split("|")]
-    listeners, utterances, median, most, *_, refused, failed = map(float, cells)
+    listeners, utterances, median, most, *_, refused, failed, rtf = map(float, cells)
     assert listeners == 2 and utterances >= 2 and 0 < median <= most
-    assert refused == failed == 0
+    assert refused == failed == 0 < rtf < 10
 
 
 @pytest.mark.slow
