@@ -41,7 +41,7 @@ export class Settings {
       field("Iterations", this.iterations, "Mel-consistency iterations after the network"),
       h(
         "label",
-        { class: "field wide", title: "Needs a voice with a source" },
+        { class: "field wide", title: "Transposes the voice; speed and timbre stay" },
         h("span", { class: "spread" }, h("span", {}, "Pitch"), this.shownPitch),
         this.pitch,
       ),
