@@ -281,7 +281,14 @@ def test_bad_files_get_one_sentence_and_the_page_goes_on(page: Page, tmp_path: P
         assert page.problem().endswith(".") and "\n" not in page.problem()
         assert not page.one(".cancel").is_displayed()
     np.save(tmp_path / "good.npy", speech_mel(0.3).numpy())
+    page.set("seed", "1.5")  # which the browser itself complains of
     page.give(tmp_path / "good.npy")
+    page.until(lambda: page.one(".chosen-file").text == "good.npy")
+    page.speak()
+    assert page.js("return document.activeElement.name") == "seed"
+    assert not page.one(".cancel").is_displayed() and not page.all(".factor")
+    page.set("seed", "2")
+    page.speak()
     page.until_done()
 
 

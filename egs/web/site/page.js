@@ -93,7 +93,7 @@ function complain(text) {
 }
 
 function speak() {
-  if (!given || !settings || settings.busy) return;
+  if (!given || !settings || settings.busy || !settings.valid()) return;
   complain("");
   const { options } = settings;
   const { name, npy, samples, rate } = given;

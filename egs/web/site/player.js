@@ -33,7 +33,6 @@ export class Player {
     this.listener();
   }
 
-  /** Give a wave, and choose it if none is chosen. */
   add(name, wave) {
     this.waves.set(name, wave);
     this.listener();

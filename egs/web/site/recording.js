@@ -16,7 +16,9 @@ export async function readGiven(file) {
     throw new InputError(`${file.name} is larger than the ${MAX_MIB} MiB that this page takes.`);
   }
   if (file.size === 0) throw new InputError(`${file.name} is empty.`);
-  const buffer = await file.arrayBuffer();
+  const buffer = await file.arrayBuffer().catch(() => {
+    throw new InputError(`${file.name} cannot be read.`);
+  });
   if (/\.npy$/i.test(file.name)) return { npy: buffer };
   const rate = statedRate(buffer);
   let audio;

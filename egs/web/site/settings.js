@@ -13,7 +13,7 @@ export class Settings {
    * @param {object} handlers onspeak, oncancel.
    */
   constructor(form, { sampling, hasSource, hasEnhancer }, { onspeak, oncancel }) {
-    this.sampling = sampling;
+    Object.assign(this, { form, sampling });
     this.steps = sampling.default;
     const numbers = sampling.presets.map((preset) => preset.steps);
     this.choices = (numbers.length ? numbers : [1, 2, 4]).map((steps) =>
@@ -25,7 +25,7 @@ export class Settings {
       type: "range", name: "pitch", min: -SEMITONES, max: SEMITONES, step: 0.5, value: 0,
       oninput: () => this.showPitch(), disabled: !hasSource,
     }); // prettier-ignore
-    this.shownPitch = h("output", { class: "amount" });
+    this.shownPitch = h("span", { class: "amount" });
     this.enhance = h("input", { type: "checkbox", name: "enhance", checked: hasEnhancer });
     this.enhance.disabled = !hasEnhancer;
     this.speak = h("button", { class: "primary speak" }, "Speak");
@@ -56,7 +56,7 @@ export class Settings {
     );
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      if (!this.speak.disabled && form.reportValidity()) onspeak();
+      onspeak();
     });
     this.setSteps(this.steps);
     this.showPitch();
@@ -88,6 +88,11 @@ export class Settings {
     this.speak.disabled = busy || !given;
     this.cancel.hidden = this.progress.hidden = !busy;
     if (part !== null) this.progress.value = part;
+  }
+
+  /** Whether every number is one; the browser says what is wrong with one that is not. */
+  valid() {
+    return this.form.reportValidity();
   }
 
   get options() {

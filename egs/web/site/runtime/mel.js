@@ -5,7 +5,7 @@ import { RealFFT } from "./fft.js";
 import { hannAt } from "./stft.js";
 
 const LOG_FACTORS = { ln: 1, log10: 1 / Math.LN10, db: 20 / Math.LN10 };
-const MAX_MINUTES = 10;
+const MAX_MINUTES = 5; // every state of the chain is kept, to be heard
 // As diffwave/mel/check.py: nepers by which a predicted mel may undershoot the floor, and lie above
 // white noise of variance 1; part of the range by which it may overshoot limits.
 const FLOOR_MARGIN = 1.5;
