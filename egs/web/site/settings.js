@@ -4,6 +4,7 @@ import { button, h } from "./dom.js";
 
 const SEMITONES = 12; // of transposition, up and down
 const MAX_ITERATIONS = 1000;
+const LARGEST_SEED = 2 ** 32; // beyond it browsers round before they look for fractions
 
 /** The form's controls, for a voice that the worker described. */
 export class Settings {
@@ -20,7 +21,7 @@ export class Settings {
       button(String(steps), () => this.setSteps(steps), { "aria-pressed": "false" }),
     );
     this.iterations = number("iterations", 0, MAX_ITERATIONS, sampling.n_iter);
-    this.seed = number("seed", -Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER, 0);
+    this.seed = number("seed", -LARGEST_SEED, LARGEST_SEED, 0);
     this.pitch = h("input", {
       type: "range", name: "pitch", min: -SEMITONES, max: SEMITONES, step: 0.5, value: 0,
       oninput: () => this.showPitch(), disabled: !hasSource,
