@@ -331,6 +331,7 @@ def test_fits_the_screen_in_either_scheme(page: Page, width: int, scheme: str) -
     try:
         page.load()
         page.button("4").click()
+        page.set("iterations", 100)  # the longest label of a preset
         page.click(".example")
         page.until_done()
         time.sleep(0.1)
