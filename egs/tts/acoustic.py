@@ -2,7 +2,7 @@
 
 The library's own `forward` takes durations in training only, and predicts them otherwise. Predicted
 mels that agree with a recording need the recording's durations at inference too, so the same
-modules are called here one after another. A checkpoint is a folder of config.json (the library's),
+modules are called here one after another. A checkpoint is a folder of network.json (the library's),
 tts.json (ours: symbols, speakers, statistics) and model.safetensors.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from diffwave.base.errors import InputError
 
@@ -53,7 +53,7 @@ class Prediction:
     """[B, N] in frames, those that were used."""
 
 
-def build(symbols: int, speakers: int, **settings: Any) -> nn.Module:
+def build(symbols: int, speakers: int, **settings: Any) -> Any:
     """A model with random weights, of 7.5 million parameters unless `settings` say otherwise."""
     FastSpeech2ConformerConfig, FastSpeech2ConformerModel = _library()
     values: dict[str, Any] = {
@@ -84,7 +84,11 @@ def build(symbols: int, speakers: int, **settings: Any) -> nn.Module:
     config = FastSpeech2ConformerConfig(
         vocab_size=symbols, num_mel_bins=80, num_speakers=max(2, speakers), **values
     )
-    model: nn.Module = FastSpeech2ConformerModel(config)
+    model: Any = FastSpeech2ConformerModel(config)
+    with torch.no_grad():
+        # The last convolutions begin as the identity, and durations as about 80 ms.
+        model.speech_decoder_postnet.layers[-1].batch_norm.weight.zero_()
+        model.duration_predictor.linear.bias.fill_(2.0)
     return model
 
 
@@ -175,7 +179,7 @@ def save(folder: Path, model: Any, voices: Voices, state: dict[str, Tensor] | No
     }
     # Not save_file, which makes a file that only its owner may read.
     (folder / "model.safetensors").write_bytes(serialise(state))
-    (folder / "config.json").write_text(model.config.to_json_string(use_diff=False))
+    (folder / "network.json").write_text(model.config.to_json_string(use_diff=False))
     text = json.dumps(asdict(voices), ensure_ascii=False, indent=1)
     (folder / "tts.json").write_text(text + "\n", encoding="utf-8")
 
@@ -191,7 +195,7 @@ def load(folder: Path) -> tuple[Any, Voices]:
 
     try:
         voices = Voices(**json.loads((folder / "tts.json").read_text(encoding="utf-8")))
-        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        values = json.loads((folder / "network.json").read_text(encoding="utf-8"))
         model = FastSpeech2ConformerModel(FastSpeech2ConformerConfig(**values))
         state = load_file(folder / "model.safetensors")
         model.load_state_dict({name: value.to(_kind(value)) for name, value in state.items()})
