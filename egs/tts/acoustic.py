@@ -15,11 +15,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from diffwave.base.errors import InputError
 
 MEL_MEAN, MEL_STD = -5.0, 2.2
 """About those of ln mels of speech; the network's outputs are normalised by them."""
+BEYOND = (12, 16)
+"""Padding, symbols and frames, behind even the longest of a batch. The library's convolutions see
+beyond the end of an utterance; with so much it is the same there in a batch and alone."""
 
 
 @dataclass
@@ -102,6 +106,7 @@ def predict(
     energy: Tensor | None = None,
     frames: int | None = None,
     rate: float = 1.0,
+    beyond: tuple[int, int] = BEYOND,
 ) -> Prediction:
     """Mels of a batch, in training or evaluation mode.
 
@@ -113,8 +118,11 @@ def predict(
         durations: [B, N] frames, 0 where padded; predicted by default.
         pitch, energy: [B, N], normalised; predicted by default.
         frames: the longest sum of `durations`, if known; asking a GPU for it takes time.
-        rate: speaking rate, of which the predicted durations are divided.
+        rate: speaking rate, by which the predicted durations are divided.
+        beyond: padding behind the longest, in symbols and frames.
     """
+    most = tokens.shape[1]
+    tokens = F.pad(tokens, (0, beyond[0]))
     present = torch.arange(tokens.shape[1], device=tokens.device)[None] < counts[:, None]
     # The library's masks are 1 for what is there, [B, 1, N].
     hidden = model.encoder(tokens, present[:, None].int(), return_dict=True)[0]
@@ -125,13 +133,16 @@ def predict(
     log_durations = _log_durations(model.duration_predictor, apart).masked_fill(~present, 0)
     if durations is None:
         durations = whole_frames(log_durations.exp() - 1, present, rate)
-    used_pitch = predicted_pitch if pitch is None else pitch[..., None]
-    used_energy = predicted_energy if energy is None else energy[..., None]
+    else:
+        durations = F.pad(durations, (0, beyond[0]))
+    used_pitch = predicted_pitch if pitch is None else F.pad(pitch, (0, beyond[0]))[..., None]
+    used_energy = predicted_energy if energy is None else F.pad(energy, (0, beyond[0]))[..., None]
     hidden = hidden + model.pitch_embed(used_pitch) + model.energy_embed(used_energy)
     ends = durations.cumsum(1)
     lengths = ends[:, -1]
     total = int(lengths.max()) if frames is None else frames
-    places = torch.arange(total, device=tokens.device)[None].expand(len(tokens), -1).contiguous()
+    places = torch.arange(total + beyond[1], device=tokens.device)[None]
+    places = places.expand(len(tokens), -1).contiguous()
     spoken = places < lengths[:, None]
     index = torch.searchsorted(ends, places, right=True).clamp(max=tokens.shape[1] - 1)
     spread = hidden.float().gather(1, index[..., None].expand(-1, -1, hidden.shape[-1]))
@@ -139,13 +150,13 @@ def predict(
     decoded = model.decoder(spread, spoken[:, None].int(), return_dict=True)[0]
     coarse, fine = model.speech_decoder_postnet(decoded * spoken[..., None])
     return Prediction(
-        mel=fine.float().transpose(1, 2) * MEL_STD + MEL_MEAN,
-        coarse=coarse.float().transpose(1, 2) * MEL_STD + MEL_MEAN,
+        mel=fine[:, :total].float().transpose(1, 2) * MEL_STD + MEL_MEAN,
+        coarse=coarse[:, :total].float().transpose(1, 2) * MEL_STD + MEL_MEAN,
         frames=lengths,
-        log_durations=log_durations,
-        pitch=predicted_pitch[..., 0],
-        energy=predicted_energy[..., 0],
-        durations=durations,
+        log_durations=log_durations[:, :most],
+        pitch=predicted_pitch[:, :most, 0],
+        energy=predicted_energy[:, :most, 0],
+        durations=durations[:, :most],
     )
 
 

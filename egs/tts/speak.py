@@ -24,6 +24,7 @@ from diffwave.base.files import atomic_path
 MODEL = Path(__file__).resolve().parents[2] / "pretrained" / "tts-22k"
 LONGEST = 300  # characters spoken in one go; longer texts than those of training sound worse
 RATES = (0.5, 2.0)
+SENTENCE = re.compile(r"(?<=[.!?;:])\s+(?=[\"'\u201c\u2018(]*[A-Z0-9])")  # the gap between two
 
 
 def clauses(text: str) -> list[str]:
@@ -32,9 +33,7 @@ def clauses(text: str) -> list[str]:
     What is longer than that without white space is cut as it is.
     """
     found: list[str] = []
-    for sentence in re.split(
-        r"(?<=[.!?;:])\s+(?=[\"'\u201c\u2018(]*[A-Z0-9])", " ".join(text.split())
-    ):
+    for sentence in SENTENCE.split(" ".join(text.split())):
         rest = sentence
         while len(rest) > LONGEST:
             head = rest[:LONGEST]
