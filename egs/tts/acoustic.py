@@ -225,7 +225,7 @@ def _library() -> tuple[Any, Any]:
         from transformers import FastSpeech2ConformerConfig, FastSpeech2ConformerModel
     except ImportError as error:
         raise InputError(
-            f"The acoustic model needs transformers ({error}); pip install -r "
-            "egs/tts/requirements.txt."
+            f"The acoustic model needs transformers ({error}); pip install -e '.[tts]' in the "
+            "project's folder."
         ) from None
     return FastSpeech2ConformerConfig, FastSpeech2ConformerModel

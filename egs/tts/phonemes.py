@@ -37,8 +37,8 @@ def espeak(voice: str = "en-us") -> Any:
         from phonemizer.backend.espeak.wrapper import EspeakWrapper
     except ImportError as error:
         raise InputError(
-            f"Text cannot be turned into phonemes ({error}); pip install -r "
-            "egs/tts/requirements.txt."
+            f"Text cannot be turned into phonemes ({error}); pip install -e '.[tts]' in the "
+            "project's folder."
         ) from None
     EspeakWrapper.set_library(espeakng_loader.get_library_path())
     EspeakWrapper.set_data_path(espeakng_loader.get_data_path())
