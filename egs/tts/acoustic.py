@@ -78,7 +78,6 @@ def build(symbols: int, speakers: int, **settings: Any) -> Any:
         "pitch_predictor_dropout": 0.4,
         "energy_predictor_dropout": 0.4,
         "duration_predictor_dropout_rate": 0.3,
-        "stop_gradient_from_energy_predictor": True,
         "decoder_dropout_rate": 0.1,
         "decoder_positional_dropout_rate": 0.1,
         "decoder_attention_dropout_rate": 0.1,
@@ -127,10 +126,11 @@ def predict(
     # The library's masks are 1 for what is there, [B, 1, N].
     hidden = model.encoder(tokens, present[:, None].int(), return_dict=True)[0]
     hidden = hidden + model.speaker_id_embedding(speakers)[:, None]
-    apart = hidden.detach()
-    predicted_pitch = model.pitch_predictor(apart, ~present[..., None]).float()
-    predicted_energy = model.energy_predictor(apart, ~present[..., None]).float()
-    log_durations = _log_durations(model.duration_predictor, apart).masked_fill(~present, 0)
+    stops = model.stop_gradient_from_pitch_predictor, model.stop_gradient_from_energy_predictor
+    of_pitch, of_energy = (hidden.detach() if stop else hidden for stop in stops)
+    predicted_pitch = model.pitch_predictor(of_pitch, ~present[..., None]).float()
+    predicted_energy = model.energy_predictor(of_energy, ~present[..., None]).float()
+    log_durations = _log_durations(model.duration_predictor, hidden).masked_fill(~present, 0)
     if durations is None:
         durations = whole_frames(log_durations.exp() - 1, present, rate)
     else:
