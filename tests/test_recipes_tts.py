@@ -94,7 +94,7 @@ def test_training_lowers_the_loss_goes_on_and_predicts(
     assert first.returncode == 0, first.stderr
     lines = [line for line in first.stdout.splitlines() if " coarse " in line]
     losses = [float(line.split(" coarse ")[1].split()[0]) for line in lines]
-    assert len(losses) == 60 and losses[-1] < 0.7 * losses[0]
+    assert len(losses) == 60 and losses[-1] < 0.85 * losses[0]
     assert sorted(path.name for path in out.iterdir()) == [
         "model.safetensors", "network.json", "tts.json",
     ]  # fmt: skip

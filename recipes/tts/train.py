@@ -164,8 +164,10 @@ def forced(model: Any, batch: dict[str, Any]) -> Prediction:
 class Trainer:
     """Model, averaged model and optimizer; what is needed to go on is their state."""
 
-    def __init__(self, model: nn.Module, device: torch.device, rate: float) -> None:
-        self.device, self.rate = device, rate
+    def __init__(
+        self, model: nn.Module, device: torch.device, rate: float, warm: int = 300
+    ) -> None:
+        self.device, self.rate, self.warm = device, rate, warm
         self.model = model.to(device).train()
         self.averaged = copy.deepcopy(self.model).eval().requires_grad_(False)
         fused = device.type == "cuda"
@@ -182,7 +184,7 @@ class Trainer:
 
     def update(self, batch: dict[str, Any], passed: float) -> dict[str, Tensor]:
         """One step at `passed` (0 to 1) of the training; returns the terms of the loss."""
-        warm = min(1.0, (self.step + 1) / 300)
+        warm = min(1.0, (self.step + 1) / self.warm)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * passed)))
         with self.precision:
@@ -265,7 +267,7 @@ def run(options: argparse.Namespace) -> None:
     else:
         settings = {key: int(value) for key, value in (s.split("=") for s in options.set)}
         model = build(len(labels.symbols), len(labels.speakers), **settings)
-    trainer = Trainer(model, device, options.rate)
+    trainer = Trainer(model, device, options.rate, options.warm)
     if options.resume and options.state and options.state.is_file():
         trainer.load(options.state)
     parameters = sum(p.numel() for p in trainer.model.parameters())
@@ -297,7 +299,7 @@ def run(options: argparse.Namespace) -> None:
             line = " ".join(f"{name} {float(value) / shown:.4f}" for name, value in sums.items())
             print(f"step {trainer.step} {100 * passed:.1f} % {line}", flush=True)
             sums, shown, last_print = {}, 0, now
-        if now - last_save >= 60:
+        if now - last_save >= options.save_every:
             export(trainer, voices, options.out)
             if options.state:
                 trainer.save(options.state)
@@ -323,17 +325,21 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="end after so many, if that is earlier")
     parser.add_argument("--batch", type=int, default=32, help="utterances of mean length")
     parser.add_argument("--rate", type=float, default=1e-3, help="highest learning rate")
+    parser.add_argument("--warm", type=int, default=300, help="steps in which it is reached")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--state", type=Path, help="file for all that --resume needs")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--init", type=Path, help="checkpoint to start from")
     parser.add_argument("--every", type=float, default=10, help="seconds between two lines")
     parser.add_argument(
+        "--save-every", type=float, default=60, help="seconds between two checkpoints"
+    )
+    parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=NUMBER", help="size of a new model"
     )
     options = parser.parse_args()
-    if options.minutes <= 0:
-        raise InputError("--minutes must be positive.")
+    if options.minutes <= 0 or options.warm < 1 or options.batch < 1:
+        raise InputError("--minutes, --warm and --batch must be positive.")
     if any(not s.partition("=")[2].isdigit() for s in options.set):
         raise InputError("--set takes NAME=NUMBER, such as decoder_layers=2.")
     run(options)
