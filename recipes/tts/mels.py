@@ -12,11 +12,11 @@ from the text alone. Of --texts, a file of id|speaker|text, OUT/ID.npy, from the
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from common import MEL, InputError, Labels, Utterance, clip  # first: it makes the others known
 from tqdm import tqdm
@@ -26,7 +26,6 @@ from speak import text_to_mel, write_mel  # isort: skip
 
 from diffwave.base.audio import write_audio
 from diffwave.mel import MelSpectrogram
-from diffwave.train.mel_losses import smoothed
 
 
 @torch.inference_mode()
@@ -48,17 +47,17 @@ def of_recordings(options: argparse.Namespace, model: Any, voices: Voices) -> No
     labels = Labels.load(options.labels)
     wanted = {"training": [False], "validation": [True], "all": [False, True]}[options.split]
     chosen = [u for u in labels.utterances if u.held_out in wanted and u.durations]
-    if options.limit:
+    chosen = [u for u in chosen if re.match(options.only, u.id)]
+    if options.limit:  # evenly from each speaker's
         groups = [[u for u in chosen if u.speaker == s] for s in labels.speakers]
-        chosen = [u for group in groups for u in group[: options.limit]]
+        chosen = [u for group in groups for u in group[:: -(-len(group) // options.limit) or 1]]
     if labels.symbols != voices.symbols:
         raise InputError(f"{options.model} has other symbols than {options.labels}.")
     folders = ["wavs", "recordings", "forced", "free"]
     for folder in folders:
         (options.out / folder).mkdir(parents=True, exist_ok=True)
     frontend = MelSpectrogram(MEL)
-    random = np.random.default_rng(0)
-    for u in tqdm(chosen, "predicting", unit="utterance"):
+    for u in tqdm(chosen, "predicting", unit="utterance", disable=None):
         wave = clip(options.corpora, u)
         mel = frontend(wave)
         forced = forced_mel(model, voices, u)
@@ -70,19 +69,14 @@ def of_recordings(options: argparse.Namespace, model: Any, voices: Voices) -> No
         write_mel(
             options.out / "free" / f"{u.id}.npy", text_to_mel(model, voices, u.text, u.speaker)
         )
-        if options.blurred:
-            # The same recording again, its mel blurred as in the training of the bundled enhancer.
-            frames, bands = (torch.tensor([1.6 * r], dtype=torch.float32) for r in random.random(2))
-            blurred = smoothed(mel[None], frames, bands)[0]
-            blurred += 0.05 * float(random.random()) * torch.randn_like(blurred)
-            write_audio(options.out / "wavs" / f"{u.id}-blurred.wav", wave, MEL.sample_rate)
-            write_mel(options.out / "forced" / f"{u.id}-blurred.npy", blurred)
 
 
 def of_texts(options: argparse.Namespace, model: Any, voices: Voices) -> None:
     """Mels of a list of texts."""
     options.out.mkdir(parents=True, exist_ok=True)
-    for name, speaker, text in tqdm(read_texts(options.texts), "predicting", unit="text"):
+    for name, speaker, text in tqdm(
+        read_texts(options.texts), "predicting", unit="text", disable=None
+    ):
         write_mel(options.out / f"{name}.npy", text_to_mel(model, voices, text, speaker))
 
 
@@ -107,10 +101,8 @@ def main() -> None:
     parser.add_argument("paths", type=Path, nargs="+", help="[CORPORA LABELS] MODEL OUT")
     parser.add_argument("--texts", type=Path)
     parser.add_argument("--split", choices=["training", "validation", "all"], default="validation")
-    parser.add_argument("--limit", type=int, help="utterances of each speaker")
-    parser.add_argument(
-        "--blurred", action="store_true", help="every recording also with a blurred mel"
-    )
+    parser.add_argument("--limit", type=int, help="utterances of each speaker, at most")
+    parser.add_argument("--only", default="", help="pattern that ids begin with")
     options = parser.parse_args()
     if len(options.paths) != (2 if options.texts else 4):
         parser.error("give CORPORA LABELS MODEL OUT, or MODEL OUT and --texts")
