@@ -6,8 +6,8 @@ Recordings and teacher-forced mels of the same names, as mels.py writes them. On
 changes; OUT is a checkpoint of the whole voice. Its loss is the project's own
 (diffwave/train/mel_losses.py): the predicted mels are the damaged ones, and some of the crops are
 given as recorded, so that the mel of a recording still passes. In some of the steps the damage is
-the blur of its first training, which it is not to forget. `diffwave train recipes/tts/enhancer.yaml`
-does the same but for that, and analyses the pulses of all recordings first.
+the blur of its first training, which it is not to forget. `diffwave train` with enhancer.yaml does
+the same but for that, and analyses the pulses of all recordings first, which takes longer.
 """
 
 from __future__ import annotations

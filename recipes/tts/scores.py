@@ -5,7 +5,8 @@ python recipes/tts/scores.py RECORDINGS [NAME=]FOLDER ... [--against NAME] [--js
 DistillMOS of every wave; pulse sharpness, here the mean log2 kurtosis of the linear-prediction
 residual of an utterance's loud frames less that of the recording's; and, where the speech is as
 long as the recording, wide-band PESQ. Means and 95 % bootstrap intervals, over utterances.
---against adds the mean difference from that system, utterance by utterance.
+--against adds the mean difference from that system, utterance by utterance. Systems that FILE has
+already are kept there, and are in the table as well.
 """
 
 from __future__ import annotations
@@ -70,6 +71,8 @@ def main() -> None:
     options = parser.parse_args()
     recordings = audio_files(options.recordings, "*")
     table: dict[str, dict[str, dict[str, float]]] = {}
+    if options.json and options.json.is_file():
+        table = json.loads(options.json.read_text(encoding="utf-8"))
     for argument in options.folders:
         name, _, place = argument.rpartition("=")
         files = audio_files(Path(place), "*")
@@ -77,6 +80,9 @@ def main() -> None:
         if not common:
             raise InputError(f"{place} holds no speech of the names of {options.recordings}.")
         table[name or place] = {key: scores(recordings[key], files[key]) for key in common}
+        if options.json:
+            with atomic_path(options.json) as path:
+                path.write_text(json.dumps(table, indent=1), encoding="utf-8")
         print(f"scored {name or place}", file=sys.stderr, flush=True)
     rows = []
     for name, found in table.items():
@@ -95,9 +101,6 @@ def main() -> None:
         if options.against in table and metric != "pesq":
             header.append(f"difference from {options.against}")
     print("\n".join(markdown_table(header, rows)))
-    if options.json:
-        with atomic_path(options.json) as path:
-            path.write_text(json.dumps(table, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":
