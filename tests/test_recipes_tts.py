@@ -14,7 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 from signals import speech_like
+from tiny import enhancing_config, random_model
+
+from diffwave.base.audio import read_audio
+from diffwave.checkpoint import load_checkpoint, save_checkpoint
 
 for package in ("transformers", "espeakng_loader", "phonemizer", "pyworld", "scipy"):
     pytest.importorskip(package)
@@ -166,3 +171,26 @@ def test_the_script_refuses_what_it_does_not_know(tmp_path: Path) -> None:
         assert refused.returncode == 2 and message in refused.stderr
     shown = subprocess.run(["bash", script, "--help"], capture_output=True, text=True)
     assert shown.returncode == 0 and "--held-out" in shown.stdout
+
+
+def test_only_the_enhancer_is_trained(corpora: Path, tmp_path: Path) -> None:
+    model = random_model(enhancing_config())
+    save_checkpoint(model, tmp_path / "voice", half=False)
+    wavs, mels = tmp_path / "wavs", tmp_path / "mels"
+    wavs.mkdir()
+    mels.mkdir()
+    for name in TEXTS:
+        wave, rate = read_audio(corpora / "somebody" / "wavs" / f"{name}.wav")
+        soundfile.write(wavs / f"{name}.wav", wave.numpy(), rate)
+        mel = model.mel(wave).numpy()
+        np.save(mels / f"{name}.npy", mel[:, : mel.shape[1] // 2].repeat(2, axis=1))  # smoother
+    arguments = [wavs, mels, tmp_path / "tuned", "--checkpoint", tmp_path / "voice"]
+    tuned = run("enhance.py", *arguments, "--minutes", 0.05, "--device", "cpu")
+    assert tuned.returncode == 0 and "3 recordings" in tuned.stdout, tuned.stderr
+    before, after = (load_checkpoint(tmp_path / name).state_dict() for name in ("voice", "tuned"))
+    for name, value in before.items():
+        changed = not torch.allclose(value, after[name], atol=1e-3, rtol=1e-3)
+        assert changed is False or name.startswith("enhancer."), name
+    assert not torch.equal(before["enhancer.output.weight"], after["enhancer.output.weight"])
+    refused = run("enhance.py", wavs, mels, tmp_path / "no", "--checkpoint", tmp_path / "none")
+    assert refused.returncode == 2 and refused.stderr.count("\n") == 1
