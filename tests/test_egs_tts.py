@@ -15,6 +15,7 @@ import torch
 
 from diffwave.base.audio import read_audio
 from diffwave.base.errors import InputError
+from diffwave.mel import check_mel, preset
 from diffwave.vocoder import bundled
 
 ROOT = Path(__file__).parents[1]
@@ -225,3 +226,17 @@ def test_a_missing_package_is_named(checkpoint: Path, tmp_path: Path, package: s
     refused = command("Hello.", tmp_path / "o.wav", "--model", checkpoint, PYTHONPATH=path)
     assert refused.returncode == 2 and refused.stderr.count("\n") == 1, refused.stderr
     assert "it is not there" in refused.stderr and "pip install -e '.[tts]'" in refused.stderr
+
+
+def test_the_bundled_model_says_every_text() -> None:
+    pytest.importorskip("espeakng_loader")
+    model, voices = acoustic.load(speak.MODEL)
+    assert voices.speakers == ["ljspeech", "kathleen"]
+    convention = preset("hifigan")
+    for speaker in voices.speakers:
+        mel = speak.text_to_mel(model, voices, "Speech is noise until somebody listens.", speaker)
+        assert 1.5 < mel.shape[1] * 256 / 22050 < 4.5
+        assert check_mel(mel, convention).shape == (1, *mel.shape)  # it is a mel of the convention
+        assert mel.mean(0).max() - mel.mean(0).min() > 2  # nepers: there is speech, and silence
+    again = speak.text_to_mel(model, voices, "Speech is noise until somebody listens.", speaker)
+    torch.testing.assert_close(again, mel)

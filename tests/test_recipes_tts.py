@@ -194,3 +194,41 @@ def test_only_the_enhancer_is_trained(corpora: Path, tmp_path: Path) -> None:
     assert not torch.equal(before["enhancer.output.weight"], after["enhancer.output.weight"])
     refused = run("enhance.py", wavs, mels, tmp_path / "no", "--checkpoint", tmp_path / "none")
     assert refused.returncode == 2 and refused.stderr.count("\n") == 1
+
+
+def test_scores_and_their_table(corpora: Path, tmp_path: Path) -> None:
+    for package in ("pesq", "distillmos"):
+        pytest.importorskip(package)
+    wavs, quiet, short = corpora / "somebody" / "wavs", tmp_path / "quiet", tmp_path / "short"
+    quiet.mkdir()
+    short.mkdir()
+    for name in ("u1", "u2"):
+        wave, rate = soundfile.read(wavs / f"{name}.wav")
+        soundfile.write(quiet / f"{name}.wav", 0.5 * wave, rate)
+        soundfile.write(short / f"{name}.wav", wave[: -rate // 4], rate)
+    arguments = [wavs, f"quiet={quiet}", f"short={short}", "--against", "quiet"]
+    found = run("scores.py", *arguments, "--json", tmp_path / "scores.json")
+    assert found.returncode == 0, found.stderr
+    rows = [line for line in found.stdout.splitlines() if line.startswith("| ")]
+    assert [row.split()[1] for row in rows if "---" not in row] == ["speech", "quiet", "short"]
+    table = json.loads((tmp_path / "scores.json").read_text())
+    assert (
+        table["quiet"]["u1"]["pesq"] > 4.5 and abs(table["quiet"]["u1"]["pulse_sharpness"]) < 0.05
+    )
+    assert np.isnan(table["short"]["u1"]["pesq"])  # of another length: there is nothing to align
+    refused = run("scores.py", wavs, tmp_path / "none")
+    assert refused.returncode == 2 and "no folder" in refused.stderr
+
+
+def test_character_errors() -> None:
+    code = (
+        "from intelligibility import distance, plain\n"
+        "assert plain('It\\u2019s caf\\u00e9-time, 42!') == 'its cafe time'\n"
+        "assert [distance('kitten', x) for x in ('kitten', 'sitting', '')] == [0, 3, 6]\n"
+        "assert distance('', 'ab') == 2\n"
+    )
+    path = os.pathsep.join([str(RECIPE), str(ROOT)])
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
