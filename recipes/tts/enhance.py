@@ -6,10 +6,10 @@ Recordings and teacher-forced mels of the same names, as mels.py writes them. On
 changes; OUT is a checkpoint of the whole voice. Its loss is the project's own
 (diffwave/train/mel_losses.py): the predicted mels are the damaged ones, and some of the crops are
 given as recorded, so that the mel of a recording still passes. In some of the steps the damage is
-the blur of its first training, which it is not to forget. With --adversarial W a critic of mels is
-trained beside it, as in GAN postfilters (Kaneko et al. 2017, ICASSP): a distance alone has a median
-as its minimum, which is as smooth as the prediction was. `diffwave train` with enhancer.yaml does
-the same but for that, and analyses the pulses of all recordings first, which takes longer.
+the blur of its first training, which it is not to forget. With --smoother a network first learns
+how the acoustic model smooths, and the enhancer then restores what that makes of recordings.
+`diffwave train` with enhancer.yaml does the same as without --smoother and --blurred, and analyses
+the pulses of all recordings first, which takes longer.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.nn.utils.parametrizations import spectral_norm
 
 from diffwave import Vocoder
 from diffwave.base.audio import read_audio
@@ -40,24 +38,27 @@ from diffwave.train.config import LossConfig
 from diffwave.train.mel_losses import EnhancementLoss
 
 
-class Critic(nn.Module):
-    """Judges, patch by patch, whether a mel is a recording's, beside the one that was predicted."""
+class Smoother(nn.Module):
+    """What an acoustic model leaves of a mel: ``forward(mel)`` of normalised ones [B, n_mels, T].
 
-    def __init__(self, width: int = 32) -> None:
+    Trained to predict the teacher-forced mel from the recording's, it learns how the model smooths
+    and not what it cannot know. What it makes of a recording can be restored, where the prediction
+    itself cannot: its enhancer would learn the median, which is as smooth as the prediction.
+    """
+
+    def __init__(self, n_mels: int, width: int = 160) -> None:
         super().__init__()
-        sizes = [(2, width), (width, 2 * width), (2 * width, 2 * width)]
-        self.layers = nn.ModuleList(
-            spectral_norm(nn.Conv2d(a, b, 5, stride=2, padding=2)) for a, b in sizes
+        self.layers = nn.Sequential(
+            nn.Conv1d(n_mels, width, 5, padding=2),
+            nn.GELU(),
+            nn.Conv1d(width, width, 5, padding=2),
+            nn.GELU(),
+            nn.Conv1d(width, n_mels, 5, padding=2),
         )
-        self.output = spectral_norm(nn.Conv2d(2 * width, 1, 3, padding=1))
 
-    def forward(self, given: Tensor, mel: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Verdicts [B, 1, bands, T] and what the layers saw, of normalised mels [B, n_mels, T]."""
-        seen, hidden = [], torch.stack([given, mel], dim=1)
-        for layer in self.layers:
-            hidden = F.leaky_relu(layer(hidden), 0.2)
-            seen.append(hidden)
-        return self.output(hidden), seen
+    def forward(self, mel: Tensor) -> Tensor:
+        smooth: Tensor = mel + self.layers(mel)
+        return smooth
 
 
 def clips(wavs: Path, mels: Path, vocoder: Vocoder, config: DataConfig) -> list[Clip]:
@@ -82,8 +83,9 @@ def main() -> None:
     parser.add_argument("--checkpoint", default="ljspeech-22k")
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--blurred", type=float, default=0.3, help="share of steps with a blur")
-    parser.add_argument("--adversarial", type=float, default=0, help="weight of the critic")
-    parser.add_argument("--distance", type=float, default=1, help="weight of the distance")
+    parser.add_argument(
+        "--smoother", type=float, default=0, help="share of the minutes in which it is learned"
+    )
     parser.add_argument("--rate", type=float, default=5e-4)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--device", default="auto")
@@ -99,9 +101,9 @@ def main() -> None:
     enhancer = model.enhancer.train().requires_grad_(True)
     averaged = copy.deepcopy(enhancer).eval().requires_grad_(False)
     optimizer = torch.optim.AdamW(enhancer.parameters(), lr=options.rate, weight_decay=0.01)
-    critic = Critic().to(vocoder.device)
-    judging = torch.optim.AdamW(critic.parameters(), lr=4e-4, betas=(0.5, 0.9))
     normalise = enhancer.config.normalise or vocoder.config.normalise
+    smoother = Smoother(vocoder.config.mel.n_mels).to(vocoder.device)
+    smoothing = torch.optim.AdamW(smoother.parameters(), lr=1e-3)
     random = np.random.default_rng(0)
     stopped: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -120,25 +122,23 @@ def main() -> None:
         kind = "blurred" if random.random() < options.blurred else "predicted"
         if kind == "blurred":
             batch.mel = None  # the loss then blurs the recording's
-        loss = options.distance * loss_of(model, model.denoiser, batch).mean()
-        if options.adversarial and batch.mel is not None:
-            given, real = normalise(batch.mel), normalise(model.space.mel_of_crop(batch.wave))
-            fake = normalise(model.enhance_gated(batch.mel)[0])
-            verdict, expected = critic(given, real)
-            doubt = critic(given, fake.detach())[0]
-            judging.zero_grad()
-            ((verdict - 1).square().mean() + doubt.square().mean()).backward()
-            judging.step()
+        if batch.mel is not None and options.smoother:
             with torch.no_grad():
-                expected = critic(given, real)[1]
-            verdict, seen = critic(given, fake)
-            matching = torch.stack(
-                [F.l1_loss(a, b) for a, b in zip(seen, expected, strict=True)]
-            ).sum()
-            fooled = (verdict - 1).square().mean()
-            loss = loss + options.adversarial * (fooled + matching)
-            means.setdefault("fooled", []).append(fooled.item())
-            means.setdefault("caught", []).append(doubt.square().mean().item())
+                clean = model.space.mel_of_crop(batch.wave)
+            if passed < options.smoother:
+                for group in smoothing.param_groups:
+                    group["lr"] = 1e-3 * (1 - 0.9 * passed / options.smoother)
+                error = (smoother(normalise(clean)) - normalise(batch.mel)).abs().mean()
+                smoothing.zero_grad()
+                error.backward()
+                smoothing.step()
+                means.setdefault("smoother", []).append(error.item())
+                continue
+            with torch.no_grad():
+                level = 0.05 * torch.rand(len(clean), 1, 1, device=clean.device)
+                batch.mel = smoother(normalise(clean)) * normalise.scale + normalise.mean
+                batch.mel = batch.mel + level * torch.randn_like(clean)
+        loss = loss_of(model, model.denoiser, batch).mean()
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(enhancer.parameters(), 1.0)
