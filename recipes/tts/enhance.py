@@ -7,9 +7,9 @@ changes; OUT is a checkpoint of the whole voice. Its loss is the project's own
 (diffwave/train/mel_losses.py): the predicted mels are the damaged ones, and some of the crops are
 given as recorded, so that the mel of a recording still passes. In some of the steps the damage is
 the blur of its first training, which it is not to forget. With --smoother a network first learns
-how the acoustic model smooths, and the enhancer then restores what that makes of recordings.
-`diffwave train` with enhancer.yaml does the same as without --smoother and --blurred, and analyses
-the pulses of all recordings first, which takes longer.
+how the acoustic model smooths, and the enhancer then restores what that makes of recordings; that
+is the better way (docs/tts.md). `diffwave train` with data.mel_folder and loss.enhancement trains
+as this does without --smoother.
 """
 
 from __future__ import annotations
