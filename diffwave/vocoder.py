@@ -29,7 +29,7 @@ from diffwave.precision import INT8_IS_FOR_CPUS, in_precision
 from diffwave.streaming import generate_stream, open_stream
 from diffwave.synthesis import CHUNK_FRAMES, Watch, generate
 
-DEFAULT = "ljspeech-22k"
+DEFAULT = "universal-22k"
 """The bundled checkpoint that is used unless another is named."""
 STREAM_FRAMES = 64
 """Frames generated at a time of a mel that comes in pieces: 0.7 s at 22.05 kHz and hop 256."""
@@ -62,7 +62,7 @@ class Vocoder:
         """Load a vocoder by the name of a bundled checkpoint, a folder, or a Hugging Face hub id.
 
         Args:
-            name: "ljspeech-22k", "path/to/folder", or "owner/name" on the hub (which needs the
+            name: "universal-22k", "path/to/folder", or "owner/name" on the hub (which needs the
                 package huggingface_hub and, the first time, a network).
             device: "auto", "cpu", "cuda", "cuda:1", "mps".
             precision: of the matrix products of the network: "float32", "bfloat16" or "int8" (CPU);

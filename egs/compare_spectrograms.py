@@ -1,10 +1,12 @@
 """A picture of a recording and what the vocoder makes of its mel.
 
     python egs/compare_spectrograms.py recording.wav picture.png [--steps N] [--checkpoint NAME]
+    python egs/compare_spectrograms.py recording.wav picture.png --mel predicted.npy
     python egs/compare_spectrograms.py recording.wav picture.png --blur 1 --kilohertz 4.5
 
-With --blur the mel is first smoothed by a Gaussian of so many frames and bands, as a model's
-predictions are, and speech is generated without and with the mel enhancer. Needs matplotlib.
+With --mel the mel is what a model predicted under the recording's durations, and with --blur that
+of the recording, smoothed by a Gaussian of so many frames and bands; speech is then generated
+without and with the mel enhancer. Needs matplotlib.
 """
 
 import argparse
@@ -18,6 +20,8 @@ import torch
 from diffwave import Vocoder
 from diffwave.base.audio import read_audio
 from diffwave.listening.pictures import RANGE_DB, common_top, levels_db
+from diffwave.mel import check_mel
+from diffwave.mel.files import read_mel
 from diffwave.train.mel_losses import smoothed
 from diffwave.vocoder import DEFAULT
 
@@ -29,6 +33,7 @@ parser.add_argument("--checkpoint", default=DEFAULT)
 parser.add_argument("--seconds", type=float, default=4.0)
 parser.add_argument("--kilohertz", type=float)
 parser.add_argument("--blur", type=float)
+parser.add_argument("--mel")
 options = parser.parse_args()
 
 vocoder = Vocoder.from_pretrained(options.checkpoint)
@@ -37,7 +42,13 @@ recording, _ = read_audio(options.recording, rate)
 mel = vocoder.mel(recording)
 steps = options.steps or vocoder.config.sampling.default
 waves = {"recording": recording}
-if options.blur is None:
+if options.mel is not None:
+    mel = check_mel(read_mel(options.mel), vocoder.config.mel)[0]
+    waves["generated from a predicted mel, without the mel enhancer"] = vocoder(
+        mel, steps=steps, enhance=False
+    )
+    waves["generated from the predicted mel, with the mel enhancer"] = vocoder(mel, steps=steps)
+elif options.blur is None:
     waves[f"generated from its mel, network calls: {steps}"] = vocoder(mel, steps=steps)
 else:
     deviation = torch.tensor([options.blur])

@@ -29,7 +29,7 @@ from diffwave.streaming import ExactStream, LowLatencyStream, Stream, generate_s
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
 parser.add_argument("picture")
-parser.add_argument("--checkpoint", default="ljspeech-22k")
+parser.add_argument("--checkpoint", default="universal-22k")
 parser.add_argument("--mel", default="egs/mel.npy")
 parser.add_argument("--exact", type=int, nargs="*", default=[4, 8, 16, 32, 64, 128, 256])
 parser.add_argument("--low-latency", type=int, nargs="*", default=[1, 2, 3, 4, 5])

@@ -34,7 +34,7 @@ def test_what_is_copied_is_there_and_not_ignored() -> None:
     assert all((ROOT / name).exists() for name in names)
     # What a wheel is made of: the rest of the checkout is not needed.
     project = (ROOT / "pyproject.toml").read_text()
-    assert 'packages = ["diffwave"]' in project and 'pretrained = "diffwave/pretrained"' in project
+    assert 'packages = ["diffwave"]' in project and '= "diffwave/pretrained/' in project
 
 
 def test_what_is_started_is_a_command_for_anybody_but_root() -> None:

@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("--speaker", help="the first of the model by default")
     parser.add_argument("--rate", type=float, default=1.0, help="speaking rate, 0.5 to 2")
     parser.add_argument("--model", type=Path, default=MODEL, help="folder of an acoustic model")
-    parser.add_argument("--voice", default="ljspeech-22k", help="checkpoint of the vocoder")
+    parser.add_argument("--voice", default="universal-22k", help="checkpoint of the vocoder")
     parser.add_argument("--steps", type=int, help="network calls of the vocoder")
     parser.add_argument("--no-enhance", action="store_true", help="leave its mel enhancer out")
     parser.add_argument("--seed", type=int, default=0)

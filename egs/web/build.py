@@ -1,6 +1,6 @@
 """A static page that speaks mel-spectrograms in the browser: everything that it needs, in a folder.
 
-python egs/web/build.py OUT [--voice ljspeech-22k]
+python egs/web/build.py OUT [--voice universal-22k]
 python -m http.server -d OUT
 
 OUT then holds the page, the voice as ONNX graphs and ONNX Runtime Web, and the page asks for
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("output", help="folder to make; any static server serves it")
     parser.add_argument(
         "--voice",
-        default="ljspeech-22k",
+        default="universal-22k",
         help="bundled name, checkpoint folder or hub id, or what `diffwave export --onnx` made",
     )
     options = parser.parse_args(argv)

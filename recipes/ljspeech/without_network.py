@@ -22,6 +22,7 @@ parser.add_argument("mels", type=Path)
 parser.add_argument("wavs", type=Path)
 parser.add_argument("n_iter", type=int, help="mel-consistency iterations")
 parser.add_argument("--checkpoint", default="ljspeech-22k")
+parser.add_argument("--enhance", action="store_true", help="run the mel enhancer before")
 options = parser.parse_args()
 model = Vocoder.from_pretrained(options.checkpoint, "cpu").model
 space = model.space
@@ -31,6 +32,7 @@ for path in sorted(options.mels.glob("*.npy")):
     frames = mel.shape[-1]
     white = white_noise(0, 0, -space.pad_left, space.context(frames))
     with torch.inference_mode():
+        mel = model.enhance(mel) if options.enhance else mel
         source = utterance_source(model, mel)
         prior = space.prior(mel, source and source.excitation(model, 0, frames))
         wave = space.decode(space.noise(white[None]), mel, options.n_iter, prior)[0]

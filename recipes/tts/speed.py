@@ -1,6 +1,6 @@
 """Real-time factor of text to speech on this machine's CPU: text to phonemes to mel to wave.
 
-python recipes/tts/speed.py MODEL egs/tts/texts.txt [--threads 1] [--voice ljspeech-22k]
+python recipes/tts/speed.py MODEL egs/tts/texts.txt [--threads 1] [--voice universal-22k]
 
 Models are loaded and a text is spoken first; then every text is timed by itself. The table has
 time spent over duration of the speech, of all texts together, and the median time of one text.
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("texts", type=Path)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--voice", default="ljspeech-22k")
+    parser.add_argument("--voice", default="universal-22k")
     options = parser.parse_args()
     if options.threads < 1:
         raise InputError("--threads must be positive.")
