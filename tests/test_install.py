@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 
 MODULES = {
     "pillow": "PIL",
+    "phonemizer-fork": "phonemizer",
     "pyyaml": "yaml",
     "pytest-xdist": "xdist",
     "setuptools": "pkg_resources",

@@ -18,7 +18,7 @@ from told import one_line
 
 from diffwave import InputError, cli
 from diffwave.checkpoint import save_checkpoint
-from diffwave.vocoder import Vocoder
+from diffwave.vocoder import DEFAULT, Vocoder
 
 for package in ("onnxscript", "onnxruntime"):
     pytest.importorskip(package, reason=f"{package} is not installed")
@@ -87,7 +87,7 @@ def test_same_seed_same_samples_as_pytorch(
 
 @pytest.mark.slow
 def test_the_bundled_voice_has_the_same_samples(tmp_path: Path) -> None:
-    assert cli.main(["export", "ljspeech-22k", str(tmp_path / "voice"), "--onnx"]) == 0
+    assert cli.main(["export", DEFAULT, str(tmp_path / "voice"), "--onnx"]) == 0
     vocoder = Vocoder.from_pretrained(device="cpu")
     mel = np.load(ROOT / "egs" / "mel.npy")[:, :100]
     ours = OnnxVocoder(tmp_path / "voice", 1)
