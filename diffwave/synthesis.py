@@ -114,7 +114,7 @@ def generate_piece(
     callback: Callback | None,
 ) -> Tensor:
     """Samples [B, T * hop_length] of a mel whose first frame is at sample `position`."""
-    coordinates = estimate(model, mel, excitation, position, sampling, seed, callback)
+    coordinates = estimate(model, mel, excitation, sampling, [(seed, position)], callback)
     return model.space.synthesise(coordinates, mel, sampling.n_iter)
 
 
@@ -122,23 +122,23 @@ def estimate(
     model: DiffusionModel,
     mel: Tensor,
     excitation: Excitation | None,
-    position: int,
     sampling: Sampling,
-    seed: int,
+    places: Sequence[tuple[int, int]],
     callback: Callback | None = None,
 ) -> Tensor:
     """What the reverse chain arrives at, in the coordinates of the model's space, [B, T, ..].
 
     Args:
-        mel: [B, n_mels, T] on the model's device, its first frame at sample `position`.
+        mel: [B, n_mels, T] on the model's device.
         excitation: of a model with a source, for the same frames.
+        places: seed and sample of the first frame, of every item or once for all of them.
     """
     space, denoiser = model.space, model.denoiser
 
     def noise(stream: int) -> Tensor:
         length = space.context(mel.shape[-1])
-        white = white_noise(seed, stream, position - space.pad_left, length)
-        state = space.noise(white.to(mel.device)[None])
+        white = [white_noise(seed, stream, at - space.pad_left, length) for seed, at in places]
+        state = space.noise(torch.stack(white).to(mel.device))
         return state.expand(len(mel), *state.shape[1:])
 
     prior = space.prior(mel, excitation)

@@ -7,19 +7,16 @@ share is the shape of the computation, :attr:`Utterance.shape`.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from diffwave.chain.noise import white_noise
-from diffwave.chain.samplers import SAMPLERS, sample
 from diffwave.chain.sampling import Sampling
 from diffwave.model import DiffusionModel
 from diffwave.serving.windows import Window, windows
 from diffwave.spaces import Excitation
-from diffwave.synthesis import UtteranceSource, enhanced, reach, utterance_source
+from diffwave.synthesis import UtteranceSource, enhanced, estimate, reach, utterance_source
 
 
 class Utterance:
@@ -104,29 +101,14 @@ def generate_windows(
         if not wanted():
             raise Abandoned
 
-    space, denoiser, hop = model.space, model.denoiser, model.space.hop_length
+    hop = model.space.hop_length
     for utterance in utterances:
         utterance.prepare(model)
     cut = [(utterance, window) for utterance in utterances if (window := utterance.window)]
     mel = torch.cat([u.mel[..., w.first : w.stop] for u, w in cut]).to(model.device)
-    sampling, length = cut[0][0].sampling, space.context(mel.shape[-1])
-
-    def noise(stream: int) -> Tensor:
-        starts = [(u.seed, w.first * hop - space.pad_left) for u, w in cut]
-        white = [white_noise(seed, stream, start, length) for seed, start in starts]
-        return space.noise(torch.stack(white).to(mel.device))
-
-    prior = space.prior(mel, _excitation(model, cut))
-    state = sample(
-        SAMPLERS[sampling.solver],
-        functools.partial(denoiser, cond=denoiser.condition(mel, prior)),
-        noise(0),
-        denoiser.levels(sampling),
-        noise=lambda i: noise(i + 1),  # stream 0 is where the chain starts
-        callback=go_on,
-    )
-    coordinates = state * prior.deviation + prior.mean
-    waves = space.synthesise(coordinates, mel, sampling.n_iter).cpu()
+    sampling, places = cut[0][0].sampling, [(u.seed, w.first * hop) for u, w in cut]
+    coordinates = estimate(model, mel, _excitation(model, cut), sampling, places, go_on)
+    waves = model.space.synthesise(coordinates, mel, sampling.n_iter).cpu()
     for utterance in utterances:
         utterance.advance()
     return [

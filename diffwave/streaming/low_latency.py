@@ -79,9 +79,8 @@ class LowLatencyStream:
             rest = Source(*(values[:, frames:] for values in source))
             excitation = self.source.excitation(first, block.known, rest)
         mel = mel.to(model.device)
-        coordinates = estimate(
-            model, mel, excitation, first * hop, self.sampling, self.seed, self.callback
-        )
+        places = [(self.seed, first * hop)]
+        coordinates = estimate(model, mel, excitation, self.sampling, places, self.callback)
         wave = self.sliding.push(coordinates[:, block.start - first :], mel, frames)
         self._commit(ahead[..., :frames])
         return wave.cpu()
