@@ -75,7 +75,6 @@ class Learner:
         trains = trained_parts(model, config.loss)
         for name in ("network", "enhancer", "source"):
             if (part := getattr(model, name)) is not None:
-                # Processes would wait for the gradients of what no loss trains.
                 part.requires_grad_(name in trains)
         corpus = load_corpus(config.data, Framing(model_config), progress_bar)
         for sentence in corpus.rejected:
@@ -97,8 +96,8 @@ class Learner:
             make_optimizer(model.learned(), config.optim),
             torch.amp.GradScaler(self.device.type, enabled=half),
         )
-        objective = Objective(model, config.loss, self.precision, config.run.compile)
-        self.adversaries = [m for m in objective.modules() if isinstance(m, Adversary)]
+        self.objective = Objective(model, config.loss, self.precision, config.run.compile)
+        self.adversaries = [m for m in self.objective.modules() if isinstance(m, Adversary)]
         self.critic_optim = dataclasses.replace(
             config.optim, lr=config.loss.adversarial.lr, betas=DISCRIMINATOR_BETAS
         )
@@ -107,7 +106,6 @@ class Learner:
             optimizer = make_optimizer(list(critics.parameters()), self.critic_optim)
             self.trained.discriminator_optimizer = optimizer
             critics.requires_grad_(False)
-        self.objective = processes.wrap(objective)
 
     def begin(self) -> None:
         """Give a new run the weights of a checkpoint, or the envelope of its data.
@@ -152,16 +150,14 @@ class Learner:
             adversary.begin_step(share)
         judging = [adversary for adversary in self.adversaries if adversary.begun]
         waits = any(adversary.alone for adversary in judging)
-        for i in range(parts):
+        for _ in range(parts):
             batch = next(self.batches).to(self.device)
             lap("data")
-            last = i == parts - 1 or self.processes.world == 1
-            with contextlib.nullcontext() if last else self.objective.no_sync():  # type: ignore[operator]
-                with torch.set_grad_enabled(not waits):
-                    loss = self.objective(batch) / parts
-                lap("forward")
-                if not waits:
-                    scaler.scale(loss).backward()
+            with torch.set_grad_enabled(not waits):
+                loss = self.objective(batch) / parts
+            lap("forward")
+            if not waits:
+                scaler.scale(loss).backward()
             losses[0] += loss.detach()
             critics.requires_grad_(True)
             for adversary in judging:
@@ -171,9 +167,10 @@ class Learner:
             critics.requires_grad_(False)
             lap("backward")
 
+        for module in (trained.model, critics):
+            self.processes.average_gradients(module)
         if not waits:
             scaler.unscale_(trained.optimizer)
-        self.processes.average_gradients(critics)
         # Each by itself: none's surprises are to slow the others down.
         norms = [
             nn.utils.clip_grad_norm_(part.parameters(), optim.clip_norm)

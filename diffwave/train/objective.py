@@ -71,12 +71,11 @@ class Objective(nn.Module):
     ) -> None:
         """`compile`: the network, which then falls back to eager with a warning."""
         super().__init__()
-        self.model = [model]  # in a list: its space is no part of what is trained
+        self.model = [model]  # in a list: no part of this module, as its space is none of it
         self.precision = precision
         # The method: compiled, the module would be another one with the same parameters.
         forward = model.network.forward
         self.call: Callable[..., Tensor] = torch.compile(forward) if compile else forward
-        # All that is trained, and so all that processes have to exchange.
         self.denoiser = Denoiser(
             model.network, model.config.diffusion, model.config.normalise, self._autocast
         )

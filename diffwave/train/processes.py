@@ -1,6 +1,9 @@
 """This process among those of a run: its device, its share of the batch, and the signals it gets.
 
-Plain `torch.distributed` and DistributedDataParallel, started by `torchrun`.
+Plain `torch.distributed`, started by `torchrun`. Gradients are averaged after the backward pass, all
+in one message: the networks are small. DistributedDataParallel overlaps the two, but it keeps the
+threads of the process group alive beyond `destroy_process_group`, and one that still holds a tensor
+when Python ends aborts the process (seen with torch 2.14 on a busy CPU).
 """
 
 from __future__ import annotations
@@ -15,7 +18,6 @@ from types import FrameType, TracebackType
 
 import torch
 from torch import distributed, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from diffwave.base.device import choose_device
 from diffwave.base.errors import InputError
@@ -79,12 +81,6 @@ class Processes:
         first = self.rank * accumulate * size
         return [range(first + i * size, first + (i + 1) * size) for i in range(accumulate)]
 
-    def wrap(self, module: nn.Module) -> nn.Module:
-        """The module, its gradients averaged over the processes."""
-        if self.world == 1:
-            return module
-        return DistributedDataParallel(module, gradient_as_bucket_view=True)
-
     def broadcast(self, module: nn.Module) -> None:
         """Give all processes the first one's parameters and buffers."""
         if self.world > 1:
@@ -92,11 +88,13 @@ class Processes:
                 distributed.broadcast(tensor, 0)
 
     def average_gradients(self, module: nn.Module) -> None:
-        """Average the gradients of a module that is not wrapped."""
-        if self.world > 1:
-            for parameter in module.parameters():
-                if parameter.grad is not None:
-                    distributed.all_reduce(parameter.grad.div_(self.world))
+        """Average over the processes the gradients of a module, all of which have the same ones."""
+        found = [p.grad for p in module.parameters() if p.grad is not None]
+        if self.world > 1 and found:
+            whole = torch.cat([gradient.flatten() for gradient in found]) / self.world
+            distributed.all_reduce(whole)
+            for gradient, mean in zip(found, whole.split([g.numel() for g in found]), strict=True):
+                gradient.copy_(mean.view_as(gradient))
 
     def total(self, values: Sequence[float]) -> list[float]:
         """Sums over the processes of numbers that every one of them gives."""
