@@ -1,7 +1,7 @@
 """This process among those of a run: its device, its share of the batch, and the signals it gets.
 
-Plain `torch.distributed`, started by `torchrun`. Gradients are averaged after the backward pass, all
-in one message: the networks are small. DistributedDataParallel overlaps the two, but it keeps the
+Plain `torch.distributed`, started by `torchrun`. Gradients are averaged after the backward pass,
+all in one message: the networks are small. DistributedDataParallel overlaps the two, but it keeps
 threads of the process group alive beyond `destroy_process_group`, and one that still holds a tensor
 when Python ends aborts the process (seen with torch 2.14 on a busy CPU).
 """
