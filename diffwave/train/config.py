@@ -190,6 +190,9 @@ class RunConfig:
     """"auto": continue the run in the folder if there is one; "never": refuse if there is one."""
     init: str = ""
     """Checkpoint folder whose weights a new run starts from."""
+    warm_start: str = ""
+    """Bundled name or checkpoint folder, of another mel or sample rate, whose weights a new run
+    without run.init starts from, moved to the bands and bins of its own mel."""
     checkpoint_minutes: Minutes = 10.0
     """Minutes between checkpoints: what a crash may cost."""
     keep: AtLeastOne = 3

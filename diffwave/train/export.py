@@ -72,7 +72,7 @@ def export_run(
             raise InputError(f"The run in {run} has no best weights: it was not validated yet.")
         model = load_checkpoint(run / "best")
         chosen = f"those of the best validation so far ({progress.best_by} {progress.best:.4g})"
-    init = settings[0].run.init if settings[0] else ""
+    init = (settings[0].run.init or settings[0].run.warm_start) if settings[0] else ""
     base = init if not init or _is_published(init) else UNPUBLISHED
     rows = {
         "source": "" if model.config.source is None else _SOURCE,
@@ -161,10 +161,11 @@ def _newest(run: Path) -> tuple[Path, dict[str, Any]]:
 
 def _portable(config: TrainConfig) -> TrainConfig:
     """The settings of a run without the folders of this machine."""
-    init = config.run.init if _is_published(config.run.init) else ""
+    run = config.run
+    init, warm_start = (name if _is_published(name) else "" for name in (run.init, run.warm_start))
     return dataclasses.replace(
         config,
-        run=dataclasses.replace(config.run, folder="", init=init),
+        run=dataclasses.replace(run, folder="", init=init, warm_start=warm_start),
         data=dataclasses.replace(config.data, folder="", mel_folder=""),
     )
 

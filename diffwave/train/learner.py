@@ -32,6 +32,7 @@ from diffwave.train.objective import Objective, trained_parts
 from diffwave.train.optimizers import DISCRIMINATOR_BETAS, learning_rate, make_optimizer, set_rate
 from diffwave.train.processes import Processes
 from diffwave.train.state import Trained, check_same_model, update_average
+from diffwave.train.warm_start import warm_start
 from diffwave.vocoder import find_checkpoint
 
 log = logging.getLogger(__name__)
@@ -108,12 +109,13 @@ class Learner:
             critics.requires_grad_(False)
 
     def begin(self) -> None:
-        """Give a new run the weights of a checkpoint, or the envelope of its data.
+        """Give a new run the weights of a checkpoint, or of one of another mel, or none.
 
-        InputError for a checkpoint that is of another model, or not there.
+        In the last two cases its envelope is fitted to its data. InputError for a checkpoint that
+        is of another model, or not there.
         """
         model, init = self.trained.model, self.config.run.init
-        ours = model.config
+        ours, other = model.config, self.config.run.warm_start
         if self.processes.is_main and init:
             theirs = load_checkpoint(find_checkpoint(init))
             if theirs.enhancer is None and model.enhancer is not None:
@@ -122,8 +124,14 @@ class Learner:
             check_same_model(theirs.config, ours, f"The checkpoint {init}")
             whole = ours.enhancer == model.config.enhancer
             model.load_state_dict(theirs.state_dict(), strict=whole)
-        elif self.processes.is_main and model.space.needs_fit:
-            stored = load_envelope(envelope_path(Path(self.config.data.folder)), model.space)
+        elif self.processes.is_main:
+            if other:
+                theirs = load_checkpoint(find_checkpoint(other))
+                started = warm_start(model, theirs, f"The checkpoint {other}")
+                log.info("from %s: %s", other, started)
+            stored = not model.space.needs_fit or load_envelope(
+                envelope_path(Path(self.config.data.folder)), model.space
+            )
             if not stored:
                 model.space.load_state_dict(fitted_space(ours, self.crops).state_dict())
         self.processes.broadcast(model)
@@ -228,15 +236,17 @@ class Learner:
 
 def _as_base(config: TrainConfig) -> TrainConfig:
     """The settings, with a source only where the voice that a run starts from has one."""
-    base = None
+    base, name = None, config.run.init or config.run.warm_start
     with contextlib.suppress(InputError):  # of a new run it is told later; another needs none
-        base = load_config(find_checkpoint(config.run.init)) if config.run.init else None
+        base = load_config(find_checkpoint(name)) if name else None
     if base is None or bool(config.source.layers) == (base.source is not None):
         return config
     if base.source is None:
-        log.info("%s has no source; none is trained", config.run.init)
+        log.info("%s has no source; none is trained", name)
         return dataclasses.replace(config, source=SourcePredictorConfig(layers=0))
-    log.info("%s has a source, and keeps it", config.run.init)
+    log.info("%s has a source, and keeps it", name)
+    if not config.run.init:  # of another mel, whose bands the settings give
+        return dataclasses.replace(config, source=base.source)
     bands = list(base.space.source_bands)
     return dataclasses.replace(config, source=base.source, source_bands=bands)
 
