@@ -21,8 +21,10 @@ from diffwave.base.errors import InputError
 from diffwave.base.files import read_error
 from diffwave.base.schema import AtLeastOne, convert
 from diffwave.chain.samplers import Callback
-from diffwave.checkpoint import CONFIG_FILE, load_checkpoint, save_checkpoint
+from diffwave.checkpoint import CONFIG_FILE, load_checkpoint, load_config, save_checkpoint
 from diffwave.mel.check import as_tensor, check_mel
+from diffwave.mel.conventions import Convention
+from diffwave.mel.convert import difference
 from diffwave.mel.pieces import checked_pieces, comes_in_pieces
 from diffwave.model import DiffusionModel, ModelConfig
 from diffwave.precision import INT8_IS_FOR_CPUS, in_precision
@@ -307,6 +309,18 @@ def bundled_folder() -> Path:
 def bundled() -> list[str]:
     """Names of the bundled checkpoints."""
     return sorted(path.parent.name for path in bundled_folder().glob(f"*/{CONFIG_FILE}"))
+
+
+def bundled_for(convention: Convention) -> str | None:
+    """Name of the bundled checkpoint that takes mels of a convention as they are, or None.
+
+    As they are but for units and logarithms, which are converted exactly. The default comes first.
+    """
+    for name in sorted(bundled(), key=lambda name: name != DEFAULT):
+        voice = Convention(load_config(bundled_folder() / name).mel, name)
+        if difference(convention, voice).exact:
+            return name
+    return None
 
 
 def find_checkpoint(name: str | os.PathLike[str]) -> Path:

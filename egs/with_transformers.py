@@ -1,8 +1,9 @@
 """A voice of ours behind the text-to-speech models of Hugging Face transformers.
 
-    python egs/with_transformers.py VOICE_16K "Any text." out.wav
+    python egs/with_transformers.py [VOICE] "Any text." out.wav
 
-VOICE_16K is a checkpoint folder trained with `mel: speecht5`; the rest is read from the hub.
+VOICE is a checkpoint of 16 kHz with `mel: speecht5`, by default the bundled one; SpeechT5 is read
+from the hub.
 """
 
 import sys
@@ -13,6 +14,9 @@ from torch import Tensor, nn
 
 from diffwave import Vocoder
 from diffwave.base.audio import write_audio
+
+SPEECHT5 = "speecht5-16k"
+"""The bundled voice that speaks SpeechT5's mels as they are."""
 
 
 class TransformersVocoder(nn.Module):
@@ -48,8 +52,8 @@ class TransformersVocoder(nn.Module):
 if __name__ == "__main__":
     from transformers import SpeechT5ForTextToSpeech, SpeechT5Processor
 
-    voice, text, out = sys.argv[1:]
-    vocoder = TransformersVocoder(Vocoder.from_pretrained(voice), seed=1)
+    *voice, text, out = sys.argv[1:]
+    vocoder = TransformersVocoder(Vocoder.from_pretrained(*voice or [SPEECHT5]), seed=1)
     processor = SpeechT5Processor.from_pretrained("microsoft/speecht5_tts")
     model = SpeechT5ForTextToSpeech.from_pretrained("microsoft/speecht5_tts")
     speaker = torch.zeros(1, model.config.speaker_embedding_dim)  # an x-vector, for a real voice

@@ -63,6 +63,15 @@ def test_systems_side_by_side(places: Path, capfd: pytest.CaptureFixture[str]) -
     assert len(Path("a.csv").read_text().splitlines()) == 1 + 5 + 6
 
 
+def test_a_rate_for_all(places: Path, tiny_checkpoint: Path) -> None:
+    arguments = ["one/wavs", "--only", "s[12].*", "--metrics", "mel_l1", "--json", "a.json"]
+    voice = ["--checkpoint", f"voice={tiny_checkpoint}", "--device", "cpu", "--steps", "2"]
+    assert evaluate(*arguments, *voice, "--rate", "16000") == 0
+    notes = json.loads(Path("a.json").read_text())["notes"]
+    said = "recordings and generated audio compared at 16000 Hz"
+    assert notes["wavs"] == [said] and notes["voice"][-1] == said
+
+
 def test_one_system_is_reported_alone(places: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert evaluate("one/wavs", *OURS, "--json", "a.json") == 0
     page = printed(capfd)

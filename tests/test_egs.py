@@ -55,10 +55,8 @@ def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[s
     )
 
 
-def test_transformers_speecht5() -> None:
-    transformers = pytest.importorskip("transformers")
-    from with_transformers import TransformersVocoder
-
+def small_speecht5(transformers: Any) -> Any:
+    """SpeechT5 with random weights."""
     torch.manual_seed(0)
     config = transformers.SpeechT5Config(
         hidden_size=16, encoder_layers=1, encoder_attention_heads=2, encoder_ffn_dim=16,
@@ -66,8 +64,14 @@ def test_transformers_speecht5() -> None:
         speech_decoder_prenet_units=8, speech_decoder_postnet_units=8, speaker_embedding_dim=8,
         speech_decoder_prenet_dropout=0.0,
     )  # fmt: skip
-    model = transformers.SpeechT5ForTextToSpeech(config).eval()
-    voice = voice_of("speecht5")
+    return transformers.SpeechT5ForTextToSpeech(config).eval()
+
+
+def test_transformers_speecht5() -> None:
+    transformers = pytest.importorskip("transformers")
+    from with_transformers import TransformersVocoder
+
+    model, voice = small_speecht5(transformers), voice_of("speecht5")
     vocoder = TransformersVocoder(voice, seed=3).eval()
     assert vocoder.config.sampling_rate == 16000
     tokens, speaker = torch.randint(4, 20, (2, 9)), torch.randn(1, 8)
@@ -83,6 +87,32 @@ def test_transformers_speecht5() -> None:
     assert waves.shape == (2, 36 * HOP) and lengths == [36 * HOP] * 2
     mels = model.generate_speech(tokens, speaker, **options)
     torch.testing.assert_close(waves, voice(mels.mT, seed=3))
+
+
+def test_transformers_pipeline() -> None:
+    """`pipeline("text-to-speech", ..., vocoder=...)`: samples, and the rate that they are of."""
+    transformers = pytest.importorskip("transformers")
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from with_transformers import TransformersVocoder
+
+    words = Tokenizer(models.WordLevel({"[UNK]": 0, "[PAD]": 1, "any": 5, "text": 6}, "[UNK]"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=words, unk_token="[UNK]", pad_token="[PAD]",
+        model_input_names=["input_ids", "attention_mask"],
+    )  # fmt: skip
+    model, voice = small_speecht5(transformers), voice_of("speecht5")
+    speak = transformers.pipeline(
+        "text-to-speech", model=model, tokenizer=tokenizer,
+        vocoder=TransformersVocoder(voice, seed=3), device="cpu",
+    )  # fmt: skip
+    options = {"speaker_embeddings": torch.randn(1, 8), "threshold": 9.0, "maxlenratio": 8.0}
+    said = speak("any text", forward_params=options)
+    assert said["sampling_rate"] == 16000
+    tokens = torch.tensor([[5, 6]])
+    mel = model.generate_speech(tokens, options.pop("speaker_embeddings"), **options)
+    assert mel.shape == (16, 80)
+    np.testing.assert_allclose(said["audio"].squeeze(), voice(mel.T, seed=3).numpy(), atol=1e-5)
 
 
 def test_transformers_fastspeech2() -> None:

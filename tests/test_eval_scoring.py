@@ -11,7 +11,7 @@ import torch
 from made_scores import NAN
 from signals import speech_like
 
-from diffwave.base.audio import read_audio, write_audio
+from diffwave.base.audio import read_audio, resample, write_audio
 from diffwave.base.errors import InputError
 from diffwave.eval import source_filter
 from diffwave.eval.metrics import METRICS, Metric
@@ -171,3 +171,25 @@ def test_folders_that_do_not_help(tmp_path: Path) -> None:
     write(tmp_path / "a.flac")
     with pytest.raises(InputError, match="the same name"):
         audio_files(tmp_path)
+
+
+def test_both_are_compared_at_a_rate_that_is_given(tmp_path: Path) -> None:
+    """Audio of 16 kHz is not blamed for what it cannot hold, nor are recordings of 22.05 kHz."""
+    wave = torch.from_numpy(speech_like(1.0, 22050))
+    (tmp_path / "ref").mkdir()
+    (tmp_path / "gen").mkdir()
+    write_audio(tmp_path / "ref" / "a.wav", wave, 22050, "float")
+    low = resample(wave, 22050, 16000)
+    write_audio(tmp_path / "gen" / "a.wav", low, 16000, "float")
+    system = folder_system(tmp_path / "ref", tmp_path / "gen", rate=16000)
+    pair = system.pairs["a"]()
+    assert pair.sample_rate == 16000 and system.notes == [
+        "recordings and generated audio compared at 16000 Hz"
+    ]
+    torch.testing.assert_close(pair.reference, pair.generated, rtol=0, atol=1e-4)
+    assert folder_system(tmp_path / "ref", tmp_path / "gen").pairs["a"]().sample_rate == 22050
+    files = {"a": tmp_path / "ref" / "a.wav"}
+    made = resynthesis_system(files, lambda x: 0.5 * x, 22050, rate=16000)
+    pair = made.pairs["a"]()
+    assert pair.sample_rate == 16000 and made.notes == system.notes
+    torch.testing.assert_close(pair.generated, 0.5 * pair.reference, rtol=0, atol=1e-4)

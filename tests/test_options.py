@@ -21,7 +21,7 @@ from diffwave.chain.samplers import SAMPLERS
 from diffwave.commands.options import COMMANDS, RENAMED, Generation, argument
 from diffwave.commands.parser import Parser, add_options, renamed, settings_to_overrides
 
-SHARED = {"common", "jobs", "options", "parser", "raw"}
+SHARED = {"common", "jobs", "options", "parser", "raw", "voices"}
 
 
 @dataclass(kw_only=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from torch import Tensor
 from tqdm import tqdm
 
 from diffwave.base.files import make_folder
@@ -13,8 +12,7 @@ from diffwave.base.text import notice, printable
 from diffwave.commands.common import check_all_done, each, table
 from diffwave.commands.jobs import Job, file_jobs
 from diffwave.commands.options import ConvertMel
-from diffwave.mel import MelConfig, check_mel
-from diffwave.mel.conventions import ALIASES, CONVENTIONS, Convention, convention_of
+from diffwave.mel.conventions import ALIASES, CONVENTIONS, convention_of
 from diffwave.mel.files import MEL_SUFFIXES
 from diffwave.mel.incoming import AUTO, OUTPUTS, read_incoming, write_converted
 from diffwave.mel.statistics import read_statistics
@@ -52,23 +50,6 @@ def run(options: ConvertMel) -> int:
     print(printable(f"{done} files in {place}" + "".join(f"; {kind}" for kind in kinds)))
     check_all_done(done, jobs)
     return 0
-
-
-def converted(path: Path, word: str, statistics: str | None, target: MelConfig) -> Tensor:
-    """The mel [n_mels, T] of a file of some convention, as one of a checkpoint's.
-
-    What was recognised, and any doubt of it, is said on standard error.
-
-    Raises:
-        InputError: as `read_incoming` does; a mel that is not one even when converted.
-    """
-    goal = Convention(target, "the checkpoint")
-    expected = next((c for c in CONVENTIONS.values() if c.mel == target), None)
-    incoming = read_incoming(path, word, statistics, expected)
-    if word == AUTO:
-        warn(path, f"{incoming.described(goal)}.")
-    warn(path, incoming.doubt)
-    return check_mel(incoming.to(goal), target)[0]
 
 
 def warn(path: Path, doubt: str | None) -> None:

@@ -67,7 +67,7 @@ def _systems(options: Evaluate, folder: Path) -> dict[str, System]:
             )
         places[name] = place
     systems = {
-        name: folder_system(options.reference, place, options.only)
+        name: folder_system(options.reference, place, options.only, options.rate)
         for name, place in list(places.items())[: len(options.generated)]
     }
     if checkpoint:
@@ -79,8 +79,9 @@ def _systems(options: Evaluate, folder: Path) -> dict[str, System]:
             return vocoder(vocoder.mel(wave), **generation(options))
 
         notes = [f"checkpoint {place}, {described(options, vocoder.model)}"]
-        rate = vocoder.sample_rate
-        systems[name] = resynthesis_system(files, resynthesise, rate, folder, notes)
+        systems[name] = resynthesis_system(
+            files, resynthesise, vocoder.sample_rate, folder, notes, options.rate
+        )
     return systems
 
 

@@ -14,11 +14,12 @@ from diffwave.base.errors import InputError
 from diffwave.base.text import printable
 from diffwave.commands.common import table
 from diffwave.commands.options import Inspect
+from diffwave.commands.voices import named
 from diffwave.mel import check_mel
-from diffwave.mel.conventions import CONVENTIONS, Convention
+from diffwave.mel.conventions import Convention
 from diffwave.mel.convert import difference, rms
 from diffwave.mel.incoming import AUTO, Incoming, read_incoming
-from diffwave.vocoder import DEFAULT, Vocoder
+from diffwave.vocoder import DEFAULT, Vocoder, bundled_for
 
 COLUMNS, ROWS = 72, 16
 SHADES = " .:-=+*#%@"
@@ -29,9 +30,14 @@ SMOOTHED = 0.75
 def run(options: Inspect) -> int:
     """Print the findings, a picture and advice, or the findings as JSON."""
     vocoder = Vocoder.from_pretrained(options.checkpoint or DEFAULT, "cpu")
-    expected = next((c for c in CONVENTIONS.values() if c.mel == vocoder.config.mel), None)
+    expected = named(vocoder.config.mel)
     incoming = read_incoming(options.input, options.convention or AUTO, options.stats, expected)
-    findings = _findings(incoming, vocoder)
+    voice = None if options.checkpoint else bundled_for(incoming.convention)
+    if voice in (None, DEFAULT):
+        voice = None
+    else:
+        vocoder = Vocoder.from_pretrained(voice, "cpu")
+    findings = {**_findings(incoming, vocoder), "voice": voice}
     findings["advice"] = _advice(incoming, findings, options)
     if options.json:
         print(json.dumps(findings, indent=2))
@@ -111,9 +117,14 @@ def _rows(incoming: Incoming, findings: dict[str, Any]) -> list[tuple[str, objec
                         f"{100 * findings['at_highest']:.2f} % highest"),
         ("level", f"about {findings['rms_db']:.0f} dB (rms, of full scale)"),
         ("detail", _detail(gate, findings["conversion"])),
-        ("fits", "yes" if findings["fits"] else f"no; to {findings['checkpoint']}: "
-                                                f"{findings['conversion']}"),
+        ("fits", _fit(findings)),
     ]  # fmt: skip
+
+
+def _fit(findings: dict[str, Any]) -> str:
+    if findings["fits"]:
+        return f"yes, the voice {findings['voice']}" if findings["voice"] else "yes"
+    return f"no; to {findings['checkpoint']}: {findings['conversion']}"
 
 
 def _detail(gate: float | None, conversion: str) -> str:
@@ -146,14 +157,15 @@ def _advice(incoming: Incoming, findings: dict[str, Any], options: Inspect) -> s
         words.append(f"{doubt[0].upper()}{doubt[1:]}")
     if findings["refused"]:
         words.append(findings["refused"])
-    elif findings["fits"] and not findings["transposed"]:
+    elif findings["fits"] and not findings["transposed"] and not findings["voice"]:
         words.append("Synthesize it as it is.")
     else:
         # What was recognised of this file need not be of the next: the name is spelled out.
         command = ["synthesize.py", options.input, "out.wav", "--from", findings["convention"]]
         command += ["--stats", options.stats] if options.stats else []
         command += ["--checkpoint", options.checkpoint] if options.checkpoint else []
-        words.append(f"Convert it: {shlex.join(command)}")
+        what = f"The voice {findings['voice']} speaks it" if findings["voice"] else "Convert it"
+        words.append(f"{what}: {shlex.join(command)}")
     if findings["rms_db"] < -40:
         words.append("It is very soft, or mostly silent.")
     if findings["at_highest"] > 0.01:

@@ -100,7 +100,9 @@ class Synthesize(Generation):
     """Of - and -: frames of the mel, 32-bit floats (little-endian), as they come on standard input,
     and samples without a header, as soon as they are there, on standard output."""
     convention: str | None = argument(None, "--from", metavar="NAME")
-    """Convention of the mels, to be converted: as of convert-mel (default: the checkpoint's)."""
+    """Convention of the mels, as of convert-mel (default: what the file says, or else the
+    checkpoint's): without --checkpoint a bundled voice of that convention speaks them, if there is
+    one; otherwise they are converted."""
     stats: str | None = argument(None, metavar="FILE")
     """Mean and deviation that the mels were normalised by, as of convert-mel; with --from."""
     trace: str | None = argument(None, metavar="DIR")
@@ -232,6 +234,9 @@ class Evaluate(Generation):
     beside them, a checkpoint: see --checkpoint."""
     only: str = argument("*", metavar="PATTERN")
     """Recordings to take, by file name."""
+    rate: Annotated[int, Meta(ge=8000, le=192_000)] | None = argument(None, metavar="HZ")
+    """Resample recordings and generated audio to this rate before they are compared (default: the
+    recordings' for folders, the checkpoint's for a checkpoint)."""
     metrics: str | None = None
     """Comma-separated (default: all); --metrics=-NAME leaves one out (periodicity_rmse and
     distillmos take longest)."""

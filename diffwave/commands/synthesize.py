@@ -17,14 +17,12 @@ from diffwave.base.errors import InputError
 from diffwave.base.files import make_folder
 from diffwave.base.libraries import needed_for
 from diffwave.base.text import notice, printable
-from diffwave.commands.common import check_all_done, each, generation, vocoder_of
-from diffwave.commands.convert_mel import converted, warn
+from diffwave.commands.common import check_all_done, each, generation
 from diffwave.commands.jobs import Job, file_jobs
 from diffwave.commands.options import Synthesize
 from diffwave.commands.raw import run_raw
-from diffwave.mel import check_mel
-from diffwave.mel.files import F0_SUFFIXES, MEL_SUFFIXES, read_f0, read_mel
-from diffwave.mel.incoming import mistaken
+from diffwave.commands.voices import Voices
+from diffwave.mel.files import F0_SUFFIXES, MEL_SUFFIXES, read_f0
 from diffwave.vocoder import Vocoder
 
 
@@ -66,15 +64,15 @@ def _synthesize(source: Path, target: Path, options: Synthesize) -> None:
     jobs = file_jobs(source, target, known, AUDIO_SUFFIXES, "mel or recording")
     if options.trace is not None:
         _trace().check_trace()
-    vocoder = vocoder_of(options)
+    voices = Voices(options)
     if options.f0 is not None or options.transpose:
-        vocoder.model.source_predictor()  # known before anything is made
+        voices.first.model.source_predictor()  # known before anything is made
     made, spent, done = 0.0, 0.0, 0
 
     def generate(job: Job) -> None:
         nonlocal made, spent
         file, out = job
-        mel = _mel_of(vocoder, file, options)
+        vocoder, mel = _mel_of(voices, file)
         f0 = None if options.f0 is None else read_f0(_f0_file(Path(options.f0), source, file))
         make_folder(out.parent)
         bar.reset(mel.shape[-1])
@@ -141,15 +139,9 @@ def _f0_file(place: Path, source: Path, mel: Path) -> Path:
     raise InputError(f"There is no {stem.with_suffix('')}{' or '.join(F0_SUFFIXES)} of its pitch.")
 
 
-def _mel_of(vocoder: Vocoder, source: Path, options: Synthesize) -> Tensor:
-    """The checked mel [n_mels, T] of a mel file, or of a recording."""
-    if source.suffix.lower() in AUDIO_SUFFIXES:
-        wave, _ = read_audio(source, vocoder.sample_rate)
-        return vocoder.mel(wave)
-    if options.convention is not None:
-        return converted(source, options.convention, options.stats, vocoder.config.mel)
-    mel = check_mel(read_mel(source), vocoder.config.mel)
-    if len(mel) != 1:
-        raise InputError(f"{source} holds {len(mel)} mel-spectrograms; save one to a file.")
-    warn(source, mistaken(mel[0], vocoder.config.mel))
-    return mel[0]
+def _mel_of(voices: Voices, source: Path) -> tuple[Vocoder, Tensor]:
+    """The checked mel [n_mels, T] of a mel file, or of a recording, and the vocoder for it."""
+    if source.suffix.lower() not in AUDIO_SUFFIXES:
+        return voices.read(source)
+    wave, _ = read_audio(source, voices.first.sample_rate)
+    return voices.first, voices.first.mel(wave)

@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from diffwave.base.audio import AUDIO_SUFFIXES, read_audio, write_audio
+from diffwave.base.audio import AUDIO_SUFFIXES, read_audio, resample, write_audio
 from diffwave.base.errors import InputError
 from diffwave.base.files import find_files, in_order
 from diffwave.base.text import printable
@@ -48,12 +48,16 @@ class System:
 
 
 def folder_system(
-    reference: str | os.PathLike[str], generated: str | os.PathLike[str], only: str = "*"
+    reference: str | os.PathLike[str],
+    generated: str | os.PathLike[str],
+    only: str = "*",
+    rate: int | None = None,
 ) -> System:
     """The audio files of two folders that have the same name, whatever their suffix.
 
-    Generated audio of another sample rate is resampled to the recording's. `only` is a pattern of
-    the file names of the recordings to take. A note names those for which nothing was generated.
+    Generated audio of another sample rate is resampled to the recording's, or both to `rate`, Hz.
+    `only` is a pattern of the file names of the recordings to take. Notes name those for which
+    nothing was generated, and the rate.
 
     Raises:
         InputError: a folder is missing or holds no audio, two files share a name, or a generated
@@ -67,12 +71,13 @@ def folder_system(
             )
 
     def read(name: str) -> Pair:
-        wave, rate = read_audio(recordings[name])
-        return Pair(wave, read_audio(copies[name], rate)[0], rate, recordings[name], copies[name])
+        wave, at = read_audio(recordings[name], rate)
+        return Pair(wave, read_audio(copies[name], at)[0], at, recordings[name], copies[name])
 
     wanted = audio_files(reference, only)
     missing = [name for name in wanted if name not in copies]
     notes = [f"nothing was generated for {listed(missing)}"] if missing else []
+    notes += _rate_note(rate)
     return System({name: partial(read, name) for name in wanted if name in copies}, notes)
 
 
@@ -82,12 +87,15 @@ def resynthesis_system(
     sample_rate: int,
     folder: Path | None = None,
     notes: Sequence[str] = (),
+    rate: int | None = None,
 ) -> System:
     """Recordings, read at `sample_rate`, and what `resynthesise` makes of each, when it is scored.
 
     For a vocoder: ``lambda wave: vocoder(vocoder.mel(wave))``. The lengths need not agree. If a
-    folder is given, what was generated is also written there, as 16-bit wav.
+    folder is given, what was generated is also written there, as 16-bit wav. With `rate`, Hz, both
+    are resampled to it before they are compared.
     """
+    at = rate or sample_rate
 
     def generate(name: str, file: Path) -> Pair:
         reference, _ = read_audio(file, sample_rate)
@@ -95,9 +103,16 @@ def resynthesis_system(
         if folder is not None:
             place = folder / f"{name}.wav"
             write_audio(place, generated, sample_rate)
-        return Pair(reference, generated, sample_rate, file, place)
+        if rate is not None:
+            reference, generated = read_audio(file, at)[0], resample(generated, sample_rate, at)
+        return Pair(reference, generated, at, file, place)
 
-    return System({name: partial(generate, name, file) for name, file in recordings.items()}, notes)
+    pairs = {name: partial(generate, name, file) for name, file in recordings.items()}
+    return System(pairs, [*notes, *_rate_note(rate)])
+
+
+def _rate_note(rate: int | None) -> list[str]:
+    return [] if rate is None else [f"recordings and generated audio compared at {rate} Hz"]
 
 
 def audio_files(folder: str | os.PathLike[str], only: str = "*") -> dict[str, Path]:

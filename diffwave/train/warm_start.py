@@ -143,14 +143,14 @@ class _Bands:
         self.device = model.device
 
     def network(self, layers: Tensors) -> Tensors:
-        there, here = self.base.network, self.model.network
-        bins = torch.arange(here.bins).clamp(max=there.bins - 1)
-        blocks = layers["input.weight"].unflatten(1, (-1, there.bins))
-        widened = blocks[..., bins].clone()
-        widened[..., there.bins :] = 0
+        there, here = (config.mel.n_fft // 2 for config in (self.base, self.model))
+        bins = torch.arange(here).clamp(max=there - 1)
+        blocks = layers["input.weight"].unflatten(1, (-1, there))
+        widened = blocks[..., bins]  # a copy
+        widened[..., there:] = 0
         found = {"input.weight": widened.flatten(1)}
         for name in ("filter.weight", "filter.bias"):
-            found[name] = layers[name].unflatten(0, (-1, there.bins))[:, bins].flatten(0, 1)
+            found[name] = layers[name].unflatten(0, (-1, there))[:, bins].flatten(0, 1)
         units = self.base.normalise, self.model.normalise
         return found | self._reads(layers, "mel", *units)
 

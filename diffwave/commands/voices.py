@@ -1,0 +1,140 @@
+"""Which vocoder speaks which mel file: the one that was named, or the bundled one that it fits."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+
+from torch import Tensor
+from tqdm import tqdm
+
+from diffwave.base.errors import InputError
+from diffwave.base.text import notice
+from diffwave.commands.common import vocoder_of
+from diffwave.commands.convert_mel import warn
+from diffwave.commands.options import Synthesize
+from diffwave.mel import MelConfig, check_mel
+from diffwave.mel.conventions import CONVENTIONS, Convention, convention_of
+from diffwave.mel.files import read_mel
+from diffwave.mel.incoming import AUTO, declared, mistaken, read_incoming
+from diffwave.vocoder import DEFAULT, Vocoder, bundled_for
+
+LIKELY = 0.5
+"""Probability from which a convention is worth naming for a mel that was refused."""
+
+
+class Voices:
+    """The vocoders of a command, each loaded once.
+
+    With --checkpoint there is that one. Without, a mel whose convention was named, said by its file
+    or recognised is spoken by the bundled voice of that very convention, if there is one; else by
+    the default voice, converted.
+    """
+
+    def __init__(self, options: Synthesize) -> None:
+        """Load the first one, which shows what is wrong with the options.
+
+        Raises:
+            InputError: as `vocoder_of` does, or for an unknown convention.
+        """
+        self.options = options
+        self._loaded: dict[str, Vocoder] = {}
+        word = options.convention
+        if options.checkpoint is None and word is not None and word != AUTO:
+            self.first = self.of(convention_of(word))
+        else:
+            self.first = self._load(options.checkpoint or DEFAULT)
+
+    def of(self, convention: Convention) -> Vocoder:
+        """The vocoder for mels of a convention; says so when it is not the default one."""
+        if self.options.checkpoint is not None:
+            return self.first
+        name = bundled_for(convention) or DEFAULT
+        new = name not in self._loaded
+        vocoder = self._load(name)
+        if new and name != DEFAULT:
+            with tqdm.external_write_mode(sys.stderr):
+                notice(
+                    f"Mels of the convention {convention.name!r} are spoken by the voice {name}, "
+                    f"at {vocoder.sample_rate} Hz."
+                )
+        return vocoder
+
+    def _load(self, name: str) -> Vocoder:
+        if name not in self._loaded:
+            options = dataclasses.replace(self.options, checkpoint=name)
+            self._loaded[name] = vocoder_of(options)
+        return self._loaded[name]
+
+    def read(self, path: Path) -> tuple[Vocoder, Tensor]:
+        """The checked mel [n_mels, T] of a mel file, and the vocoder that is to speak it.
+
+        What was recognised, and any doubt of it, is said on standard error.
+
+        Raises:
+            InputError: as `read_incoming` does; for a mel that is not one even when converted; for
+                one that does not fit the checkpoint, with what to add where that is clear.
+        """
+        word = self.options.convention
+        if word is None and not _says_another(path, self.first.config.mel):
+            return self.first, self._as_it_is(path)
+        word = word or AUTO
+        incoming = read_incoming(path, word, self.options.stats, named(self.first.config.mel))
+        vocoder = self.of(incoming.convention)
+        target = vocoder.config.mel
+        goal = Convention(target, "the checkpoint")
+        if incoming.how != "as told":
+            warn(path, f"{incoming.described(goal)}.")
+        warn(path, incoming.doubt)
+        as_it_is = same_values(incoming.convention.mel, target)
+        return vocoder, check_mel(incoming.mel if as_it_is else incoming.to(goal), target)[0]
+
+    def _as_it_is(self, path: Path) -> Tensor:
+        config = self.first.config.mel
+        mel = read_mel(path)
+        try:
+            mel = check_mel(mel, config)
+        except InputError as error:
+            raise InputError(f"{error}{self._advice(path)}") from None
+        if len(mel) != 1:
+            raise InputError(f"{path} holds {len(mel)} mel-spectrograms; save one to a file.")
+        warn(path, mistaken(mel[0], config))
+        return mel[0]
+
+    def _advice(self, path: Path) -> str:
+        """What to add to the command for a mel that was refused, where its convention is likely."""
+        try:
+            incoming = read_incoming(path)
+        except InputError:
+            return ""
+        convention, found = incoming.convention, incoming.found
+        likely = found is None or found.probabilities[found.label] >= LIKELY
+        if not likely or same_values(convention.mel, self.first.config.mel):
+            return ""
+        name = None if self.options.checkpoint is not None else bundled_for(convention)
+        if incoming.doubt is not None:
+            speaks = "" if name is None else f" The voice {name} speaks {convention.name!r}."
+            return f" {incoming.doubt[0].upper()}{incoming.doubt[1:]}{speaks}"
+        if name is None:
+            return f" With --from {convention.name} it is converted."
+        return f" With --from {convention.name} the voice {name} speaks it."
+
+
+def named(mel: MelConfig) -> Convention | None:
+    """The convention of that mel, if it has a name."""
+    return next((c for c in CONVENTIONS.values() if c.mel == mel), None)
+
+
+def same_values(one: MelConfig, other: MelConfig) -> bool:
+    """Whether two mels differ in nothing but their name."""
+    return dataclasses.replace(one, name=other.name) == other
+
+
+def _says_another(path: Path, mel: MelConfig) -> bool:
+    """Whether a file says that it is of a convention that is known, and not that of `mel`."""
+    word = declared(path)
+    try:
+        return word is not None and not same_values(convention_of(word).mel, mel)
+    except InputError:  # the word was meant for something else
+        return False
