@@ -112,3 +112,10 @@ def test_nothing_is_imported_that_is_not_declared() -> None:
         if not optional:
             undeclared |= {(name, p) for p in third_party(tree, later=False) if p not in always}
     assert not undeclared
+
+
+def test_every_bundled_voice_is_in_the_wheel() -> None:
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    included = build["targets"]["wheel"]["force-include"]
+    voices = {path.parent.name for path in (ROOT / "pretrained").glob("*/config.json")}
+    assert included == {f"pretrained/{name}": f"diffwave/pretrained/{name}" for name in voices}

@@ -10,11 +10,14 @@ import torch
 from signals import speech_like
 
 from diffwave.chain.schedule import NAMED, alpha_bars
-from diffwave.checkpoint import load_config
+from diffwave.checkpoint import load_checkpoint, load_config
 from diffwave.data import envelope
+from diffwave.mel import PRESETS
+from diffwave.model import DiffusionModel
 from diffwave.train.loop import train
 from diffwave.train.settings import read_config
-from diffwave.vocoder import Vocoder
+from diffwave.train.warm_start import warm_start
+from diffwave.vocoder import Vocoder, find_checkpoint
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 RATES = {"16k": 16000, "22k": 22050, "24k": 24000, "44k": 44100, "48k": 48000}
@@ -135,6 +138,30 @@ def test_the_stages_of_a_voice_are_of_one_model() -> None:
         assert first.model_config().network == other.model_config().network
         assert first.model_config().enhancer == other.model_config().enhancer is not None
         assert first.data.validation == other.data.validation
+
+
+def test_the_runs_of_the_voice_for_speecht5_are_of_one_model() -> None:
+    runs = ("ljspeech/source", "universal/universal", "ljspeech/enhancer")
+    first, *others = (read_config(files(run, "universal/speecht5")) for run in runs)
+    model = first.model_config()
+    assert model.mel == PRESETS["speecht5"] and model.space.source_bands[-1] == 8000
+    assert first.run.warm_start == "universal-22k" and not first.run.init
+    for other in others:
+        theirs = other.model_config()
+        assert (theirs.network, theirs.enhancer, theirs.source, theirs.mel, theirs.space) == (
+            model.network, model.enhancer, model.source, model.mel, model.space
+        )  # fmt: skip
+        assert first.data.validation == other.data.validation
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_the_bundled_voice_starts_a_voice_of_every_rate(rate: str) -> None:
+    base = load_checkpoint(find_checkpoint("universal-22k"))
+    model = DiffusionModel(read_config(files("ljspeech/source", f"rates/{rate}")).model_config())
+    found = warm_start(model, base, "universal-22k")
+    assert found.random == [] and bool(found.moved) == (rate != "22k")
+    weights = {*found.taken, *found.moved}
+    assert weights == {n for n in model.state_dict() if not n.startswith("space.")}
 
 
 def test_every_file_of_settings_is_understood() -> None:
