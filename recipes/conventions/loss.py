@@ -61,11 +61,14 @@ def main() -> None:
             mel = convention.analyse(at_rate(wave, convention.mel.sample_rate, 0.1))
             converted = convert(mel, convention, target)
             spoken = vocoder(converted).numpy()
-            size = min(len(wave), len(spoken))
-            pair = wave[:size].numpy(), spoken[:size]
-            # Frames that are taken one for one may be half a hop late: compare with those.
-            late = convention.mel.centered and not difference(convention, target).frames
-            moved = wave if not late else torch.cat((wave.new_zeros(vocoder.hop_length // 2), wave))
+            recorded = at_rate(wave, rate, 0.1)
+            size = min(len(recorded), len(spoken))
+            pair = recorded[:size].numpy(), spoken[:size]
+            # Frames taken one for one may be half a hop late, or early: compare with those.
+            late = int(convention.mel.centered) - int(target.mel.centered)
+            half = vocoder.hop_length // 2 * late * (not difference(convention, target).frames)
+            silence = recorded.new_zeros(max(half, 0))
+            moved = torch.cat((silence, recorded[max(-half, 0) :]))
             error = mel_error(converted, target.analyse(moved))
             scores.setdefault(name, []).append((error, pesq(*pair, rate), distillmos(*pair, rate)))
         if options.json:
