@@ -119,6 +119,18 @@ def test_other_conventions_are_converted_and_a_checkpoint_that_is_named_stays(
     assert capsys.readouterr().err == ""
 
 
+def test_a_mel_of_power_is_not_taken_as_it_is(places: Path) -> None:
+    mel = mel_of("hifigan")
+    np.save("mel.npy", mel.numpy())
+    waves = []
+    for number, name in enumerate(("hifigan", "hifigan,power=2")):
+        assert synthesize("mel.npy", f"{number}.wav", "--from", name) == 0
+        waves.append(wave_of(f"{number}.wav")[0])
+    np.testing.assert_array_equal(waves[0], spoken("universal-22k", mel))
+    levels = [float(np.square(wave).mean()) for wave in waves]
+    assert waves[0].shape == waves[1].shape and levels[1] > 1.3 * levels[0]
+
+
 def test_every_file_of_a_folder_has_its_voice(
     places: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

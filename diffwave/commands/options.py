@@ -201,7 +201,8 @@ class Inspect(Options):
     input: str = argument(positional=True)
     """A mel-spectrogram (.npy, .npz, .pt, .safetensors)."""
     checkpoint: str | None = argument(None, metavar="NAME")
-    """That it shall fit: bundled name, folder or hub id (default: the bundled voice)."""
+    """That it shall fit: bundled name, folder or hub id (default: the bundled voice of its
+    convention, or else the default one)."""
     convention: str | None = argument(None, "--from", metavar="NAME")
     """Convention that it is of, where it is known (default: recognise it)."""
     stats: str | None = argument(None, metavar="FILE")

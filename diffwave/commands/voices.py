@@ -87,7 +87,7 @@ class Voices:
         if incoming.how != "as told":
             warn(path, f"{incoming.described(goal)}.")
         warn(path, incoming.doubt)
-        as_it_is = same_values(incoming.convention.mel, target)
+        as_it_is = same_values(incoming.convention, target)
         return vocoder, check_mel(incoming.mel if as_it_is else incoming.to(goal), target)[0]
 
     def _as_it_is(self, path: Path) -> Tensor:
@@ -110,7 +110,7 @@ class Voices:
             return ""
         convention, found = incoming.convention, incoming.found
         likely = found is None or found.probabilities[found.label] >= LIKELY
-        if not likely or same_values(convention.mel, self.first.config.mel):
+        if not likely or same_values(convention, self.first.config.mel):
             return ""
         name = None if self.options.checkpoint is not None else bundled_for(convention)
         if incoming.doubt is not None:
@@ -126,15 +126,16 @@ def named(mel: MelConfig) -> Convention | None:
     return next((c for c in CONVENTIONS.values() if c.mel == mel), None)
 
 
-def same_values(one: MelConfig, other: MelConfig) -> bool:
-    """Whether two mels differ in nothing but their name."""
-    return dataclasses.replace(one, name=other.name) == other
+def same_values(convention: Convention, mel: MelConfig) -> bool:
+    """Whether mels of a convention are those of `mel`, whatever they are called."""
+    renamed = dataclasses.replace(convention.mel, name=mel.name)
+    return dataclasses.replace(convention, mel=renamed, used_by="") == Convention(mel, "")
 
 
 def _says_another(path: Path, mel: MelConfig) -> bool:
     """Whether a file says that it is of a convention that is known, and not that of `mel`."""
     word = declared(path)
     try:
-        return word is not None and not same_values(convention_of(word).mel, mel)
+        return word is not None and not same_values(convention_of(word), mel)
     except InputError:  # the word was meant for something else
         return False
