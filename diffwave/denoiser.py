@@ -18,7 +18,7 @@ from diffwave.base.errors import InputError
 from diffwave.chain import schedule
 from diffwave.chain.gaussian import (
     Estimate,
-    learned_variance,
+    decoder_variance,
     normal_nll,
     q_sample,
     step_kl,
@@ -126,8 +126,7 @@ class Denoiser(nn.Module):
     def estimate(self, x: Tensor, alpha_bar: Tensor, cond: Condition) -> Estimate:
         """The same with the variance of the step, where that is learned."""
         prediction, share = self._predict(x, alpha_bar, cond)
-        level = _beside(alpha_bar, x)
-        return Estimate(self._x_0(x, prediction, level), share)
+        return Estimate(self._x_0(x, prediction, _beside(alpha_bar, x)), share)
 
     def loss(
         self,
@@ -168,16 +167,13 @@ class Denoiser(nn.Module):
             if t:
                 term = step_kl(x_0[i], estimate[i], trained[t], trained[t - 1], share[i])
             else:
-                after = trained[1] if len(trained) > 1 else None
-                variance = learned_variance(share[i], trained[0], torch.ones(()), after)
-                term = normal_nll(x_0[i], estimate[i], variance)
+                term = normal_nll(x_0[i], estimate[i], decoder_variance(share[i], trained))
             terms.append(term)
         return torch.stack(terms)
 
     def _x_0(self, x: Tensor, prediction: Tensor, level: Tensor) -> Tensor:
-        if self.diffusion.prediction == "v":
-            return x0_from_v(x, prediction, level)  # type: ignore[no-any-return]
-        return x0_from_eps(x, prediction, level)  # type: ignore[no-any-return]
+        convert = x0_from_v if self.diffusion.prediction == "v" else x0_from_eps
+        return convert(x, prediction, level)  # type: ignore[no-any-return]
 
     def _predict(
         self, x: Tensor, alpha_bar: Tensor, cond: Condition

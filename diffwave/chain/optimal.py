@@ -17,6 +17,7 @@ from torch import Tensor
 
 from diffwave.base.errors import InputError
 from diffwave.chain.gaussian import normal_nll, prior_kl, step_kl
+from diffwave.chain.samplers import checked_levels
 
 
 class Path(NamedTuple):
@@ -65,9 +66,7 @@ def least_bounds(
     Raises:
         InputError: for levels that are not increasing values in [0, 1), or more steps than levels.
     """
-    bars = torch.as_tensor(levels, dtype=torch.float64)
-    if not bool(((bars >= 0) & (bars < 1)).all() and (bars.diff() > 0).all()):
-        raise InputError("The levels of a grid must be alpha_bar values in [0, 1) that increase.")
+    bars = checked_levels(torch.as_tensor(levels))
     if not 1 <= steps <= len(bars):
         raise InputError(f"A grid of {len(bars)} levels has chains of as many steps at most.")
     table, zero = term_table(bars, errors), torch.zeros((), dtype=torch.float64)
@@ -77,11 +76,10 @@ def least_bounds(
     best = torch.stack([prior_kl(power_root, bar) for bar in bars])
     came_from: list[Tensor] = []
     paths: list[Path] = []
-    for _ in range(steps):
-        if paths:
-            found = (best[:, None] + table).min(0)
-            best = found.values
-            came_from.append(found.indices)
+    for i in range(steps):
+        if i:
+            best, before = (best[:, None] + table).min(0)
+            came_from.append(before)
         total = best + decoder
         picked = [int(total.argmin())]
         for before in reversed(came_from):

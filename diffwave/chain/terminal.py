@@ -40,19 +40,19 @@ class Data(NamedTuple):
 
 
 class Start(NamedTuple):
-    """Where sampling starts."""
+    """Where sampling starts; N(0, 1) unless told otherwise."""
 
     mean: float = 0.0
     deviation: float = 1.0
 
+    @property
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and variance, float64."""
+        values = torch.tensor([self.mean, self.deviation**2], dtype=torch.float64)
+        return values[0], values[1]
+
 
 UNIT_NOISE = Start()
-"""N(0, 1)."""
-
-
-def unit_data() -> Data:
-    """White data of mean 0 and variance 1, as a whitened state has."""
-    return Data(0.0, torch.ones(1, dtype=torch.float64))
 
 
 def terminal(data: Data, alpha_bar: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,7 +75,7 @@ def prior_term(data: Data, alpha_bar: Tensor, start: Start = UNIT_NOISE) -> Tens
     """
     bar = torch.as_tensor(alpha_bar, dtype=torch.float64)
     mean, noise = q_mean_variance(torch.full_like(bar, data.mean), bar)
-    own = normal_kl(mean, noise, *_normal(start))
+    own = normal_kl(mean, noise, *start.moments)
     return own + bar * data.variance / (2 * start.deviation**2)
 
 
@@ -86,7 +86,7 @@ def marginal_kl(data: Data, alpha_bar: Tensor, start: Start = UNIT_NOISE) -> Ten
     is `0.5 log(1 + SNR variance)` for Gaussian data.
     """
     mean, variance = terminal(data, alpha_bar)
-    return normal_kl(mean[..., None], variance, *_normal(start)).mean(-1)
+    return normal_kl(mean[..., None], variance, *start.moments).mean(-1)
 
 
 def step_terms(data: Data, alpha_bar: Tensor) -> Tensor:
@@ -129,26 +129,12 @@ def smallest_length(
     threshold: float,
     start: Start = UNIT_NOISE,
 ) -> int | None:
-    """The smallest T whose chain has a prior term below the threshold (nats).
+    """The smallest T whose chain has a prior term below the threshold, in nats per coordinate.
 
-    Args:
-        betas_of_length: betas [T] of a chain of T steps (`diffwave.chain.schedule.stretched`).
-        data: see the module.
-        threshold: nats per coordinate.
-        start: where sampling starts.
-
-    Returns:
-        T, or None if :data:`MOST_STEPS` are not enough.
+    None if :data:`MOST_STEPS` are not enough. betas_of_length: betas [T] of a chain of T steps.
     """
-
     for steps in range(1, MOST_STEPS + 1):  # not by halves: with another start it is no fall
         last = schedule.alpha_bars(betas_of_length(steps))[-1]
         if prior_term(data, last, start) < threshold:
             return steps
     return None
-
-
-def _normal(start: Start) -> tuple[Tensor, Tensor]:
-    """Mean and variance."""
-    values = torch.tensor([start.mean, start.deviation], dtype=torch.float64)
-    return values[0], values[1].square()

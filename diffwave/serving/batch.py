@@ -62,14 +62,18 @@ class Utterance:
         assert self.window is not None
         return self.window.stop - self.window.first, self.sampling
 
+    @property
+    def frames_left(self) -> int:
+        """Frames that no window has come to yet."""
+        return 0 if self.window is None else self.mel.shape[-1] - self.window.start
+
     def prepare(self, model: DiffusionModel) -> None:
         """Enhance the mel and predict its source, once, before the first window."""
-        if self.prepared:
-            return
-        if self.enhance:
-            self.mel = enhanced(model, self.mel)
-        self.source = utterance_source(model, self.mel, transpose=self.transpose)
-        self.prepared = True
+        if not self.prepared:
+            if self.enhance:
+                self.mel = enhanced(model, self.mel)
+            self.source = utterance_source(model, self.mel, transpose=self.transpose)
+            self.prepared = True
 
     def advance(self) -> None:
         """Go on to the next window; None after the last."""
@@ -121,6 +125,4 @@ def _excitation(
     model: DiffusionModel, cut: Sequence[tuple[Utterance, Window]]
 ) -> Excitation | None:
     each = [u.source.excitation(model, w.first, w.stop) for u, w in cut if u.source is not None]
-    if not each:
-        return None
-    return Excitation(*(torch.cat(values) for values in zip(*each, strict=True)))
+    return Excitation(*map(torch.cat, zip(*each, strict=True))) if each else None

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from diffwave.dsp import source
@@ -26,8 +23,3 @@ class Excitation(NamedTuple):
 def pulse_train(pulses: Pulses, start: int, length: int) -> Tensor:
     """As :func:`diffwave.dsp.source.pulse_train`: samples start .. start + length - 1, [length]."""
     return torch.from_numpy(source.pulse_train(pulses, start, length))
-
-
-def band_weights(edges: Sequence[float], hz: NDArray[np.floating]) -> Tensor:
-    """As :func:`diffwave.dsp.source.band_weights`, [bands, K]."""
-    return torch.from_numpy(source.band_weights(edges, hz))

@@ -18,12 +18,12 @@ from torch.nn import functional as F
 from diffwave.base.errors import InputError
 from diffwave.base.schema import check_fields, derived, shown
 from diffwave.dsp.consistency import match_bands
-from diffwave.dsp.source import shaped_source
+from diffwave.dsp.source import band_weights, shaped_source
 from diffwave.dsp.stft import reach
 from diffwave.mel import MelConfig, MelSpectrogram
 from diffwave.mel.normalise import frame_triples
 from diffwave.spaces.base import Prior, Space, SpaceConfig, curve_at
-from diffwave.spaces.source import Excitation, band_weights
+from diffwave.spaces.source import Excitation
 from diffwave.spaces.stft import STFT
 
 Samples = Annotated[int, Meta(ge=1, le=1 << 16)]
@@ -118,7 +118,7 @@ class SpectralSpace(Space):
         self.register_buffer("envelope_weight", torch.zeros(config.bins, 3 * config.n_mels))
         self.register_buffer("envelope_bias", torch.zeros(config.bins))
         if config.source_bands:
-            weights = band_weights(config.source_bands, self.hz)
+            weights = torch.from_numpy(band_weights(config.source_bands, self.hz))
             self.register_buffer("share_weights", weights, persistent=False)
 
     def analyse(self, wave: Tensor) -> Tensor:
