@@ -111,7 +111,7 @@ class Denoiser(nn.Module):
             project: compute at once what all steps share; costs memory while gradients flow.
         """
         given = self.normalise(mel) if self.network.config.n_mels else None
-        return Condition(given, prior, self.network.condition(given, prior) if project else None)
+        return Condition(given, prior, self.network.condition(given) if project else None)
 
     def forward(self, x: Tensor, alpha_bar: Tensor, cond: Condition) -> Tensor:
         """Estimate of x_0, of the shape of x.

@@ -124,17 +124,14 @@ def first_below(kl: Tensor, threshold: float) -> int | None:
 
 
 def smallest_length(
-    betas_of_length: Callable[[int], Tensor],
-    data: Data,
-    threshold: float,
-    start: Start = UNIT_NOISE,
+    of_length: Callable[[int], Tensor], data: Data, threshold: float, start: Start = UNIT_NOISE
 ) -> int | None:
     """The smallest T whose chain has a prior term below the threshold, in nats per coordinate.
 
-    None if :data:`MOST_STEPS` are not enough. betas_of_length: betas [T] of a chain of T steps.
+    None if :data:`MOST_STEPS` are not enough. of_length: betas [T] of a chain of T steps.
     """
     for steps in range(1, MOST_STEPS + 1):  # not by halves: with another start it is no fall
-        last = schedule.alpha_bars(betas_of_length(steps))[-1]
+        last = schedule.alpha_bars(of_length(steps))[-1]
         if prior_term(data, last, start) < threshold:
             return steps
     return None

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from diffwave.base.errors import InputError
-from diffwave.base.schema import check_fields, derived, shown
+from diffwave.base.schema import derived, shown
 from diffwave.dsp.consistency import match_bands
 from diffwave.dsp.source import band_weights, shaped_source
 from diffwave.dsp.stft import reach
@@ -62,7 +62,7 @@ class SpectralConfig(SpaceConfig):
     of it they converge sooner, and blunt the pulses of a source."""
 
     def __post_init__(self) -> None:
-        check_fields(self, "The space's ")
+        super().__post_init__()
         bands = self.source_bands
         if len(bands) == 1 or any(low >= high for low, high in pairwise(bands)):
             raise InputError(
@@ -212,6 +212,8 @@ class SpectralSpace(Space):
         if not examples:
             raise InputError("There is no audio to fit the envelope to.")
         n_features = 3 * self.config.n_mels + 1
+        penalty = torch.full((n_features,), RIDGE, dtype=torch.float64)
+        penalty[-1] = 0
         gram = torch.zeros(n_features, n_features, dtype=torch.float64)
         moment = torch.zeros(n_features, self.config.bins, dtype=torch.float64)
         for wave, mel in examples:
@@ -219,8 +221,6 @@ class SpectralSpace(Space):
             log_power = (self._power(wave) + POWER_FLOOR).log().flatten(0, -2).double()
             gram += features.T @ features
             moment += features.T @ log_power
-        penalty = torch.full((n_features,), RIDGE, dtype=torch.float64)
-        penalty[-1] = 0
         # Not lstsq, whose last bits depend on where the memory lies.
         factor = torch.linalg.cholesky(gram + penalty.diag())
         weights = torch.cholesky_solve(moment, factor)
