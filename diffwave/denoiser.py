@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from diffwave.base.errors import InputError
+from diffwave.base.schema import check_fields
 from diffwave.chain import schedule
 from diffwave.chain.gaussian import (
     Estimate,
@@ -36,35 +37,34 @@ from diffwave.spaces import Prior
 class DiffusionConfig:
     """The chain the network was trained on, and what it predicts."""
 
-    prediction: str = "v"
-    """"v" or "eps"."""
+    prediction: Literal["v", "eps"] = "v"
     schedule: str = "angle"
     """"angle": continuous, the network is given u with alpha_bar = cos(pi u / 2)^2; or the name of
     a discrete schedule, of which the network is given the (fractional) step."""
     zero_terminal_snr: bool = False
     """Whether a discrete schedule was rescaled to end in pure noise."""
-    variance: str = "fixed"
+    variance: Literal["fixed", "learned"] = "fixed"
     """"fixed": that of the posterior; "learned": the network says where it lies between that and
     beta_t (Nichol and Dhariwal 2021, arXiv 2102.09672); of the waveform network."""
 
     def __post_init__(self) -> None:
-        if self.prediction not in ("v", "eps"):
-            raise InputError(f"A network predicts 'v' or 'eps', not {self.prediction!r}.")
-        if self.schedule == "angle" and self.prediction == "eps":
-            raise InputError("A chain in angles starts at pure noise, which needs prediction 'v'.")
-        if self.variance not in ("fixed", "learned"):
-            raise InputError(f"A variance is 'fixed' or 'learned', not {self.variance!r}.")
-        if self.variance == "learned" and self.schedule == "angle":
-            raise InputError(
-                "A chain in angles has no steps of its own, so no variances to learn; name a "
-                "schedule in diffusion.schedule."
-            )
-        if self.schedule != "angle":
+        check_fields(self, "The diffusion's ")
+        angles = self.schedule == "angle"
+        if not angles:
             schedule.named_betas(self.schedule)
-        elif self.zero_terminal_snr:
-            raise InputError("A chain in angles ends in pure noise as it is.")
-        if self.zero_terminal_snr and self.prediction == "eps":
-            raise InputError("A chain that ends in pure noise needs prediction 'v'.")
+        for wrong, why in (
+            (angles and self.prediction == "eps",
+             "A chain in angles starts at pure noise, which needs prediction 'v'."),
+            (angles and self.variance == "learned",
+             "A chain in angles has no steps of its own, so no variances to learn; name a schedule "
+             "in diffusion.schedule."),
+            (angles and self.zero_terminal_snr,
+             "A chain in angles ends in pure noise as it is."),
+            (self.zero_terminal_snr and self.prediction == "eps",
+             "A chain that ends in pure noise needs prediction 'v'."),
+        ):  # fmt: skip
+            if wrong:
+                raise InputError(why)
 
     def alpha_bars(self) -> Tensor | None:
         """Levels of a discrete chain, [T], float64; None: every angle was trained."""

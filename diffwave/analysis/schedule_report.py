@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,35 +89,36 @@ def figures(chain: Schedule, data: Data, start: Start, threshold: float) -> Figu
 
 def summary(found: list[Figures], threshold: float) -> list[list[object]]:
     """Cells of the table of all schedules: a figure a row."""
-    shown = f"{threshold:g} bits"
-
-    def row(title: str, *cells: object) -> list[object]:
-        return [title, *cells]
-
-    return [
-        row("", *(printable(one.name) for one in found)),
-        row("steps T", *(len(one.betas) for one in found)),
-        row("beta, first", *(f"{float(one.betas[0]):.3g}" for one in found)),
-        row("beta, last", *(f"{float(one.betas[-1]):.3g}" for one in found)),
-        row("sqrt(alpha_bar_T)", *(number(float(one.alpha_bar[-1].sqrt())) for one in found)),
-        row("terminal mean", *(f"{one.terminal_mean:.3g}" for one in found)),
-        row("terminal deviation", *(number(one.terminal_deviation) for one in found)),
-        row("prior term, bits", *(_bits(one.prior_bits[-1]) for one in found)),
-        row("KL of x_T to the start, bits", *(_bits(one.marginal_bits[-1]) for one in found)),
-        row("  to a matched start, bits", *(_bits(one.matched_bits) for one in found)),
-        row(f"first step below {shown}", *(one.first_step or "none" for one in found)),
-        row(f"smallest T below {shown}", *map(_length, found)),
-        row("excess over the entropy, bits", *(_bits(one.excess_bits) for one in found)),
-    ]
+    below = f"below {threshold:g} bits"
+    cells: dict[str, Callable[[Figures], object]] = {
+        "": lambda one: printable(one.name),
+        "steps T": lambda one: len(one.betas),
+        "beta, first": lambda one: f"{float(one.betas[0]):.3g}",
+        "beta, last": lambda one: f"{float(one.betas[-1]):.3g}",
+        "sqrt(alpha_bar_T)": lambda one: number(float(one.alpha_bar[-1].sqrt())),
+        "terminal mean": lambda one: f"{one.terminal_mean:.3g}",
+        "terminal deviation": lambda one: number(one.terminal_deviation),
+        "prior term, bits": lambda one: _bits(one.prior_bits[-1]),
+        "KL of x_T to the start, bits": lambda one: _bits(one.marginal_bits[-1]),
+        "  to a matched start, bits": lambda one: _bits(one.matched_bits),
+        f"first step {below}": lambda one: one.first_step or "none",
+        f"smallest T {below}": _length,
+        "excess over the entropy, bits": lambda one: _bits(one.excess_bits),
+    }
+    return [[title, *map(cell, found)] for title, cell in cells.items()]
 
 
 def steps_table(one: Figures) -> list[list[object]]:
     """Cells of the table of a schedule's steps, at most :data:`ROWS` of them; terms in bits."""
-    header: list[object] = ["step", "beta", "alpha_bar", "SNR, dB"]
-    header.extend(["prior term", "KL of x_t", "own term"])
-    count = len(one.betas)
-    chosen = sorted({round(i * (count - 1) / max(1, ROWS - 1)) for i in range(ROWS)})
-    return [header, *([t + 1, *_step(one, t)] for t in chosen if t < count)]
+    rows: list[list[object]] = [
+        ["step", "beta", "alpha_bar", "SNR, dB", "prior term", "KL of x_t", "own term"]
+    ]
+    decibels = snr_db(one.alpha_bar).tolist()
+    for t in sorted({round(i * (len(one.betas) - 1) / (ROWS - 1)) for i in range(ROWS)}):
+        level = [f"{float(one.betas[t]):.4g}", f"{float(one.alpha_bar[t]):.4g}"]
+        terms = (one.prior_bits[t], one.marginal_bits[t], one.step_bits[t])
+        rows.append([t + 1, *level, f"{decibels[t]:.1f}", *map(_bits, terms)])
+    return rows
 
 
 def to_json(found: list[Figures], data: Data, start: Start, threshold: float) -> dict[str, Any]:
@@ -200,18 +202,6 @@ def _length(one: Figures) -> object:
     if float(one.alpha_bar[-1]) == 0 and one.smallest_length is not None:
         return "any"  # such a chain ends in pure noise however short it is
     return one.smallest_length or "none"
-
-
-def _step(one: Figures, t: int) -> list[str]:
-    decibels = float(snr_db(one.alpha_bar)[t])
-    return [
-        f"{float(one.betas[t]):.4g}",
-        f"{float(one.alpha_bar[t]):.4g}",
-        f"{decibels:.1f}",
-        _bits(one.prior_bits[t]),
-        _bits(one.marginal_bits[t]),
-        _bits(one.step_bits[t]),
-    ]
 
 
 def _bits(value: Tensor | float) -> str:

@@ -46,9 +46,7 @@ class SourcePredictor(MelNet):
     """
 
     def __init__(self, config: SourcePredictorConfig) -> None:
-        sizes = config.n_mels, config.channels, config.layers, config.dilations
-        super().__init__(*sizes, CLASSES + 1 + config.bands)
-        self.config = config
+        super().__init__(config, CLASSES + 1 + config.bands)
 
     def forward(self, mel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """[B, n_mels, T] -> [B, T, CLASSES], [B, T] and [B, T, bands]."""

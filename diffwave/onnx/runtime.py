@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from diffwave.chain.samplers import SAMPLERS, sample
 from diffwave.dsp.chunks import by_chunks, chunks
 from diffwave.dsp.consistency import match_bands
 from diffwave.dsp.source import Source, pulse_times, pulse_train, shaped_source, transposed, with_f0
-from diffwave.dsp.stft import ShortTimeFourier, hann_windows, reach
+from diffwave.dsp.stft import ShortTimeFourier, reach
 from diffwave.onnx.layout import ABOUT, CONSTANTS, FORMAT, GRAPHS, PRIOR
 
 Samples = NDArray[np.float32]
@@ -35,15 +35,6 @@ CHUNK_FRAMES = 1024
 MOST_STEPS = 10_000
 DAMAGE = (OSError, EOFError, KeyError, TypeError, ValueError, AttributeError)
 """What reading a damaged file raises."""
-
-
-class STFT(ShortTimeFourier):
-    """The transform of a space, of arrays."""
-
-    def __init__(self, n_fft: int, hop_length: int) -> None:
-        self.n_fft, self.hop_length = n_fft, hop_length
-        windows = (window.astype(np.float32) for window in hann_windows(n_fft))
-        self.window, self.synthesis_window = windows
 
 
 class Vocoder:
@@ -75,7 +66,7 @@ class Vocoder:
             self._mel, self._space = self.config["mel"], self.config["space"]
             self.sample_rate = int(self._mel["sample_rate"])
             self.hop_length = int(self._mel["hop_length"])
-            self.stft = STFT(self._space["n_fft"], self.hop_length)
+            self.stft = ShortTimeFourier(self._space["n_fft"], self.hop_length)
             with np.load(self.folder / CONSTANTS, allow_pickle=False) as constants:
                 self._filters = constants["filters"]
                 self._share_weights: Any = constants["share_weights"] if self.has_source else None
@@ -142,13 +133,8 @@ class Vocoder:
     ) -> Iterator[Samples]:
         if enhance and "enhancer" in self._fields:
             # The enhancer's frames are on the last axis.
-            (frames,) = by_chunks(
-                lambda piece: [self._run("enhancer", piece)[0].swapaxes(1, 2)],
-                mel,
-                CHUNK_FRAMES,
-                self._fields["enhancer"],
-            )
-            mel = np.ascontiguousarray(frames.swapaxes(1, 2))
+            mel = self._of_whole("enhancer", mel, lambda found: [found[0].swapaxes(1, 2)])[0]
+            mel = np.ascontiguousarray(mel.swapaxes(1, 2))
         source = self._source(mel, f0, transpose)
         hop, pad, n_fft = self.hop_length, self._space["pad_left"], self.stft.n_fft
         context = reach(self._fields["network"], sampling["steps"], sampling["n_iter"], n_fft, hop)
@@ -179,12 +165,9 @@ class Vocoder:
         prior: tuple[Samples, ...] = ()
         if excitation is not None:
             train, share = excitation
-            mean, deviation = shaped_source(
-                self.stft.analyse(train[None]),
-                share @ self._share_weights,
-                log_envelope,
-                self._space["least_noise"],
-            )
+            spectrum, share = self.stft.analyse(train[None]), share @ self._share_weights
+            least = self._space["least_noise"]
+            mean, deviation = shaped_source(spectrum, share, log_envelope, least)
             prior = mean, deviation, envelope
 
         def noise(stream: int) -> Samples:
@@ -205,16 +188,10 @@ class Vocoder:
             alpha_bar_of(np.asarray(sampling["levels"], np.float64)),
             noise=lambda i: noise(i + 1),
         )
-        spectrum = whole(state * deviation + mean)
         spectrum = match_bands(
-            spectrum,
-            levels,
-            self._ends,
-            self._filters,
-            self.stft,
-            sampling["n_iter"],
-            self._space["momentum"],
-        )
+            whole(state * deviation + mean), levels, self._ends, self._filters, self.stft,
+            sampling["n_iter"], self._space["momentum"],
+        )  # fmt: skip
         return self.stft.inverse(spectrum)[0]  # type: ignore[no-any-return]
 
     def _source(self, mel: Samples, f0: ArrayLike | None, transpose: float) -> Source | None:
@@ -225,14 +202,7 @@ class Vocoder:
                     "This voice has no source: its pitch can be neither given nor transposed."
                 )
             return None
-        source = Source(
-            *by_chunks(
-                lambda piece: self._run("source", np.ascontiguousarray(piece)),
-                mel,
-                CHUNK_FRAMES,
-                self._fields["source"],
-            )
-        )
+        source = Source(*self._of_whole("source", mel))
         if f0 is not None:
             source = with_f0(source, np.asarray(f0, np.float32)[None])
         return transposed(source, transpose) if transpose else source
@@ -245,11 +215,10 @@ class Vocoder:
         steps = config["default"] if steps is None else steps
         if not 1 <= steps <= MOST_STEPS:
             raise InputError(f"The steps are 1 to {MOST_STEPS}, not {steps}.")
-        found = {"solver": config["solver"], "n_iter": config["n_iter"], "levels": []}
-        found |= next((p for p in config["presets"] if p["steps"] == steps), {})
-        found["steps"] = steps
+        found = {"solver": config["solver"], "n_iter": config["n_iter"]}
+        found |= next((p for p in config["presets"] if p["steps"] == steps), {"steps": steps})
         # Without levels of its own, equal steps in angle.
-        found["levels"] = found["levels"] or [i / steps for i in range(steps, 0, -1)]
+        found["levels"] = found.get("levels") or [i / steps for i in range(steps, 0, -1)]
         found |= {k: v for k, v in (("solver", solver), ("n_iter", n_iter)) if v is not None}
         if found["solver"] not in SAMPLERS:
             raise InputError(
@@ -258,6 +227,15 @@ class Vocoder:
         if not 0 <= found["n_iter"] <= MOST_STEPS:
             raise InputError(f"The iterations are 0 to {MOST_STEPS}, not {n_iter}.")
         return found
+
+    def _of_whole(
+        self, name: str, mel: Samples, frames_second: Callable[..., list[Samples]] = list
+    ) -> list[Samples]:
+        """What a graph of a mel makes of a whole one, in chunks; `frames_second` swaps its axes."""
+        return by_chunks(
+            lambda piece: frames_second(self._run(name, np.ascontiguousarray(piece))),
+            mel, CHUNK_FRAMES, self._fields[name],
+        )  # fmt: skip
 
     def _run(self, name: str, *inputs: Samples) -> list[Samples]:
         """The outputs of a graph, which is loaded when it is first needed."""
