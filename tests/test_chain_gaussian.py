@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -164,62 +163,3 @@ def test_normal_kl_is_that_of_torch(m_1: float, v_1: float, m_2: float, v_2: flo
     found = gaussian.normal_kl(f64(m_1), f64(v_1), f64(m_2), f64(v_2))
     expected = kl_divergence(Normal(f64(m_1), math.sqrt(v_1)), Normal(f64(m_2), math.sqrt(v_2)))
     assert_close(found, expected, rtol=1e-9, atol=1e-9)
-
-
-def test_bound_charges_a_wrong_noise_by_its_squared_error() -> None:
-    """L_t = beta_t^2 / (2 sigma_t^2 (1 - beta_t)(1 - alpha_bar_t)) |eps - predicted|^2 (eq. 12)."""
-    betas = schedule.linear_betas(6, 0.01, 0.4)
-    bar = schedule.alpha_bars(betas)
-    before = torch.cat((f64([1.0]), bar[:-1]))
-    x_0, eps, error = noise(3, 2), noise(6, 3, 2, seed=1), noise(6, 3, 2, seed=2)
-    terms = gaussian.vlb_terms(x_0, eps, eps + error, bar)
-    variance = betas * (1 - before) / (1 - bar)
-    variance[0] = betas[0]
-    weight = betas.square() / (2 * variance * (1 - betas) * (1 - bar))
-    charged = weight * error.square().sum((1, 2))
-    exact = gaussian.vlb_terms(x_0, eps, eps, bar)
-    assert_close(terms[:-1], exact[:-1] + charged, rtol=1e-9, atol=0)
-    # With the true noise: the normalisation of the Gaussian at x_0, nothing, and the prior's KL.
-    assert_close(exact[0], 6 * 0.5 * torch.log(2 * math.pi * (1 - bar[0])))
-    assert_close(exact[1:-1], torch.zeros(5).double(), rtol=0, atol=1e-9)
-    final = Normal(bar[-1].sqrt() * x_0, (1 - bar[-1]).sqrt())
-    prior = kl_divergence(final, Normal(torch.zeros_like(x_0), 1.0)).sum()
-    assert_close(terms[-1], prior)
-
-
-def gap_of_gaussian_data(mean: float, deviation: float, bar: Tensor) -> float:
-    """E of the bound over x_0 ~ N(mean, deviation^2) and eps, with the exact E[eps | x_t], less
-
-    the entropy. Every term is a polynomial of second degree in x_0 and eps_t, for which averaging
-    over one standard deviation up and down is exact.
-    """
-    x_0 = mean + deviation * f64([1, 1, -1, -1])
-    eps = f64([1, -1, 1, -1]).expand(len(bar), 4)
-    level = bar[:, None]
-    x_t = gaussian.q_sample(x_0, level, eps)
-    total_variance = level * deviation**2 + 1 - level
-    predicted = (1 - level).sqrt() * (x_t - level.sqrt() * mean) / total_variance
-    bound = float(gaussian.vlb_terms(x_0, eps, predicted, bar).sum()) / 4
-    return bound - 0.5 * math.log(2 * math.pi * math.e * deviation**2)
-
-
-@pytest.mark.parametrize(("mean", "deviation"), [(0.0, 1.0), (0.6, 0.5), (-1.0, 2.0)])
-def test_bound_approaches_the_log_likelihood_of_gaussian_data(
-    mean: float, deviation: float
-) -> None:
-    """The gap falls as 1/T where every step changes the signal-to-noise ratio by the same factor.
-
-    (Linear betas keep a gap at any T: their second step doubles the noise however small it is.)
-    """
-    gaps = []
-    for steps in (50, 100, 200):
-        log_snr = torch.linspace(12, -12, steps + 1, dtype=torch.float64)
-        gaps.append(gap_of_gaussian_data(mean, deviation, torch.sigmoid(log_snr)))
-    assert min(gaps) > 0
-    assert gaps[0] / gaps[1] == pytest.approx(2, abs=0.2)
-    assert gaps[1] / gaps[2] == pytest.approx(2, abs=0.1)
-    limit = (gaps[0] - 6 * gaps[1] + 8 * gaps[2]) / 3  # Richardson, terms in 1/T and 1/T^2 removed
-    assert limit == pytest.approx(0, abs=0.01)
-    for name in ("diffwave-base", "diffwave-base-fast", "cosine"):
-        bar = schedule.alpha_bars(schedule.named_betas(name))
-        assert gap_of_gaussian_data(mean, deviation, bar) > 0

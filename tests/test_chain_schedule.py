@@ -39,11 +39,6 @@ def test_terminal_state_of_published_chains(name: str, steps: int, terminal: flo
     assert float(root[-1]) == pytest.approx(terminal, abs=5e-4)
 
 
-def test_speech_ends_quieter_than_the_noise_that_sampling_starts_from() -> None:
-    terminal = float(levels_of("diffwave-base")[-1])
-    assert math.sqrt(terminal * 0.07**2 + 1 - terminal) == pytest.approx(0.85, abs=5e-3)
-
-
 @named
 def test_named_schedules_are_float64_chains_that_can_end_in_pure_noise(name: str) -> None:
     betas, bar = schedule.named_betas(name), levels_of(name)

@@ -158,7 +158,13 @@ def read_quality(path: str | os.PathLike[str], system: str) -> Quality:
     try:
         score, source = report["metrics"]["pesq"], Path(name).name
         scores = {
-            each: Quality(float(found["mean"]), *found["interval"], int(found["n"]), source)
+            each: Quality(
+                float(found["mean"]),
+                found["interval"][0],
+                found["interval"][1],
+                int(found["n"]),
+                source,
+            )
             for each, found in (score.get("systems") or {system: score}).items()
         }
     except (TypeError, KeyError, AttributeError, ValueError):
