@@ -9,7 +9,6 @@ import torch
 from diffwave.base.arrays import like, windows
 from diffwave.chain import angles, schedule
 from diffwave.chain.gaussian import q_posterior_mean_variance
-from diffwave.chain.noise import noise_samples, white_noise
 from diffwave.chain.samplers import SAMPLERS, sample
 from diffwave.dsp.chunks import by_chunks
 from diffwave.dsp.consistency import match_bands
@@ -121,10 +120,6 @@ def test_posterior_and_angles() -> None:
     assert bar[-1] == 0
     agree(bar, schedule.alpha_bar_of_angle(u), 1e-15)
     np.testing.assert_allclose(angles.angle_of(bar), u, atol=1e-7)
-
-
-def test_noise_is_the_same() -> None:
-    agree(noise_samples(3, 1, -100, 9000), white_noise(3, 1, -100, 9000), 0)
 
 
 def test_pieces_are_put_together() -> None:

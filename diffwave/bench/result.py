@@ -155,18 +155,15 @@ def read_quality(path: str | os.PathLike[str], system: str) -> Quality:
     there is no such file or score.
     """
     name, report = os.fspath(path), read_json(path)
+
+    def quality(score: dict[str, Any]) -> Quality:
+        low, high = score["interval"]
+        return Quality(float(score["mean"]), low, high, int(score["n"]), Path(name).name)
+
     try:
-        score, source = report["metrics"]["pesq"], Path(name).name
-        scores = {
-            each: Quality(
-                float(found["mean"]),
-                found["interval"][0],
-                found["interval"][1],
-                int(found["n"]),
-                source,
-            )
-            for each, found in (score.get("systems") or {system: score}).items()
-        }
+        score = report["metrics"]["pesq"]
+        several = score.get("systems") or {system: score}
+        scores = {each: quality(one) for each, one in several.items()}
     except (TypeError, KeyError, AttributeError, ValueError):
         raise InputError(
             f"{name} is not a JSON report of `diffwave evaluate` with the metric pesq."
