@@ -45,12 +45,9 @@ def create_app(service: Service, name: str) -> FastAPI:
         yield
         await asyncio.to_thread(service.stop)
 
+    summary = "Mel-spectrograms in, speech out."
     app = FastAPI(
-        title="diffwave",
-        version=__version__,
-        summary="Mel-spectrograms in, speech out.",
-        lifespan=lifespan,
-        redoc_url=None,
+        title="diffwave", version=__version__, summary=summary, lifespan=lifespan, redoc_url=None
     )
     app.add_middleware(_Counting, metrics=service.metrics)
     _add_handlers(app)

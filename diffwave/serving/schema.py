@@ -78,12 +78,8 @@ def body_schema(mel: MelConfig, example: list[list[float]]) -> dict[str, Any]:
         "least 2 frames."
     )
     binary = {"type": "string", "format": "binary", "description": what}
-    array = {
-        "type": "array",
-        "minItems": mel.n_mels,
-        "maxItems": mel.n_mels,
-        "items": {"type": "array", "items": {"type": "number"}, "minItems": 2},
-    }
+    band = {"type": "array", "items": {"type": "number"}, "minItems": 2}
+    array = {"type": "array", "items": band, "minItems": mel.n_mels, "maxItems": mel.n_mels}
     return {
         "required": True,
         "description": what,
@@ -91,11 +87,7 @@ def body_schema(mel: MelConfig, example: list[list[float]]) -> dict[str, Any]:
             NPY: {"schema": binary},
             SAFETENSORS: {"schema": binary},
             JSON: {
-                "schema": {
-                    "type": "object",
-                    "required": ["mel"],
-                    "properties": {"mel": array},
-                },
+                "schema": {"type": "object", "required": ["mel"], "properties": {"mel": array}},
                 "examples": {"silence": {"summary": "Two frames", "value": {"mel": example}}},
             },
         },
