@@ -79,11 +79,9 @@ class DiffusionConfig:
 class Condition(NamedTuple):
     """What a mel means to the network."""
 
-    mel: Tensor | None
-    """Normalised, [B, n_mels, T]; None for an unconditional network."""
+    mel: Tensor | None  # normalised, [B, n_mels, T]; None for an unconditional network
     prior: Prior | None
-    projections: Any = None
-    """What `Network.condition` made of it, when it serves several steps."""
+    projections: Any = None  # what `Network.condition` made of it, when it serves several steps
 
 
 class Denoiser(nn.Module):

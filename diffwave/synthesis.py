@@ -25,8 +25,7 @@ from diffwave.dsp.source import Pulses, Source, pulse_times, transposed, with_f0
 from diffwave.model import DiffusionModel
 from diffwave.spaces.source import Excitation, pulse_train
 
-CHUNK_FRAMES = 1024
-"""Frames generated at a time by default, about 12 s at 22.05 kHz and hop 256."""
+CHUNK_FRAMES = 1024  # frames generated at a time by default, about 12 s at 22.05 kHz and hop 256
 Watch = Callable[[int, float, Tensor, Tensor], object]
 """`watch(step, alpha_bar, x, x_0)`: state and estimate at a level, as samples."""
 
@@ -171,8 +170,7 @@ class UtteranceSource:
     """The pulses of every item of a batch, and the share of the power that they have."""
 
     pulses: list[Pulses]
-    share: Tensor
-    """[B, T, bands]."""
+    share: Tensor  # [B, T, bands]
 
     def excitation(self, model: DiffusionModel, first: int, last: int) -> Excitation:
         """What excites the frames first .. last - 1."""

@@ -30,8 +30,7 @@ from diffwave.precision import INT8_IS_FOR_CPUS, in_precision
 from diffwave.streaming import generate_stream, open_stream
 from diffwave.synthesis import CHUNK_FRAMES, Watch, generate
 
-DEFAULT = "universal-22k"
-"""The bundled checkpoint that is used unless another is named."""
+DEFAULT = "universal-22k"  # the bundled checkpoint that is used unless another is named
 STREAM_FRAMES = 64
 """Frames generated at a time of a mel that comes in pieces: 0.7 s at 22.05 kHz and hop 256."""
 Semitones = Annotated[float, Meta(ge=-24, le=24)]

@@ -19,13 +19,11 @@ from diffwave.analysis.plots import new_figure, save_figure
 from diffwave.base.files import atomic_path, json_text
 from diffwave.base.text import csv_cell, decimals, printable
 
-GROUPS = 8
-"""Rows of the table that the KL terms are summed to; JSON has each."""
+GROUPS = 8  # rows of the table that the KL terms are summed to; JSON has each
 COLOURS = (
     "#0b6e4f", "#c0562f", "#5a4fa2", "#b08a00", "#2f7fb5", "#a23b72", "#555555", "#66a61e"
 )  # fmt: skip
-DRAWN = 3
-"""Sets whose first recordings are drawn by frame: the first, and those that are told best."""
+DRAWN = 3  # sets whose first recordings are drawn by frame: the first, and those that are told best
 
 
 @dataclass(frozen=True)
@@ -33,13 +31,10 @@ class Report:
     """The bounds of one or more sets of recordings under one model."""
 
     unit: str
-    levels: Tensor
-    """alpha_bar of the chain, noisiest first, [T]."""
+    levels: Tensor  # alpha_bar of the chain, noisiest first, [T]
     seconds_per_frame: float
-    sets: dict[str, list[UtteranceBound]]
-    """By name; the first one is what the others are told from."""
-    notes: list[str]
-    """What the figures mean and what was done to the recordings."""
+    sets: dict[str, list[UtteranceBound]]  # by name; the others are told from the first
+    notes: list[str]  # what the figures mean and what was done to the recordings
 
     @property
     def of_samples(self) -> bool:

@@ -38,12 +38,10 @@ from diffwave.mel import check_mel
 from diffwave.model import DiffusionModel
 from diffwave.spaces import Prior
 
-PCM_STEP = 2.0**-15
-"""Of 16-bit samples in -1 .. 1."""
+PCM_STEP = 2.0**-15  # of 16-bit samples in -1 .. 1.
 CONTINUOUS_STEPS = 25
 """Steps of the chain of a model that was trained at every level, unless told otherwise."""
-CHUNK_FRAMES = 256
-"""Frames whose states are held at a time."""
+CHUNK_FRAMES = 256  # frames whose states are held at a time
 
 
 @dataclass(frozen=True)
@@ -57,8 +55,7 @@ class UtteranceBound:
     log_deviation: NDArray[np.float64]
     """What the density of unscaled coordinates adds, nats of every frame, [frames]; 0 of samples,
     which have a mass instead."""
-    scale: float
-    """From nats of a frame to the unit of :attr:`Bound.unit`."""
+    scale: float  # from nats of a frame to the unit of :attr:`Bound.unit`
 
     @property
     def frames(self) -> NDArray[np.float64]:
@@ -180,10 +177,8 @@ class Estimate:
     """A mean over recordings, weighted by their length, and how far it can be trusted."""
 
     value: float
-    error: float
-    """Standard error over recordings, the noise's share included; NaN of a single one."""
-    noise_error: float
-    """Standard error that the noise drawn alone leaves; NaN of a single draw."""
+    error: float  # standard error over recordings, the noise's share included; NaN of a single one
+    noise_error: float  # standard error that the noise drawn alone leaves; NaN of a single draw
 
 
 def estimate(bounds: list[UtteranceBound], pick: slice) -> Estimate:

@@ -18,12 +18,9 @@ from diffwave.chain import schedule, terminal
 from diffwave.chain.families import Schedule
 from diffwave.chain.terminal import Data, Start
 
-NAT = 1 / math.log(2)
-"""Bits."""
-LOWEST_DB = -80.0
-"""Of the picture's signal-to-noise ratios."""
-ROWS = 10
-"""Steps of a schedule that are printed."""
+NAT = 1 / math.log(2)  # bits
+LOWEST_DB = -80.0  # of the picture's signal-to-noise ratios
+ROWS = 10  # steps of a schedule that are printed
 
 
 @dataclass(frozen=True)
@@ -31,30 +28,18 @@ class Figures:
     """What a schedule does to some data; bits are per sample, or per coefficient of the state."""
 
     name: str
-    betas: Tensor
-    """[T]."""
-    alpha_bar: Tensor
-    """[T]."""
-    terminal_mean: float
-    """Of x_T."""
-    terminal_deviation: float
-    """Of x_T."""
-    prior_bits: Tensor
-    """Prior term of the bound if the chain ended at step t, [T]: x_t given x_0 to the start."""
-    marginal_bits: Tensor
-    """KL of x_t itself to the start, [T]."""
-    step_bits: Tensor
-    """Terms L_0 .. L_{T-1} of the bound of Gaussian data with the exact denoiser, [T]."""
-    matched: Start
-    """The start that has the mean and deviation of x_T."""
-    matched_bits: float
-    """KL of x_T to it."""
-    first_step: int | None
-    """Step from which on the prior term is below the threshold."""
-    smallest_length: int | None
-    """Smallest T of such a schedule whose prior term is below the threshold."""
-    excess_bits: float
-    """Bound with the exact denoiser less the entropy: what no network can win back."""
+    betas: Tensor  # [T]
+    alpha_bar: Tensor  # [T]
+    terminal_mean: float  # of x_T
+    terminal_deviation: float  # of x_T
+    prior_bits: Tensor  # prior term of the bound if the chain ended at step t, [T]
+    marginal_bits: Tensor  # KL of x_t itself to the start, [T]
+    step_bits: Tensor  # terms L_0 .. L_{T-1}, of Gaussian data with the exact denoiser, [T]
+    matched: Start  # the start that has the mean and deviation of x_T
+    matched_bits: float  # KL of x_T to it
+    first_step: int | None  # step from which on the prior term is below the threshold
+    smallest_length: int | None  # smallest T of such a schedule for that
+    excess_bits: float  # bound with the exact denoiser less the entropy: no network wins it back
 
 
 def figures(chain: Schedule, data: Data, start: Start, threshold: float) -> Figures:

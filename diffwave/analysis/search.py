@@ -36,10 +36,8 @@ JUDGED = ("mr_stft", "pulse_sharpness", "distillmos")
 WEIGHTS = {"mr_stft": 1.0, "pulse_sharpness": 0.2, "distillmos": -0.5}
 """Of the scores in :func:`penalty`: .01 of MR-STFT counts as .05 of sharpness or .02 of MOS, which
 is about what another draw of the noise changes in the mean of a few utterances."""
-SMALLEST_STEP = 0.02
-"""Of an angle; finer ones change nothing that can be heard or measured."""
-CHANGED = 0.002
-"""Least gain in penalty for which a search goes on."""
+SMALLEST_STEP = 0.02  # of an angle; finer ones change nothing that can be heard or measured
+CHANGED = 0.002  # least gain in penalty for which a search goes on
 
 
 @dataclass(frozen=True)
@@ -47,10 +45,8 @@ class Cost:
     """CPU seconds of one thread per second of speech: the real-time factor, undisturbed."""
 
     fixed: float
-    call: float
-    """Of a network call."""
-    iteration: float
-    """Of a mel-consistency iteration."""
+    call: float  # of a network call
+    iteration: float  # of a mel-consistency iteration
 
     def of(self, sampling: Sampling) -> float:
         """The real-time factor of a way to sample."""

@@ -19,22 +19,17 @@ from diffwave.data.source import analyse, polarity
 from diffwave.model import DiffusionModel
 from diffwave.spaces import Excitation, Prior
 
-WINDOW = 1024
-"""Samples of a frame of the power spectrum."""
-ROUNDING = 2.0**-30 / 12
-"""Variance that rounding to 16 bits adds; digital silence has no less."""
+WINDOW = 1024  # samples of a frame of the power spectrum
+ROUNDING = 2.0**-30 / 12  # variance that rounding to 16 bits adds; digital silence has no less
 
 
 class Encoded(NamedTuple):
     """A stretch of a recording in the coordinates of the chain."""
 
-    wave: Tensor
-    """Samples with their context, [1, L]."""
+    wave: Tensor  # samples with their context, [1, L]
     prior: Prior
-    x_0: Tensor
-    """The state."""
-    start: int
-    """Position of the first sample in the recording."""
+    x_0: Tensor  # the state
+    start: int  # position of the first sample in the recording
 
 
 class States:

@@ -33,12 +33,9 @@ from diffwave.listening.pictures import (
 )
 
 STATE, ESTIMATE, RESULT = "state", "estimate", "result"
-MOST_BYTES = 1 << 31
-"""Of the waves of one trace, which are held until it is written."""
-MOST_FRAMES = 60
-"""Steps of the strip; of more, so many are picked."""
-FRAME_MS, LAST_MS = 700, 2500
-"""How long a step of the strip is shown, and the result."""
+MOST_BYTES = 1 << 31  # of the waves of one trace, which are held until it is written
+MOST_FRAMES = 60  # steps of the strip; of more, so many are picked
+FRAME_MS, LAST_MS = 700, 2500  # how long a step of the strip is shown, and the result
 
 
 @dataclass
@@ -46,10 +43,8 @@ class Visited:
     """A level of the chain, and what was there, as samples [L] that grow chunk by chunk."""
 
     alpha_bar: float
-    state: Tensor
-    """x_t."""
-    estimate: Tensor
-    """The estimate of x_0, before mel-consistency iterations."""
+    state: Tensor  # x_t
+    estimate: Tensor  # the estimate of x_0, before mel-consistency iterations
 
     @property
     def snr_db(self) -> float:
@@ -63,8 +58,7 @@ class Trace:
     """The way of one utterance from noise to a wave."""
 
     sample_rate: int
-    n_iter: int
-    """Mel-consistency iterations between the last estimate and the result."""
+    n_iter: int  # mel-consistency iterations between the last estimate and the result
     steps: list[Visited] = field(default_factory=list)
     result: Tensor = field(default_factory=lambda: torch.zeros(0))
 

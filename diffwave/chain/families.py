@@ -14,20 +14,16 @@ from diffwave.base.errors import InputError
 from diffwave.base.schema import shown
 from diffwave.chain import schedule
 
-MOST_STEPS = 100_000
-"""Of a schedule that is written out."""
-LOUDEST_DB = 140.0
-"""Signal-to-noise ratio that double precision tells from no noise."""
+MOST_STEPS = 100_000  # of a schedule that is written out
+LOUDEST_DB = 140.0  # signal-to-noise ratio that double precision tells from no noise
 
 
 class Schedule(NamedTuple):
     """A schedule, and how it looks at another length."""
 
     name: str
-    betas: Tensor
-    """[T], float64."""
-    of_length: Callable[[int], Tensor]
-    """Betas of the same kind for a chain of so many steps."""
+    betas: Tensor  # [T], float64
+    of_length: Callable[[int], Tensor]  # betas of the same kind for a chain of so many steps
 
 
 def parse_schedule(text: str) -> Schedule:

@@ -57,8 +57,7 @@ def q_posterior_mean_variance(
 class Estimate(NamedTuple):
     """What a network says about a state."""
 
-    x_0: Array
-    """Its estimate of the clean state."""
+    x_0: Array  # its estimate of the clean state
     share: Array | None = None
     """Where the variance of a step lies between the posterior's, 0, and beta_t, 1, in the
     logarithm, and beyond; None: it is the posterior's."""

@@ -23,10 +23,8 @@ from diffwave.chain.samplers import checked_levels
 class Path(NamedTuple):
     """The chain of some number of steps that has the least bound."""
 
-    picked: list[int]
-    """Places in the grid, noisiest first."""
-    bound: float
-    """Nats per element."""
+    picked: list[int]  # places in the grid, noisiest first
+    bound: float  # nats per element
 
 
 def term_table(levels: Tensor, errors: Tensor) -> Tensor:

@@ -30,19 +30,13 @@ Callback = Callable[[int, Array, Array, Array], None]
 class Visit(NamedTuple):
     """A level of the chain, and all that a step from there may use."""
 
-    x: Array
-    """The state at levels[i]."""
-    x_0: Array
-    """The network's estimate of the clean state."""
-    levels: Array
-    """alpha_bar of the whole chain, noisiest first, [S]."""
+    x: Array  # the state at levels[i]
+    x_0: Array  # the network's estimate of the clean state
+    levels: Array  # alpha_bar of the whole chain, noisiest first, [S]
     i: int
-    noise: Noise
-    """`noise(i)` draws the unit noise of step i, for steps that add any."""
-    before: Array | None = None
-    """The estimate of x_0 at levels[i - 1]; None at first."""
-    share: Array | None = None
-    """Where a learned variance lies (:class:`diffwave.chain.gaussian.Estimate`)."""
+    noise: Noise  # `noise(i)` draws the unit noise of step i, for steps that add any
+    before: Array | None = None  # the estimate of x_0 at levels[i - 1]; None at first
+    share: Array | None = None  # where a learned variance lies, as of `Estimate`
 
     @property
     def ends(self) -> tuple[Array, Array]:
@@ -50,8 +44,7 @@ class Visit(NamedTuple):
         return self.levels[self.i], self.levels[self.i + 1]
 
 
-Step = Callable[[Visit], Array]
-"""From a visit to the state at the next level."""
+Step = Callable[[Visit], Array]  # from a visit to the state at the next level
 
 
 def ancestral(at: Visit) -> Array:

@@ -20,18 +20,15 @@ from torch import Tensor
 from diffwave.chain import schedule
 from diffwave.chain.gaussian import normal_kl, normal_nll, q_mean_variance, step_kl
 
-MOST_STEPS = 10_000
-"""Longest chain that is looked for: ten times the longest published one."""
-HO_THRESHOLD = 1e-5
-"""Bits per coordinate that Ho et al. 2020 (section 4) keep the prior term to."""
+MOST_STEPS = 10_000  # longest chain that is looked for: ten times the longest published one
+HO_THRESHOLD = 1e-5  # bits per coordinate that Ho et al. 2020 (section 4) keep the prior term to
 
 
 class Data(NamedTuple):
     """What the figures need to know of the data."""
 
     mean: float
-    variances: Tensor
-    """Of K coordinates that do not depend on each other, [K], float64."""
+    variances: Tensor  # of K coordinates that do not depend on each other, [K], float64
 
     @property
     def variance(self) -> float:

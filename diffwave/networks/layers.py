@@ -76,8 +76,7 @@ class Blocks(nn.ModuleList):
     ) -> None:
         cycle = [dilations[i % len(dilations)] for i in range(layers)]
         super().__init__(Block(channels, dilation, std, level_width) for dilation in cycle)
-        self.reach = sum(cycle)
-        """Frames on each side of a frame that its output depends on."""
+        self.reach = sum(cycle)  # frames on each side of a frame that its output depends on
 
 
 class MelNet(nn.Module):

@@ -28,10 +28,8 @@ from diffwave.model import DiffusionModel
 from diffwave.onnx.layout import ABOUT, CONSTANTS, FORMAT, GRAPHS, OPSET, PRIOR
 from diffwave.spaces import Prior, SpectralSpace
 
-EXAMPLE_FRAMES = 40
-"""Of the mel that the networks are traced with; the graphs take any number."""
-LEAST_HALVED = 256
-"""Numbers of the smallest weight that is stored in half precision."""
+EXAMPLE_FRAMES = 40  # of the mel that the networks are traced with; the graphs take any number
+LEAST_HALVED = 256  # numbers of the smallest weight that is stored in half precision
 
 
 class Graph(nn.Module):

@@ -30,8 +30,7 @@ from diffwave.dsp.stft import ShortTimeFourier, reach
 from diffwave.onnx.layout import ABOUT, CONSTANTS, FORMAT, GRAPHS, PRIOR
 
 Samples = NDArray[np.float32]
-CHUNK_FRAMES = 1024
-"""Frames generated at a time, as PyTorch's vocoder does."""
+CHUNK_FRAMES = 1024  # frames generated at a time, as PyTorch's vocoder does
 MOST_STEPS = 10_000
 DAMAGE = (OSError, EOFError, KeyError, TypeError, ValueError, AttributeError)
 """What reading a damaged file raises."""

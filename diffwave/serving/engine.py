@@ -21,12 +21,9 @@ from diffwave.serving.batch import Abandoned, Utterance, generate_windows
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 0.5
-"""Seconds after its arrival at which a whole utterance is due."""
-AHEAD = 2
-"""Windows of a stream that may wait for their reader; more are not generated."""
-FORGETTING = 0.9
-"""Of the mean speed, with each batch."""
+PATIENCE = 0.5  # seconds after its arrival at which a whole utterance is due
+AHEAD = 2  # windows of a stream that may wait for their reader; more are not generated
+FORGETTING = 0.9  # of the mean speed, with each batch
 
 
 class Job:
@@ -84,8 +81,7 @@ class Engine:
                 seconds it took.
         """
         self.model, self.max_batch, self.on_batch = model, max_batch, on_batch
-        self.frames_per_second = 0.0
-        """Of one worker, mean of the last batches; 0 before the first."""
+        self.frames_per_second = 0.0  # of one worker, mean of the last batches; 0 before the first
         self._ready = threading.Condition()
         self._queue: list[Job] = []
         self._stopping = False

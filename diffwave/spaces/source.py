@@ -14,10 +14,8 @@ from diffwave.dsp.source import Pulses
 class Excitation(NamedTuple):
     """A source, for the frames of a stretch of the signal."""
 
-    pulses: Tensor
-    """Pulse train [B, context(T)]."""
-    share: Tensor
-    """As of :class:`diffwave.dsp.source.Source`, [B, T, bands]."""
+    pulses: Tensor  # pulse train [B, context(T)]
+    share: Tensor  # as of :class:`diffwave.dsp.source.Source`, [B, T, bands]
 
 
 def pulse_train(pulses: Pulses, start: int, length: int) -> Tensor:

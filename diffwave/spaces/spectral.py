@@ -29,8 +29,7 @@ from diffwave.spaces.stft import STFT
 Samples = Annotated[int, Meta(ge=1, le=1 << 16)]
 RIDGE = 0.3
 """Ridge penalty on the weights of the envelope (measured choice; its bias is not penalised)."""
-POWER_FLOOR = 1e-9
-"""Added to |X|^2 before the logarithm, so that digital silence has one."""
+POWER_FLOOR = 1e-9  # added to |X|^2 before the logarithm, so that digital silence has one
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,8 @@ from diffwave.streaming.source import SourceTrack
 class Stream(ABC):
     """Makes a block of frames of :func:`diffwave.streaming.generate_stream`; used once."""
 
-    block_frames: int
-    """Frames generated at a time."""
-    look_ahead: int
-    """Frames that have to follow a block before it is generated."""
+    block_frames: int  # frames generated at a time
+    look_ahead: int  # frames that have to follow a block before it is generated
 
     def __init__(
         self,
