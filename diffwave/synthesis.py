@@ -231,8 +231,7 @@ def _by_chunks(
     context: int,
 ) -> list[Tensor]:
     """What a function of a mel gives for every frame, [B, T, ...] each, with so much context."""
-
-    def on_device(piece: Tensor) -> list[Tensor]:
-        return [value.cpu() for value in function(piece.to(model.device))]
-
-    return by_chunks(on_device, mel, chunk_frames, context)
+    return by_chunks(
+        lambda piece: [value.cpu() for value in function(piece.to(model.device))],
+        mel, chunk_frames, context,
+    )  # fmt: skip

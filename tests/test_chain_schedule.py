@@ -105,25 +105,6 @@ def test_pure_noise_and_pure_signal_are_exact() -> None:
     assert schedule.angle(torch.tensor([1.0, 0.0], dtype=torch.float64)).tolist() == [0.0, 1.0]
 
 
-def naive_alignment(value: float, trained: list[float]) -> float:
-    """DiffWave appendix B as it is told there: find the neighbours, then interpolate the roots."""
-    for t in range(len(trained) - 1):
-        high, low = math.sqrt(trained[t]), math.sqrt(trained[t + 1])
-        if low <= math.sqrt(value) <= high:
-            return t + (high - math.sqrt(value)) / (high - low)
-    raise AssertionError("outside")
-
-
-@pytest.mark.parametrize("size", ["base", "large"])
-def test_published_fast_schedules_align_with_their_chain(size: str) -> None:
-    trained, fast = levels_of(f"diffwave-{size}"), levels_of(f"diffwave-{size}-fast")
-    t = schedule.align(fast, trained)
-    expected = [naive_alignment(float(level), trained.tolist()) for level in fast]
-    torch.testing.assert_close(t, torch.tensor(expected, dtype=torch.float64))
-    assert float(t[0]) == 0.0
-    assert len(trained) / 2 < float(t[-1]) < len(trained) - 1
-
-
 @settings(max_examples=100, deadline=None)
 @given(betas=beta_lists, places=st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_alignment_interpolates(betas: list[float], places: list[float]) -> None:

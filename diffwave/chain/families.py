@@ -43,8 +43,16 @@ def parse_schedule(text: str) -> Schedule:
     kind, *values = text.split(":")
     if text == "cosine":
         values = ["1000"]
+
+    def of_angles(steps: int) -> Tensor:
+        return schedule.betas_of(schedule.uniform_angles(steps).flip(0))
+
+    def of_decibels(steps: int) -> Tensor:  # one step has the last
+        decibels = torch.linspace(low, high, steps, dtype=torch.float64).flip(0)
+        return schedule.betas_of(torch.sigmoid(decibels * (math.log(10) / 10)))
+
     if kind in ("cosine", "angle") and len(values) == 1:
-        of_length = schedule.cosine_betas if kind == "cosine" else _angle_betas
+        of_length = schedule.cosine_betas if kind == "cosine" else of_angles
         return Schedule(text, of_length(_count(values[0])), of_length)
     if kind == "snr" and len(values) == 3:
         high, low = (_number(value, text) for value in values[:2])
@@ -52,8 +60,7 @@ def parse_schedule(text: str) -> Schedule:
             raise InputError(
                 f"The signal-to-noise ratio of {shown(text)} must fall, within {LOUDEST_DB:g} dB."
             )
-        of_snr = functools.partial(_snr_betas, high, low)
-        return Schedule(text, of_snr(_count(values[2])), of_snr)
+        return Schedule(text, of_decibels(_count(values[2])), of_decibels)
     if kind == "linear" and len(values) == 3:
         first, last = (_number(value, text) for value in values[:2])
         betas = schedule.linear_betas(_count(values[2]), first, last)
@@ -78,17 +85,6 @@ def rescaled(chain: Schedule) -> Schedule:
         return schedule.zero_terminal_snr(chain.of_length(max(steps, 2)))
 
     return Schedule(f"{chain.name}, rescaled", schedule.zero_terminal_snr(chain.betas), of_length)
-
-
-def _angle_betas(steps: int) -> Tensor:
-    """Betas of levels in equal steps of the angle, the last of which is pure noise, [T]."""
-    return schedule.betas_of(schedule.uniform_angles(steps).flip(0))
-
-
-def _snr_betas(first: float, last: float, steps: int) -> Tensor:
-    """Betas of signal-to-noise ratios in equal steps of dB, [T]; one step has the last."""
-    decibels = torch.linspace(last, first, steps, dtype=torch.float64).flip(0)
-    return schedule.betas_of(torch.sigmoid(decibels * (math.log(10) / 10)))
 
 
 def _count(text: str) -> int:

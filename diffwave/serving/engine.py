@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -26,39 +27,31 @@ AHEAD = 2  # windows of a stream that may wait for their reader; more are not ge
 FORGETTING = 0.9  # of the mean speed, with each batch
 
 
+@dataclass(eq=False)
 class Job:
     """An utterance, and whom its samples go to."""
 
-    def __init__(
-        self,
-        utterance: Utterance,
-        deliver: Callable[[Tensor | Exception | None], object],
-        seconds_per_sample: float,
-        stream: bool = False,
-    ) -> None:
-        """
-        Args:
-            utterance: whole, or to be streamed.
-            deliver: called from a worker's thread with the samples of each window; at the end with
-                None, or with the error that ended it. Not called any more once cancelled.
-            seconds_per_sample: of the sample rate.
-            stream: whether somebody listens while it is generated.
-        """
-        self.utterance, self.deliver, self.stream = utterance, deliver, stream
-        self.seconds_per_sample = seconds_per_sample
-        self.due = time.monotonic() + (0.0 if stream else PATIENCE)
-        self.heard_from: float | None = None
-        self.unread = 0
-        self.queued = self.cancelled = False
+    utterance: Utterance
+    deliver: Callable[[Tensor | Exception | None], object]
+    """Called from a worker's thread with the samples of each window; at the end with None, or with
+    the error that ended it. Not called any more once cancelled."""
+    seconds_per_sample: float
+    stream: bool = False  # whether somebody listens while it is generated
+    unread: int = 0  # windows of a stream that wait for their reader
+    heard: bool = False
+    queued: bool = False
+    cancelled: bool = False
+
+    def __post_init__(self) -> None:
+        self.due = time.monotonic() + (0.0 if self.stream else PATIENCE)
 
     def delivered(self, wave: Tensor) -> None:
         """Note when the window after this one is due."""
-        if not self.stream:
-            return
-        now = time.monotonic()
-        if self.heard_from is None or self.due < now:  # the first samples, or they came too late
-            self.heard_from = self.due = now
-        self.due += len(wave) * self.seconds_per_sample
+        if self.stream:
+            now = time.monotonic()
+            # From now if these are the first samples, or if they came too late.
+            start = max(self.due, now) if self.heard else now
+            self.heard, self.due = True, start + len(wave) * self.seconds_per_sample
 
 
 class Engine:
