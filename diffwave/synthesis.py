@@ -161,8 +161,7 @@ def enhanced(model: DiffusionModel, mel: Tensor, chunk_frames: int = CHUNK_FRAME
     if model.enhancer is None:
         return mel
     reach = model.enhancer.receptive_field
-    (frames,) = _by_chunks(model, lambda x: (model.enhance(x).mT,), mel, chunk_frames, reach)
-    return frames.mT
+    return _by_chunks(model, lambda x: (model.enhance(x),), mel, chunk_frames, reach, axis=-1)[0]
 
 
 @dataclass(frozen=True)
@@ -229,9 +228,10 @@ def _by_chunks(
     mel: Tensor,
     chunk_frames: int,
     context: int,
+    axis: int = 1,
 ) -> list[Tensor]:
-    """What a function of a mel gives for every frame, [B, T, ...] each, with so much context."""
+    """As :func:`diffwave.dsp.chunks.by_chunks`, on the model's device."""
     return by_chunks(
         lambda piece: [value.cpu() for value in function(piece.to(model.device))],
-        mel, chunk_frames, context,
+        mel, chunk_frames, context, axis,
     )  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -131,9 +131,7 @@ class Vocoder:
         chunk_frames: int,
     ) -> Iterator[Samples]:
         if enhance and "enhancer" in self._fields:
-            # The enhancer's frames are on the last axis.
-            mel = self._of_whole("enhancer", mel, lambda found: [found[0].swapaxes(1, 2)])[0]
-            mel = np.ascontiguousarray(mel.swapaxes(1, 2))
+            (mel,) = self._of_whole("enhancer", mel, axis=-1)
         source = self._source(mel, f0, transpose)
         hop, pad, n_fft = self.hop_length, self._space["pad_left"], self.stft.n_fft
         context = reach(self._fields["network"], sampling["steps"], sampling["n_iter"], n_fft, hop)
@@ -141,11 +139,11 @@ class Vocoder:
             centre = n_fft / 2 - pad
             pulses = pulse_times(source.f0[0], source.voiced[0], self.sample_rate, hop, centre)
         for frames, kept in chunks(mel.shape[-1], chunk_frames, context):
-            start, length = frames.start * hop - pad, (frames.stop - frames.start - 1) * hop + n_fft
-            excitation = None
+            start, excitation = frames.start * hop - pad, None
             if source is not None:
-                excitation = pulse_train(pulses, start, length), source.share[:, frames]
-            signal = self._piece(mel[..., frames], excitation, start, length, sampling, seed)
+                train = pulse_train(pulses, start, (frames.stop - frames.start - 1) * hop + n_fft)
+                excitation = train, source.share[:, frames]
+            signal = self._piece(mel[..., frames], excitation, start, sampling, seed)
             yield signal[pad + kept.start * hop :][: (kept.stop - kept.start) * hop]
 
     def _piece(
@@ -153,12 +151,12 @@ class Vocoder:
         mel: Samples,
         excitation: tuple[Samples, Samples] | None,
         start: int,
-        length: int,
         sampling: dict[str, Any],
         seed: int,
     ) -> Samples:
-        """Samples start .. start + length - 1 of a mel [1, n_mels, T] and its source."""
-        cond, log_envelope, levels = self._run("condition", np.ascontiguousarray(mel))
+        """Samples from `start` on of a mel [1, n_mels, T] and its source, with their context."""
+        length = (mel.shape[-1] - 1) * self.hop_length + self.stft.n_fft
+        cond, log_envelope, levels = self._run("condition", mel)
         envelope = np.exp(log_envelope)[:, :, None]
         mean, deviation = np.float32(0), envelope
         prior: tuple[Samples, ...] = ()
@@ -227,22 +225,19 @@ class Vocoder:
             raise InputError(f"The iterations are 0 to {MOST_STEPS}, not {n_iter}.")
         return found
 
-    def _of_whole(
-        self, name: str, mel: Samples, frames_second: Callable[..., list[Samples]] = list
-    ) -> list[Samples]:
-        """What a graph of a mel makes of a whole one, in chunks; `frames_second` swaps its axes."""
+    def _of_whole(self, name: str, mel: Samples, axis: int = 1) -> list[Samples]:
+        """What a graph of a mel makes of a whole one, in chunks; its frames are on that axis."""
         return by_chunks(
-            lambda piece: frames_second(self._run(name, np.ascontiguousarray(piece))),
-            mel, CHUNK_FRAMES, self._fields[name],
-        )  # fmt: skip
+            lambda piece: self._run(name, piece), mel, CHUNK_FRAMES, self._fields[name], axis
+        )
 
     def _run(self, name: str, *inputs: Samples) -> list[Samples]:
         """The outputs of a graph, which is loaded when it is first needed."""
         if name not in self._sessions:
             self._sessions[name] = self._load(name)
-        names = itertools.chain(GRAPHS[name][0], PRIOR)
+        names, arrays = itertools.chain(GRAPHS[name][0], PRIOR), map(np.ascontiguousarray, inputs)
         try:
-            found = self._sessions[name].run(None, dict(zip(names, inputs, strict=False)))
+            found = self._sessions[name].run(None, dict(zip(names, arrays, strict=False)))
         except Exception as error:  # ONNX Runtime raises many kinds
             if out_of_memory(error):
                 raise MemoryError from None
