@@ -41,15 +41,15 @@ class Report:
         """Whether the unit is one of samples, which have no density."""
         return self.unit.startswith("bits")
 
+    def picks(self, steps: dict[str, slice]) -> dict[str, slice]:
+        """Where terms stand in `UtteranceBound.steps`: the prior, some steps, decoder and total."""
+        prior = slice(len(self.levels), None)
+        return {"prior": prior, **steps, "decoder": slice(0, 1), "total": slice(None)}
+
     def terms(self, bounds: list[UtteranceBound]) -> dict[str, Estimate]:
         """Prior, all KL terms together, decoder and total; log-deviation where there is one."""
-        length = len(self.levels)
-        found = {
-            "prior": estimate(bounds, slice(length, None)),
-            "steps": estimate(bounds, slice(1, length)),
-            "decoder": estimate(bounds, slice(0, 1)),
-            "total": estimate(bounds, slice(None)),
-        }
+        picks = self.picks({"steps": slice(1, len(self.levels))})
+        found = {name: estimate(bounds, pick) for name, pick in picks.items()}
         return found if self.of_samples else found | {"log_deviation": log_deviation(bounds)}
 
     def detection(self) -> dict[str, tuple[Area, Area]]:
@@ -66,16 +66,14 @@ class Report:
 def rows(report: Report) -> list[list[str]]:
     """Cells of the table: a term a row, a set a column, its standard errors in brackets."""
     length, sets = len(report.levels), report.sets
-    terms = {"prior": slice(length, None)}
-    size = max(1, math.ceil((length - 1) / GROUPS))
+    steps, size = {}, max(1, math.ceil((length - 1) / GROUPS))
     for last in range(length, 1, -size):  # steps count from 2 to T
         first = max(2, last - size + 1)
         name = f"step {last}" if first == last else f"steps {last} to {first}"
-        terms[name] = slice(first - 1, last)
-    terms |= {"decoder": slice(0, 1), "total": slice(None)}
+        steps[name] = slice(first - 1, last)
     table = [["", *map(printable, sets)]]
     table.append(["recordings", *(str(len(bounds)) for bounds in sets.values())])
-    for name, pick in terms.items():
+    for name, pick in report.picks(steps).items():
         table.append([name, *(_cell(estimate(bounds, pick)) for bounds in sets.values())])
     if not report.of_samples:
         values = [log_deviation(bounds) for bounds in sets.values()]
