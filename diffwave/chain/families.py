@@ -5,16 +5,17 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
+from msgspec import Meta
 from torch import Tensor
 
 from diffwave.base.errors import InputError
-from diffwave.base.schema import shown
+from diffwave.base.schema import convert, shown
 from diffwave.chain import schedule
 
-MOST_STEPS = 100_000  # of a schedule that is written out
+Steps = Annotated[int, Meta(ge=1, le=100_000)]  # of a schedule that is written out
 LOUDEST_DB = 140.0  # signal-to-noise ratio that double precision tells from no noise
 
 
@@ -88,16 +89,10 @@ def rescaled(chain: Schedule) -> Schedule:
 
 
 def _count(text: str) -> int:
-    if not (text.isdecimal() and len(text) < 20 and 1 <= int(text) <= MOST_STEPS):
-        raise InputError(
-            "The number of steps of a schedule must be an integer of at least 1 and at most "
-            f"{MOST_STEPS:,}, not {shown(text)}."
-        )
-    return int(text)
+    found: int = convert(text, Steps, "The number of steps of a schedule")
+    return found
 
 
 def _number(text: str, whole: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise InputError(f"The schedule {shown(whole)} holds {shown(text)}, no number.") from None
+    found: float = convert(text.strip(), float, f"A value of the schedule {shown(whole)}")
+    return found
