@@ -54,7 +54,7 @@ def figures(chain: Schedule, data: Data, start: Start, threshold: float) -> Figu
     bars = schedule.alpha_bars(chain.betas)
     prior = terminal.prior_term(data, bars, start) * NAT
     mean, variance = terminal.terminal(data, bars[-1])
-    matched = terminal.matched_start(data, bars[-1])
+    matched, below = terminal.matched_start(data, bars[-1]), (prior < threshold).nonzero()
     return Figures(
         chain.name,
         chain.betas,
@@ -66,7 +66,7 @@ def figures(chain: Schedule, data: Data, start: Start, threshold: float) -> Figu
         terminal.step_terms(data, bars) * NAT,
         matched,
         float(terminal.marginal_kl(data, bars[-1], matched)) * NAT,
-        terminal.first_below(prior, threshold),
+        int(below[0]) + 1 if len(below) else None,
         terminal.smallest_length(chain.of_length, data, threshold / NAT, start),
         terminal.excess(data, bars) * NAT,
     )

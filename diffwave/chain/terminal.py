@@ -114,12 +114,6 @@ def excess(data: Data, alpha_bar: Tensor) -> float:
     return float(total) - entropy(data)
 
 
-def first_below(kl: Tensor, threshold: float) -> int | None:
-    """First step t = 1 .. T of a chain whose KL [T] is below the threshold; None if none is."""
-    below = (kl < threshold).nonzero()
-    return int(below[0]) + 1 if len(below) else None
-
-
 def smallest_length(
     of_length: Callable[[int], Tensor], data: Data, threshold: float, start: Start = UNIT_NOISE
 ) -> int | None:

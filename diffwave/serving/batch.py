@@ -111,7 +111,9 @@ def generate_windows(
     cut = [(utterance, window) for utterance in utterances if (window := utterance.window)]
     mel = torch.cat([u.mel[..., w.first : w.stop] for u, w in cut]).to(model.device)
     sampling, places = cut[0][0].sampling, [(u.seed, w.first * hop) for u, w in cut]
-    coordinates = estimate(model, mel, _excitation(model, cut), sampling, places, go_on)
+    each = [u.source.excitation(model, w.first, w.stop) for u, w in cut if u.source is not None]
+    excitation = Excitation(*map(torch.cat, zip(*each, strict=True))) if each else None
+    coordinates = estimate(model, mel, excitation, sampling, places, go_on)
     waves = model.space.synthesise(coordinates, mel, sampling.n_iter).cpu()
     for utterance in utterances:
         utterance.advance()
@@ -119,10 +121,3 @@ def generate_windows(
         wave[(w.start - w.first) * hop : (w.end - w.first) * hop]
         for wave, (_, w) in zip(waves, cut, strict=True)
     ]
-
-
-def _excitation(
-    model: DiffusionModel, cut: Sequence[tuple[Utterance, Window]]
-) -> Excitation | None:
-    each = [u.source.excitation(model, w.first, w.stop) for u, w in cut if u.source is not None]
-    return Excitation(*map(torch.cat, zip(*each, strict=True))) if each else None
