@@ -101,14 +101,12 @@ class Judge:
         metrics: Sequence[str] = JUDGED,
         seed: int = 0,
     ) -> None:
-        """Read the journal, if there is one.
+        """Read the journal, a file of a JSON object a line that grows, if there is one.
 
         Args:
             model: on the CPU.
             recordings: samples [L] at the model's rate by name.
-            journal: a file of a JSON object a line, which grows.
             metrics: names in `diffwave.eval.metrics.METRICS`.
-            seed: of the noise.
 
         Raises:
             InputError: for a journal that cannot be read.

@@ -216,7 +216,8 @@ class Vocoder:
         found |= next((p for p in config["presets"] if p["steps"] == steps), {"steps": steps})
         # Without levels of its own, equal steps in angle.
         found["levels"] = found.get("levels") or [i / steps for i in range(steps, 0, -1)]
-        found |= {k: v for k, v in (("solver", solver), ("n_iter", n_iter)) if v is not None}
+        asked = {"solver": solver, "n_iter": n_iter}
+        found |= {key: value for key, value in asked.items() if value is not None}
         if found["solver"] not in SAMPLERS:
             raise InputError(
                 f"There is no sampler named {solver!r}; there are {', '.join(SAMPLERS)}."

@@ -64,14 +64,10 @@ class Engine:
         max_batch: int = 1,
         on_batch: Callable[[int, int, float], object] = lambda size, frames, seconds: None,
     ) -> None:
-        """
-        Args:
-            model: on the device where it should run.
-            workers: threads that generate, each with as many of PyTorch's own as
-                `torch.set_num_threads` says.
-            max_batch: windows generated together at most.
-            on_batch: called after every batch with its number of windows, of frames kept, and the
-                seconds it took.
+        """A model on its device, and `workers` threads, at most `max_batch` windows together.
+
+        on_batch: called after every batch with its number of windows, of frames kept, and the
+        seconds it took.
         """
         self.model, self.max_batch, self.on_batch = model, max_batch, on_batch
         self.frames_per_second = 0.0  # of one worker, mean of the last batches; 0 before the first

@@ -34,14 +34,8 @@ class Service:
         threads: int = 1,
         max_batch: int = 1,
     ) -> None:
-        """
-        Args:
-            vocoder: on the device where it should run.
-            limits: what is taken.
-            workers: threads that generate.
-            threads: of PyTorch in each of them.
-            max_batch: windows generated together at most.
-        """
+        """A vocoder on its device, and `workers` that generate, with so many threads of PyTorch
+        each, at most `max_batch` windows together."""
         self.vocoder, self.limits, self.metrics = vocoder, limits or Limits(), Metrics()
         self.threads, self.max_batch, self.taken, self.ready = threads, max_batch, 0, False
         self._reading = asyncio.Semaphore(2)  # JSON takes thirty times its bytes while it is read
