@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from diffwave.base.errors import InputError
+from diffwave.base.schema import check_fields
 from diffwave.chain import schedule
 from diffwave.chain.gaussian import (
     Estimate,
-    learned_variance,
+    decoder_variance,
     normal_nll,
     q_sample,
     step_kl,
@@ -36,35 +37,34 @@ from diffwave.spaces import Prior
 class DiffusionConfig:
     """The chain the network was trained on, and what it predicts."""
 
-    prediction: str = "v"
-    """"v" or "eps"."""
+    prediction: Literal["v", "eps"] = "v"
     schedule: str = "angle"
     """"angle": continuous, the network is given u with alpha_bar = cos(pi u / 2)^2; or the name of
     a discrete schedule, of which the network is given the (fractional) step."""
     zero_terminal_snr: bool = False
     """Whether a discrete schedule was rescaled to end in pure noise."""
-    variance: str = "fixed"
+    variance: Literal["fixed", "learned"] = "fixed"
     """"fixed": that of the posterior; "learned": the network says where it lies between that and
     beta_t (Nichol and Dhariwal 2021, arXiv 2102.09672); of the waveform network."""
 
     def __post_init__(self) -> None:
-        if self.prediction not in ("v", "eps"):
-            raise InputError(f"A network predicts 'v' or 'eps', not {self.prediction!r}.")
-        if self.schedule == "angle" and self.prediction == "eps":
-            raise InputError("A chain in angles starts at pure noise, which needs prediction 'v'.")
-        if self.variance not in ("fixed", "learned"):
-            raise InputError(f"A variance is 'fixed' or 'learned', not {self.variance!r}.")
-        if self.variance == "learned" and self.schedule == "angle":
-            raise InputError(
-                "A chain in angles has no steps of its own, so no variances to learn; name a "
-                "schedule in diffusion.schedule."
-            )
-        if self.schedule != "angle":
+        check_fields(self, "The diffusion's ")
+        angles = self.schedule == "angle"
+        if not angles:
             schedule.named_betas(self.schedule)
-        elif self.zero_terminal_snr:
-            raise InputError("A chain in angles ends in pure noise as it is.")
-        if self.zero_terminal_snr and self.prediction == "eps":
-            raise InputError("A chain that ends in pure noise needs prediction 'v'.")
+        for wrong, why in (
+            (angles and self.prediction == "eps",
+             "A chain in angles starts at pure noise, which needs prediction 'v'."),
+            (angles and self.variance == "learned",
+             "A chain in angles has no steps of its own, so no variances to learn; name a schedule "
+             "in diffusion.schedule."),
+            (angles and self.zero_terminal_snr,
+             "A chain in angles ends in pure noise as it is."),
+            (self.zero_terminal_snr and self.prediction == "eps",
+             "A chain that ends in pure noise needs prediction 'v'."),
+        ):  # fmt: skip
+            if wrong:
+                raise InputError(why)
 
     def alpha_bars(self) -> Tensor | None:
         """Levels of a discrete chain, [T], float64; None: every angle was trained."""
@@ -79,11 +79,9 @@ class DiffusionConfig:
 class Condition(NamedTuple):
     """What a mel means to the network."""
 
-    mel: Tensor | None
-    """Normalised, [B, n_mels, T]; None for an unconditional network."""
+    mel: Tensor | None  # normalised, [B, n_mels, T]; None for an unconditional network
     prior: Prior | None
-    projections: Any = None
-    """What `Network.condition` made of it, when it serves several steps."""
+    projections: Any = None  # what `Network.condition` made of it, when it serves several steps
 
 
 class Denoiser(nn.Module):
@@ -111,7 +109,7 @@ class Denoiser(nn.Module):
             project: compute at once what all steps share; costs memory while gradients flow.
         """
         given = self.normalise(mel) if self.network.config.n_mels else None
-        return Condition(given, prior, self.network.condition(given, prior) if project else None)
+        return Condition(given, prior, self.network.condition(given) if project else None)
 
     def forward(self, x: Tensor, alpha_bar: Tensor, cond: Condition) -> Tensor:
         """Estimate of x_0, of the shape of x.
@@ -126,8 +124,7 @@ class Denoiser(nn.Module):
     def estimate(self, x: Tensor, alpha_bar: Tensor, cond: Condition) -> Estimate:
         """The same with the variance of the step, where that is learned."""
         prediction, share = self._predict(x, alpha_bar, cond)
-        level = _beside(alpha_bar, x)
-        return Estimate(self._x_0(x, prediction, level), share)
+        return Estimate(self._x_0(x, prediction, _beside(alpha_bar, x)), share)
 
     def loss(
         self,
@@ -168,16 +165,13 @@ class Denoiser(nn.Module):
             if t:
                 term = step_kl(x_0[i], estimate[i], trained[t], trained[t - 1], share[i])
             else:
-                after = trained[1] if len(trained) > 1 else None
-                variance = learned_variance(share[i], trained[0], torch.ones(()), after)
-                term = normal_nll(x_0[i], estimate[i], variance)
+                term = normal_nll(x_0[i], estimate[i], decoder_variance(share[i], trained))
             terms.append(term)
         return torch.stack(terms)
 
     def _x_0(self, x: Tensor, prediction: Tensor, level: Tensor) -> Tensor:
-        if self.diffusion.prediction == "v":
-            return x0_from_v(x, prediction, level)  # type: ignore[no-any-return]
-        return x0_from_eps(x, prediction, level)  # type: ignore[no-any-return]
+        convert = x0_from_v if self.diffusion.prediction == "v" else x0_from_eps
+        return convert(x, prediction, level)  # type: ignore[no-any-return]
 
     def _predict(
         self, x: Tensor, alpha_bar: Tensor, cond: Condition

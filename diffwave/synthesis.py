@@ -25,8 +25,7 @@ from diffwave.dsp.source import Pulses, Source, pulse_times, transposed, with_f0
 from diffwave.model import DiffusionModel
 from diffwave.spaces.source import Excitation, pulse_train
 
-CHUNK_FRAMES = 1024
-"""Frames generated at a time by default, about 12 s at 22.05 kHz and hop 256."""
+CHUNK_FRAMES = 1024  # frames generated at a time by default, about 12 s at 22.05 kHz and hop 256
 Watch = Callable[[int, float, Tensor, Tensor], object]
 """`watch(step, alpha_bar, x, x_0)`: state and estimate at a level, as samples."""
 
@@ -162,8 +161,7 @@ def enhanced(model: DiffusionModel, mel: Tensor, chunk_frames: int = CHUNK_FRAME
     if model.enhancer is None:
         return mel
     reach = model.enhancer.receptive_field
-    (frames,) = _by_chunks(model, lambda x: (model.enhance(x).mT,), mel, chunk_frames, reach)
-    return frames.mT
+    return _by_chunks(model, lambda x: (model.enhance(x),), mel, chunk_frames, reach, axis=-1)[0]
 
 
 @dataclass(frozen=True)
@@ -171,8 +169,7 @@ class UtteranceSource:
     """The pulses of every item of a batch, and the share of the power that they have."""
 
     pulses: list[Pulses]
-    share: Tensor
-    """[B, T, bands]."""
+    share: Tensor  # [B, T, bands]
 
     def excitation(self, model: DiffusionModel, first: int, last: int) -> Excitation:
         """What excites the frames first .. last - 1."""
@@ -231,10 +228,10 @@ def _by_chunks(
     mel: Tensor,
     chunk_frames: int,
     context: int,
+    axis: int = 1,
 ) -> list[Tensor]:
-    """What a function of a mel gives for every frame, [B, T, ...] each, with so much context."""
-
-    def on_device(piece: Tensor) -> list[Tensor]:
-        return [value.cpu() for value in function(piece.to(model.device))]
-
-    return by_chunks(on_device, mel, chunk_frames, context)
+    """As :func:`diffwave.dsp.chunks.by_chunks`, on the model's device."""
+    return by_chunks(
+        lambda piece: [value.cpu() for value in function(piece.to(model.device))],
+        mel, chunk_frames, context, axis,
+    )  # fmt: skip

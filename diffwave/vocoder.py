@@ -19,6 +19,7 @@ from torch import Tensor
 from diffwave.base.device import choose_device
 from diffwave.base.errors import InputError
 from diffwave.base.files import read_error
+from diffwave.base.libraries import needed_for
 from diffwave.base.schema import AtLeastOne, convert
 from diffwave.chain.samplers import Callback
 from diffwave.checkpoint import CONFIG_FILE, load_checkpoint, load_config, save_checkpoint
@@ -31,8 +32,7 @@ from diffwave.precision import INT8_IS_FOR_CPUS, in_precision
 from diffwave.streaming import generate_stream, open_stream
 from diffwave.synthesis import CHUNK_FRAMES, Watch, generate
 
-DEFAULT = "universal-22k"
-"""The bundled checkpoint that is used unless another is named."""
+DEFAULT = "universal-22k"  # the bundled checkpoint that is used unless another is named
 STREAM_FRAMES = 64
 """Frames generated at a time of a mel that comes in pieces: 0.7 s at 22.05 kHz and hop 256."""
 Semitones = Annotated[float, Meta(ge=-24, le=24)]
@@ -103,12 +103,13 @@ class Vocoder:
                 f'A voice on the Hugging Face hub is called "owner/name", not {str(name)!r:.80}; '
                 "save_pretrained writes a folder."
             )
-        hub = _hub(f"To upload {name!r}")
+        with needed_for(f"Uploading {name!r} to the Hugging Face hub", "hub"):
+            import huggingface_hub
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / "checkpoint"
             self.save_pretrained(folder)
             try:
-                api = hub.HfApi(token=token)
+                api = huggingface_hub.HfApi(token=token)
                 api.create_repo(name, private=private, exist_ok=True)
                 return str(api.upload_folder(repo_id=name, folder_path=folder))
             except Exception as error:  # the hub's client raises many kinds
@@ -220,8 +221,7 @@ class Vocoder:
         for old, new in (("rounds", "n_iter"), ("restore", "enhance")):
             if old in deprecated:
                 warnings.warn(f"{old} is now called {new}.", DeprecationWarning, stacklevel=2)
-        n_iter = deprecated.pop("rounds", n_iter)
-        enhance = deprecated.pop("restore", enhance)
+        n_iter, enhance = deprecated.pop("rounds", n_iter), deprecated.pop("restore", enhance)
         if deprecated:
             raise TypeError(f"A vocoder has no option {', '.join(deprecated)}.")
         sampling = self.model.sampling(steps, sampler, n_iter)
@@ -241,30 +241,19 @@ class Vocoder:
             mel = as_tensor("mel-spectrogram", mel)  # type: ignore[arg-type]  # it is no iterator
             one, checked = mel.ndim == 2, check_mel(mel, self.config.mel)
             given = [checked.detach().cpu()]
-        if not whole:
+        if whole:
+            shared |= {"watch": watch, "progress": progress}
+            shared["chunk_frames"] = CHUNK_FRAMES if chunk_frames is None else chunk_frames
+            if f0 is not None:
+                shared["f0"] = _pitch(f0, one)
+            pieces = generate(self.model, checked, sampling, **shared)
+        else:
             if f0 is not None or watch is not None:
                 what = "A pitch is given" if watch is None else "A chain is watched"
                 raise InputError(f"{what} for a whole mel, and without low latency.")
             frames = STREAM_FRAMES if chunk_frames is None and not low_latency else chunk_frames
             stream = open_stream(self.model, sampling, frames, low_latency, **shared)
             pieces = generate_stream(stream, given, progress)
-            return (piece[0] for piece in pieces) if one else pieces
-        pitch = None if f0 is None else as_tensor("pitch", f0, integers=True).detach().float().cpu()
-        if pitch is not None and pitch.ndim != 2 - one:
-            raise InputError(
-                f"A pitch is one number for each frame of the mel, not of the shape "
-                f"{list(pitch.shape)}."
-            )
-        pieces = generate(
-            self.model,
-            checked,
-            sampling,
-            **shared,
-            f0=pitch[None] if pitch is not None and one else pitch,
-            chunk_frames=CHUNK_FRAMES if chunk_frames is None else chunk_frames,
-            watch=watch,
-            progress=progress,
-        )
         return (piece[0] for piece in pieces) if one else pieces
 
     def look_ahead(
@@ -298,6 +287,17 @@ class Vocoder:
     __call__.__signature__ = inspect.signature(stream).replace(  # type: ignore[attr-defined]
         return_annotation="Tensor"
     )
+
+
+def _pitch(f0: Tensor | ArrayLike, one: bool) -> Tensor:
+    """F0 [B, T] of one utterance, [T], or of several, [B, T]."""
+    pitch = as_tensor("pitch", f0, integers=True).detach().float().cpu()
+    if pitch.ndim != 2 - one:
+        raise InputError(
+            f"A pitch is one number for each frame of the mel, not of the shape "
+            f"{list(pitch.shape)}."
+        )
+    return pitch[None] if one else pitch
 
 
 def bundled_folder() -> Path:
@@ -343,9 +343,11 @@ def find_checkpoint(name: str | os.PathLike[str]) -> Path:
 
 
 def _from_hub(name: str) -> Path:
-    hub = _hub(f"There is no folder {name!r}; to look for it on the Hugging Face hub")
+    with needed_for(f"{name!r} is no folder; looking for it on the Hugging Face hub", "hub"):
+        import huggingface_hub
+    patterns = ["config.json", "*.safetensors"]
     try:
-        return Path(hub.snapshot_download(name, allow_patterns=["config.json", "*.safetensors"]))
+        return Path(huggingface_hub.snapshot_download(name, allow_patterns=patterns))
     except Exception as error:  # the hub's client raises many kinds
         raise InputError(
             f"There is no folder {name!r:.80}, and the Hugging Face hub gave nothing of that "
@@ -357,11 +359,3 @@ def _reason(error: Exception) -> str:
     """What the hub's client says first, without the advice that follows."""
     first = str(error).strip().partition("\n")[0].partition(". ")[0].rstrip(".")
     return f"{type(error).__name__}{first and f' ({first:.200})'}"
-
-
-def _hub(wish: str) -> Any:
-    try:
-        import huggingface_hub
-    except ImportError:
-        raise InputError(f"{wish}, install huggingface_hub.") from None
-    return huggingface_hub

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import sys
@@ -15,10 +16,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from privileges import without_privileges
 from small_run import Configure, small_config, write_clips
-from tiny import random_model, spectral_config, waveform_config
+from tiny import enhancing_config, random_model, source_config, spectral_config, waveform_config
 
 from diffwave.checkpoint import save_checkpoint
 from diffwave.data import envelope
+from diffwave.spaces import EnergyPrior, WaveformConfig
 from diffwave.train.config import TrainConfig
 from diffwave.train.loop import train
 from diffwave.vocoder import Vocoder
@@ -64,6 +66,19 @@ def vocoder(tiny_checkpoint: Path) -> Vocoder:
 def waveform_vocoder(tiny_waveform_checkpoint: Path) -> Vocoder:
     """A small DiffWave with random weights."""
     return Vocoder.from_pretrained(tiny_waveform_checkpoint, "cpu")
+
+
+@pytest.fixture(scope="session")
+def vocoders(vocoder: Vocoder, waveform_vocoder: Vocoder) -> dict[str, Vocoder]:
+    """Small ones of every kind, by name, with random weights."""
+    prior = WaveformConfig(prior=EnergyPrior(floor=0.1))
+    configs = {
+        "source": source_config(),
+        "enhancing": enhancing_config(),
+        "prior": dataclasses.replace(waveform_config(), space=prior),
+    }
+    made = {name: Vocoder(random_model(config), "cpu") for name, config in configs.items()}
+    return made | {"spectral": vocoder, "waveform": waveform_vocoder}
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,11 @@ def test_formats(tmp_path: Path, name: str, begins: bytes) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_refused(tmp_path: Path) -> None:
+def test_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="a plot ends in .png"):
         check_figure(tmp_path / "a.gif")
     with pytest.raises(InputError, match="no folder"):
         save_figure(new_figure(2, 2), tmp_path / "no" / "a.png")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(InputError, match=r"^A plot needs pip install 'diffwave\[eval\]'"):
+        check_figure("plot.png")

@@ -21,7 +21,6 @@ from diffwave.bench import measure
 from diffwave.bench.measure import (
     Effort,
     bench,
-    cold_start,
     gmac,
     mel_of,
     run_process,
@@ -29,7 +28,7 @@ from diffwave.bench.measure import (
     time_in_turn,
 )
 from diffwave.bench.result import LeftOut, Result, Setting
-from diffwave.bench.systems import System, build
+from diffwave.bench.systems import System
 from diffwave.mel import preset
 from diffwave.vocoder import Vocoder
 
@@ -111,11 +110,7 @@ def test_a_process_that_fails(command: list[str], words: str) -> None:
 
 @PROCESSES
 @pytest.mark.slow
-def test_a_new_process_makes_a_wav(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    effort = dataclasses.replace(EFFORT, process_seconds=0.05, process_runs=1)
-    ours = build("diffwave@1", str(tiny_checkpoint))
-    seconds, peak = cold_start(ours, effort, str(tiny_checkpoint))
-    assert seconds.median > 0.1 and peak.median > 60
+def test_a_new_process_makes_a_wav(tmp_path: Path) -> None:
     np.save(tmp_path / "mel.npy", speech_mel(0.3)[:, :3].numpy())
     module = [sys.executable, "-m", "diffwave.bench.systems", "diffwave-base@6"]
     run_process([*module, str(tmp_path / "mel.npy"), str(tmp_path / "out.wav")])

@@ -25,7 +25,6 @@ from diffwave.bench.result import (
     Setting,
     Spread,
     Timing,
-    check_plot,
     read_quality,
     save_plot,
     to_markdown,
@@ -146,12 +145,6 @@ def test_the_plot_shows_every_system(tmp_path: Path) -> None:
     bare = {"diffwave@2": dataclasses.replace(RESULT.quality["diffwave@2"], low=None, high=None)}
     assert "<!-- diffwave@2 -->" in drawn(dataclasses.replace(RESULT, quality=bare))
     assert "<!-- diffwave@2 -->" not in drawn(dataclasses.replace(RESULT, timings=()))
-
-
-def test_a_plot_needs_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(InputError, match=r"^A plot needs pip install 'diffwave\[eval\]'"):
-        check_plot("plot.png")
 
 
 @pytest.mark.slow

@@ -14,11 +14,12 @@ from diffwave.chain import bound, schedule, terminal
 from diffwave.chain.gaussian import (
     Estimate,
     discretised_nll,
+    learned_variance,
     normal_kl,
     normal_nll,
-    vlb_terms,
-    x0_from_eps,
+    q_posterior_mean_variance,
 )
+from diffwave.chain.samplers import ancestral, sample
 
 PCM = 2.0**-15
 """Step of 16-bit samples in -1 .. 1."""
@@ -95,22 +96,6 @@ def test_a_wrong_score_and_a_short_chain_cost_bits() -> None:
     assert floor < float(bits(lambda *_: x, x, published)[0]) < floor + 0.001
 
 
-def test_terms_are_those_of_a_predicted_noise() -> None:
-    _, x = ar1()
-    x, levels = x[0], schedule.alpha_bars(schedule.linear_betas(5, 0.01, 0.5)).flip(0)
-    generator = torch.Generator().manual_seed(2)
-    eps = torch.randn(5, LENGTH, generator=generator, dtype=torch.float64)
-    wrong = eps + 0.1 * torch.randn(5, LENGTH, generator=generator, dtype=torch.float64)
-    bars = levels.flip(0)
-
-    def denoise(x_t: Tensor, bar: Tensor) -> Tensor:
-        return x0_from_eps(x_t, wrong[int((bars == bar).nonzero())], bar)
-
-    found = bound.bound_terms(denoise, x, levels, lambda t: eps[t - 1])
-    expected = vlb_terms(x, eps, wrong, bars)
-    torch.testing.assert_close(torch.stack([term.sum() for term in found]), expected)
-
-
 def test_the_gaussian_denoiser_is_exact() -> None:
     """Against the general formula, of a source with a mean."""
     variance = torch.tensor([0.5, 2.0], dtype=torch.float64)
@@ -141,6 +126,24 @@ def ar1_spectrum() -> tuple[Tensor, Tensor]:
     return variances, white * variances.sqrt()
 
 
+def with_best_variances(denoise: bound.Denoise, variance: Tensor, levels: Tensor) -> bound.Denoise:
+    """The exact denoiser, with the variance that each step of its reverse chain has."""
+    bars = [*levels.tolist(), 1.0]
+
+    def estimate(x: Tensor, bar: Tensor) -> Estimate:
+        place = bars.index(float(bar))
+        before = bar.new_tensor(bars[place + 1])
+        unsure = variance / (1 + schedule.snr(bar) * variance)  # the variance of x_0 | x_t
+        zero = torch.zeros_like(unsure)
+        mean, least = q_posterior_mean_variance(unsure.sqrt(), zero, bar, before)
+        after = bar.new_tensor(bars[place - 1]) if float(before) == 1 and place else None
+        ends = [learned_variance(end + zero, bar, before, after).log() for end in (0.0, 1.0)]
+        share = ((least + mean.square()).log() - ends[0]) / (ends[1] - ends[0])
+        return Estimate(denoise(x, bar), share.nan_to_num(0, 0, 0).expand_as(x))
+
+    return estimate
+
+
 def total(denoise: bound.Denoise, x: Tensor, levels: Tensor) -> float:
     """The bound in nats per element; the decoder's density is that of a continuous x."""
     generator = torch.Generator().manual_seed(3)
@@ -158,7 +161,7 @@ def test_with_the_best_variances_the_bound_of_any_chain_is_tight(steps: int) -> 
     surprise = 0.5 * (x.square() / variances + torch.log(2 * math.pi * variances))
     fixed = bound.gaussian_denoiser(torch.zeros(()).double(), variances)
     levels = log_snr_levels(steps, 8, -6)
-    learned = total(bound.with_best_variances(fixed, variances, levels), x, levels)
+    learned = total(with_best_variances(fixed, variances, levels), x, levels)
     data = terminal.Data(0.0, variances)
     left = float(terminal.marginal_kl(data, levels[0]))
     assert learned == pytest.approx(float(surprise.mean()) + left, abs=0.02)
@@ -167,13 +170,26 @@ def test_with_the_best_variances_the_bound_of_any_chain_is_tight(steps: int) -> 
     assert lost > {2: 1.0, 6: 0.2, 50: 0.01}[steps]
 
 
+def test_with_the_best_variances_few_steps_have_the_right_covariance() -> None:
+    """With the posterior's variance three steps lose a good part of it."""
+    variances = torch.tensor([1.0, 0.3, 0.02], dtype=torch.float64)
+    exact = bound.gaussian_denoiser(torch.zeros(()), variances)
+    levels = torch.tensor([1e-9, 0.4, 0.9999], dtype=torch.float64)
+    best = with_best_variances(exact, variances, levels)
+    noises = torch.randn(3, 200_000, 3, generator=torch.Generator().manual_seed(0)).double()
+    found, fixed = (
+        sample(ancestral, one, noises[0], levels, noise=lambda i: noises[i + 1]).var(0)
+        for one in (best, exact)
+    )
+    torch.testing.assert_close(found, variances, rtol=0.02, atol=2e-4)
+    assert float(fixed[0]) < 0.8 and float(fixed[1]) < 0.27
+
+
 def test_a_chain_of_one_step_has_one_variance() -> None:
     variances, x = ar1_spectrum()
-    fixed, levels = (
-        bound.gaussian_denoiser(torch.zeros(()).double(), variances),
-        torch.tensor([0.9]).double(),
-    )
-    best = bound.with_best_variances(fixed, variances, levels)
+    fixed = bound.gaussian_denoiser(torch.zeros(()).double(), variances)
+    levels = torch.tensor([0.9]).double()
+    best = with_best_variances(fixed, variances, levels)
     assert total(best, x, levels) == pytest.approx(total(fixed, x, levels))
 
 

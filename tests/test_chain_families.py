@@ -51,7 +51,7 @@ def test_rescaled_chains_end_in_pure_noise() -> None:
         ("sing", "no schedule"),
         ("", "no schedule"),
         ("1e-4,x", "'x'"),
-        ("0.1,", "holds ''"),
+        ("0.1,", "not ''"),
         ("0.1,2", "not above 1"),
         ("0,0.1", "above 0"),
         ("nan,0.1", "above 0"),

@@ -166,60 +166,54 @@ def test_normal_kl_is_that_of_torch(m_1: float, v_1: float, m_2: float, v_2: flo
     assert_close(found, expected, rtol=1e-9, atol=1e-9)
 
 
-def test_bound_charges_a_wrong_noise_by_its_squared_error() -> None:
-    """L_t = beta_t^2 / (2 sigma_t^2 (1 - beta_t)(1 - alpha_bar_t)) |eps - predicted|^2 (eq. 12)."""
-    betas = schedule.linear_betas(6, 0.01, 0.4)
-    bar = schedule.alpha_bars(betas)
-    before = torch.cat((f64([1.0]), bar[:-1]))
-    x_0, eps, error = noise(3, 2), noise(6, 3, 2, seed=1), noise(6, 3, 2, seed=2)
-    terms = gaussian.vlb_terms(x_0, eps, eps + error, bar)
-    variance = betas * (1 - before) / (1 - bar)
-    variance[0] = betas[0]
-    weight = betas.square() / (2 * variance * (1 - betas) * (1 - bar))
-    charged = weight * error.square().sum((1, 2))
-    exact = gaussian.vlb_terms(x_0, eps, eps, bar)
-    assert_close(terms[:-1], exact[:-1] + charged, rtol=1e-9, atol=0)
-    # With the true noise: the normalisation of the Gaussian at x_0, nothing, and the prior's KL.
-    assert_close(exact[0], 6 * 0.5 * torch.log(2 * math.pi * (1 - bar[0])))
-    assert_close(exact[1:-1], torch.zeros(5).double(), rtol=0, atol=1e-9)
-    final = Normal(bar[-1].sqrt() * x_0, (1 - bar[-1]).sqrt())
-    prior = kl_divergence(final, Normal(torch.zeros_like(x_0), 1.0)).sum()
-    assert_close(terms[-1], prior)
-
-
-def gap_of_gaussian_data(mean: float, deviation: float, bar: Tensor) -> float:
-    """E of the bound over x_0 ~ N(mean, deviation^2) and eps, with the exact E[eps | x_t], less
-
-    the entropy. Every term is a polynomial of second degree in x_0 and eps_t, for which averaging
-    over one standard deviation up and down is exact.
-    """
-    x_0 = mean + deviation * f64([1, 1, -1, -1])
-    eps = f64([1, -1, 1, -1]).expand(len(bar), 4)
-    level = bar[:, None]
-    x_t = gaussian.q_sample(x_0, level, eps)
-    total_variance = level * deviation**2 + 1 - level
-    predicted = (1 - level).sqrt() * (x_t - level.sqrt() * mean) / total_variance
-    bound = float(gaussian.vlb_terms(x_0, eps, predicted, bar).sum()) / 4
-    return bound - 0.5 * math.log(2 * math.pi * math.e * deviation**2)
-
-
-@pytest.mark.parametrize(("mean", "deviation"), [(0.0, 1.0), (0.6, 0.5), (-1.0, 2.0)])
-def test_bound_approaches_the_log_likelihood_of_gaussian_data(
-    mean: float, deviation: float
+@settings(max_examples=100, deadline=None)
+@given(values, values, inner_levels, st.floats(0.01, 0.99), values)
+def test_step_kl_is_that_of_two_posteriors(
+    x_0: float, predicted: float, bar: float, share: float, x_t: float
 ) -> None:
-    """The gap falls as 1/T where every step changes the signal-to-noise ratio by the same factor.
+    """Whatever x_t is; and it is the form in signal-to-noise ratios of Kingma et al. 2021."""
+    level, before = f64(bar), f64(bar + share * (1 - bar))
+    found = gaussian.step_kl(f64(x_0), f64(predicted), level, before)
+    of_q, variance = gaussian.q_posterior_mean_variance(f64(x_0), f64(x_t), level, before)
+    of_p, _ = gaussian.q_posterior_mean_variance(f64(predicted), f64(x_t), level, before)
+    expected = kl_divergence(Normal(of_q, variance.sqrt()), Normal(of_p, variance.sqrt()))
+    assert_close(found, expected, rtol=1e-6, atol=1e-9)
+    change = schedule.snr(before) - schedule.snr(level)
+    assert_close(found, 0.5 * change * (x_0 - predicted) ** 2, rtol=1e-9, atol=1e-12)
 
-    (Linear betas keep a gap at any T: their second step doubles the noise however small it is.)
-    """
-    gaps = []
-    for steps in (50, 100, 200):
-        log_snr = torch.linspace(12, -12, steps + 1, dtype=torch.float64)
-        gaps.append(gap_of_gaussian_data(mean, deviation, torch.sigmoid(log_snr)))
-    assert min(gaps) > 0
-    assert gaps[0] / gaps[1] == pytest.approx(2, abs=0.2)
-    assert gaps[1] / gaps[2] == pytest.approx(2, abs=0.1)
-    limit = (gaps[0] - 6 * gaps[1] + 8 * gaps[2]) / 3  # Richardson, terms in 1/T and 1/T^2 removed
-    assert limit == pytest.approx(0, abs=0.01)
-    for name in ("diffwave-base", "diffwave-base-fast", "cosine"):
-        bar = schedule.alpha_bars(schedule.named_betas(name))
-        assert gap_of_gaussian_data(mean, deviation, bar) > 0
+
+@settings(max_examples=100, deadline=None)
+@given(values, values, st.floats(0.05, 5), st.floats(0, 0.999))
+def test_prior_kl_to_a_prior_with_a_mean_is_that_of_the_state(
+    x_0: float, mean: float, deviation: float, bar: float
+) -> None:
+    """KL(N(mean + a (x_0 - mean), (s deviation)^2) || N(mean, deviation^2)), by the state alone."""
+    alpha, sigma = math.sqrt(bar), math.sqrt(1 - bar)
+    ends = Normal(f64(mean + alpha * (x_0 - mean)), sigma * deviation)
+    expected = kl_divergence(ends, Normal(f64(mean), deviation))
+    found = gaussian.prior_kl(f64((x_0 - mean) / deviation), f64(bar))
+    assert_close(found, expected, rtol=1e-7, atol=1e-9)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.floats(-1.2, 1.2), st.floats(1e-3, 10), st.sampled_from([2, 8, 64]))
+def test_the_masses_of_all_values_add_up_to_one(mean: float, deviation: float, count: int) -> None:
+    width = 2 / count
+    grid = torch.arange(count, dtype=torch.float64) * width - 1
+    nll = gaussian.discretised_nll(grid, f64(mean), f64(deviation**2), width)
+    assert float(torch.exp(-nll).sum()) == pytest.approx(1, abs=1e-9)
+
+
+def test_mass_of_narrow_steps_is_the_density_times_their_width() -> None:
+    """16 bits; also 40 deviations away, where the distribution function itself underflows."""
+    width, variance = 2.0**-15, f64(1e-4)
+    x = torch.round(f64([0.0, 0.011, -0.4, 0.4]) / width) * width
+    for mean in (f64(0.0), f64(0.002)):
+        found = gaussian.discretised_nll(x, mean, variance, width)
+        expected = gaussian.normal_nll(x, mean, variance) - math.log(width)
+        assert_close(found, expected, rtol=1e-4, atol=0)
+
+
+def test_the_outermost_values_have_the_tails() -> None:
+    found = gaussian.discretised_nll(f64([-1.0, 1 - 2.0**-15]), f64([-3.0, 3.0]), f64(1.0), 2**-15)
+    assert torch.all(found < 0.03)  # the mass beyond 2 deviations below the mean is missing

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from diffwave.base.errors import InputError
 from diffwave.chain import schedule
-from diffwave.chain.bound import bound_terms, gaussian_denoiser
 from diffwave.chain.optimal import least_bounds
 from diffwave.chain.terminal import Data, entropy, prior_term, step_terms
 
@@ -45,19 +44,6 @@ def test_more_steps_are_never_worse_and_approach_the_entropy() -> None:
     bounds = [path.bound for path in least_bounds(grid, errors(grid), VARIANCE, 60)]
     assert all(b <= a + 1e-12 for a, b in pairwise(bounds))
     assert entropy(DATA) < bounds[-1] < entropy(DATA) + 0.05 < bounds[3]
-
-
-def test_the_bound_is_that_of_the_chain() -> None:
-    """Estimated with noise along the chosen levels it is what was promised."""
-    x_0 = VARIANCE**0.5 * torch.randn(100_000, generator=torch.Generator().manual_seed(0)).double()
-    path = least_bounds(GRID, errors(GRID), VARIANCE, 4)[-1]
-    denoise = gaussian_denoiser(torch.zeros(()), torch.tensor(VARIANCE))
-
-    def noise(t: int) -> Tensor:
-        return torch.randn(len(x_0), generator=torch.Generator().manual_seed(t)).double()
-
-    terms = bound_terms(denoise, x_0, GRID[path.picked], noise)
-    assert sum(float(term.mean()) for term in terms) == pytest.approx(path.bound, abs=0.01)
 
 
 def test_a_decoder_of_ones_own_decides_where_the_chain_ends() -> None:

@@ -110,11 +110,6 @@ def test_smallest_length_is_found_as_by_trying_all(threshold: float, start: Star
         assert found == below[0]
 
 
-def test_first_below() -> None:
-    assert terminal.first_below(torch.tensor([3.0, 2.0, 0.5]), 1.0) == 3
-    assert terminal.first_below(torch.tensor([3.0]), 1.0) is None
-
-
 def test_stretching_keeps_the_curve() -> None:
     linear = schedule.linear_betas(50, 1e-4, 0.05)
     torch.testing.assert_close(

@@ -154,11 +154,6 @@ def test_a_process_that_speaks_needs_numpy_and_onnxruntime_alone(
     assert names == {"numpy", "onnxruntime"}
 
 
-def test_importing_it_does_not_import_pytorch() -> None:
-    code = "import diffwave.onnx, sys; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
-
-
 @pytest.mark.parametrize(
     ("mel", "words"),
     [

@@ -26,6 +26,7 @@ from diffwave.commands.options import Serve
 from diffwave.serving import engine
 from diffwave.serving.app import create_app
 from diffwave.serving.limits import Limits
+from diffwave.serving.schema import SpeechOptions
 from diffwave.serving.service import Service
 
 ROOT = Path(__file__).parents[1]
@@ -91,27 +92,6 @@ def test_samples_without_a_header_and_a_mel_in_json(client: TestClient, voice: V
     body = json.dumps({"mel": MEL.tolist()}).encode()
     raw = samples(post(client, body, "?format=pcm&bits=float", JSON))
     assert np.abs(raw - voice(MEL).numpy()).max() <= 1e-5
-
-
-def test_strangers_at_the_same_time_get_what_each_would_get_alone(
-    client: TestClient, voice: Vocoder
-) -> None:
-    mels = [speech_mel(1.0 + 0.3 * (i % 2), seed=i) for i in range(3)]
-    answers: dict[int, np.ndarray] = {}
-
-    def ask(i: int) -> None:
-        stream = "true" if i == 1 else "false"
-        query = f"?format=pcm&bits=float&seed={i}&stream={stream}"
-        answers[i] = samples(post(client, npy(mels[i]), query))
-
-    threads = [threading.Thread(target=ask, args=(i,)) for i in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for i, mel in enumerate(mels):
-        alone = voice(mel, seed=i).numpy()
-        assert np.abs(answers[i] - alone).max() <= 1e-5 * np.abs(alone).max()
 
 
 @pytest.mark.parametrize(
@@ -264,7 +244,7 @@ def test_the_engine_takes_what_is_due_first(voice: Vocoder) -> None:
     order: list[str] = []
     waiting = engine.Engine(voice.model)  # whose threads have not been started
     for name, due in (("later", 5.0), ("now", 1.0), ("cancelled", 0.5), ("soon", 2.0)):
-        utterance = Service(voice).utterance(MEL, _options())
+        utterance = Service(voice).utterance(MEL, SpeechOptions())
         job = engine.Job(utterance, lambda item, name=name: order.append(name), 1 / 22050)
         job.due = due
         waiting.submit(job)
@@ -276,12 +256,6 @@ def test_the_engine_takes_what_is_due_first(voice: Vocoder) -> None:
         threading.Event().wait(0.01)
     waiting.stop()
     assert order == ["now", "now", "soon", "soon", "later", "later"]
-
-
-def _options() -> object:
-    from diffwave.serving.schema import SpeechOptions
-
-    return SpeechOptions()
 
 
 def test_without_the_extra_one_sentence_says_what_to_install() -> None:

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from tiny import enhancing_config, random_model, source_config, speech_mel, waveform_config
 
 from diffwave import Vocoder
-from diffwave.base.errors import InputError
 from diffwave.model import ModelConfig
 from diffwave.serving.batch import Utterance, generate_windows
 from diffwave.serving.windows import FIRST_FRAMES, windows
@@ -38,11 +37,7 @@ def test_windows_of_a_stream_grow_and_alike_ones_are_of_one_length() -> None:
     assert {w.stop - w.first for w in inner} == {200}
 
 
-def configurations() -> list[ModelConfig]:
-    return [source_config(), enhancing_config(), waveform_config()]
-
-
-@pytest.mark.parametrize("config", configurations(), ids=["source", "enhancer", "waveform"])
+@pytest.mark.parametrize("config", [source_config(), enhancing_config(), waveform_config()])
 def test_in_a_batch_of_strangers_every_utterance_is_as_alone(config: ModelConfig) -> None:
     vocoder = Vocoder(random_model(config), "cpu")
     model, pitch = vocoder.model, 3.0 if config.source else 0.0
@@ -66,9 +61,3 @@ def test_in_a_batch_of_strangers_every_utterance_is_as_alone(config: ModelConfig
         wave = torch.cat(pieces)
         assert wave.shape == alone.shape
         assert (wave - alone).abs().max() <= 1e-5 * alone.abs().max()
-
-
-def test_a_voice_without_a_source_cannot_transpose() -> None:
-    model = random_model(enhancing_config())
-    with pytest.raises(InputError, match="no source"):
-        Utterance(model, speech_mel(0.5), model.sampling(), most=30, transpose=1.0)

@@ -122,12 +122,6 @@ def test_gradients_reach_the_spectrum_even_in_silence(level: float) -> None:
     assert not level or spectrum.grad.any()
 
 
-def test_a_vocoder_that_iterates_obeys_its_mel_better() -> None:
-    vocoder, mel = Vocoder(random_model(spectral_config()), "cpu"), speech_mel(1.5)
-    far = [float((vocoder.mel(vocoder(mel, steps=2, n_iter=n)) - mel).abs().mean()) for n in (0, 6)]
-    assert far[1] < 0.5 * far[0]
-
-
 def test_a_number_of_steps_has_its_own_iterations() -> None:
     sampling = SamplingConfig(2, n_iter=1, presets=(Sampling(2, n_iter=3), Sampling(4)))
     config = dataclasses.replace(spectral_config(), sampling=sampling)

@@ -113,3 +113,9 @@ def speech_mel(seconds: float = 2.0, convention: str = "hifigan", seed: int = 0)
     config = preset(convention)
     wave = torch.from_numpy(speech_like(seconds, config.sample_rate, seed))
     return MelSpectrogram(config)(wave)
+
+
+def difference(one: torch.Tensor, other: torch.Tensor) -> float:
+    """Largest deviation, relative to the largest sample."""
+    assert one.shape == other.shape
+    return float((one - other).abs().max() / other.abs().max())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import io
+import itertools
 import math
 import os
 from collections.abc import Iterator
@@ -19,13 +19,11 @@ from diffwave.analysis.plots import new_figure, save_figure
 from diffwave.base.files import atomic_path, json_text
 from diffwave.base.text import csv_cell, decimals, printable
 
-GROUPS = 8
-"""Rows of the table that the KL terms are summed to; JSON has each."""
+GROUPS = 8  # rows of the table that the KL terms are summed to; JSON has each
 COLOURS = (
     "#0b6e4f", "#c0562f", "#5a4fa2", "#b08a00", "#2f7fb5", "#a23b72", "#555555", "#66a61e"
 )  # fmt: skip
-DRAWN = 3
-"""Sets whose first recordings are drawn by frame: the first, and those that are told best."""
+DRAWN = 3  # sets whose first recordings are drawn by frame: the first, and those that are told best
 
 
 @dataclass(frozen=True)
@@ -33,64 +31,57 @@ class Report:
     """The bounds of one or more sets of recordings under one model."""
 
     unit: str
-    levels: Tensor
-    """alpha_bar of the chain, noisiest first, [T]."""
+    levels: Tensor  # alpha_bar of the chain, noisiest first, [T]
     seconds_per_frame: float
-    sets: dict[str, list[UtteranceBound]]
-    """By name; the first one is what the others are told from."""
-    notes: list[str]
-    """What the figures mean and what was done to the recordings."""
+    sets: dict[str, list[UtteranceBound]]  # by name; the others are told from the first
+    notes: list[str]  # what the figures mean and what was done to the recordings
 
     @property
     def of_samples(self) -> bool:
         """Whether the unit is one of samples, which have no density."""
         return self.unit.startswith("bits")
 
+    def picks(self, steps: dict[str, slice]) -> dict[str, slice]:
+        """Where terms stand in `UtteranceBound.steps`: the prior, some steps, decoder and total."""
+        prior = slice(len(self.levels), None)
+        return {"prior": prior, **steps, "decoder": slice(0, 1), "total": slice(None)}
+
     def terms(self, bounds: list[UtteranceBound]) -> dict[str, Estimate]:
         """Prior, all KL terms together, decoder and total; log-deviation where there is one."""
-        length = len(self.levels)
-        found = {
-            "prior": estimate(bounds, slice(length, None)),
-            "steps": estimate(bounds, slice(1, length)),
-            "decoder": estimate(bounds, slice(0, 1)),
-            "total": estimate(bounds, slice(None)),
-        }
+        picks = self.picks({"steps": slice(1, len(self.levels))})
+        found = {name: estimate(bounds, pick) for name, pick in picks.items()}
         return found if self.of_samples else found | {"log_deviation": log_deviation(bounds)}
 
     def detection(self) -> dict[str, tuple[Area, Area]]:
         """Area under the ROC curve, by frame and by recording, of each set against the first."""
-        usual, *others = self.sets
+        frames = [[bound.frames for bound in bounds] for bounds in self.sets.values()]
+        means = [[values.mean(keepdims=True) for values in each] for each in frames]
         return {
-            other: (
-                area(*([bound.frames for bound in self.sets[name]] for name in (usual, other))),
-                area(
-                    *(
-                        [bound.frames.mean(keepdims=True) for bound in self.sets[name]]
-                        for name in (usual, other)
-                    )
-                ),
-            )
-            for other in others
+            name: (area(frames[0], frames[i]), area(means[0], means[i]))
+            for i, name in enumerate(self.sets)
+            if i
         }
 
 
 def rows(report: Report) -> list[list[str]]:
     """Cells of the table: a term a row, a set a column, its standard errors in brackets."""
     length, sets = len(report.levels), report.sets
+    steps, size = {}, max(1, math.ceil((length - 1) / GROUPS))
+    for last in range(length, 1, -size):  # steps count from 2 to T
+        first = max(2, last - size + 1)
+        name = f"step {last}" if first == last else f"steps {last} to {first}"
+        steps[name] = slice(first - 1, last)
     table = [["", *map(printable, sets)]]
     table.append(["recordings", *(str(len(bounds)) for bounds in sets.values())])
-    table.append(["prior", *_column(report, slice(length, None))])
-    for first, last in _groups(length):
-        name = f"step {last}" if first == last else f"steps {last} to {first}"
-        table.append([name, *_column(report, slice(first - 1, last))])
-    table.append(["decoder", *_column(report, slice(0, 1))])
-    table.append(["total", *_column(report, slice(None))])
+    for name, pick in report.picks(steps).items():
+        table.append([name, *(_cell(estimate(bounds, pick)) for bounds in sets.values())])
     if not report.of_samples:
         values = [log_deviation(bounds) for bounds in sets.values()]
         table.append(["log-deviation", *map(_cell, values)])
     for row, name in enumerate(("by frame", "by recording")):
-        cells = [_area_cell(areas[row]) for areas in report.detection().values()]
-        if cells:
+        areas = [both[row] for both in report.detection().values()]
+        if areas:
+            cells = [f"{decimals(each.value)} ({decimals(each.error)})" for each in areas]
             table.append([f"ROC area, {name}", "-", *cells])
     return table
 
@@ -135,10 +126,11 @@ def save_json(path: str | os.PathLike[str], document: dict[str, Any]) -> None:
 
 def save_frames(report: Report, path: str | os.PathLike[str]) -> None:
     """Write a CSV of every frame: its time, the three terms and their sum, in the unit."""
-    with atomic_path(path) as temporary:
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(_frames(report))
-        temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        csv.writer(file, lineterminator="\n").writerows(_frames(report))
 
 
 def _frames(report: Report) -> Iterator[list[object]]:
@@ -162,7 +154,7 @@ def save_plot(report: Report, path: str | os.PathLike[str]) -> None:
     noise_db = (10 * (1 - bars).clamp_min(1e-12).log10()).tolist()[1:]
     areas = {name: by_frame.value for name, (by_frame, _) in report.detection().items()}
     drawn = [next(iter(report.sets)), *sorted(areas, key=lambda name: -areas[name])][:DRAWN]
-    for colour, (name, bounds) in zip(_colours(report), report.sets.items(), strict=True):
+    for colour, (name, bounds) in zip(itertools.cycle(COLOURS), report.sets.items()):
         each = [estimate(bounds, slice(t, t + 1)).value for t in range(1, len(report.levels))]
         axes[0].plot(noise_db, each, ".-", color=colour, label=printable(name))
         frames = bounds[0].frames
@@ -184,23 +176,5 @@ def save_plot(report: Report, path: str | os.PathLike[str]) -> None:
     save_figure(figure, path)
 
 
-def _colours(report: Report) -> list[str]:
-    return [COLOURS[i % len(COLOURS)] for i in range(len(report.sets))]
-
-
-def _groups(length: int) -> list[tuple[int, int]]:
-    """First and last step of every row, the noisiest row first; steps count from 2 to T."""
-    size = max(1, math.ceil((length - 1) / GROUPS))
-    return [(max(2, last - size + 1), last) for last in range(length, 1, -size)]
-
-
-def _column(report: Report, pick: slice) -> list[str]:
-    return [_cell(estimate(bounds, pick)) for bounds in report.sets.values()]
-
-
 def _cell(value: Estimate) -> str:
     return f"{decimals(value.value)} ({decimals(value.error)}, {decimals(value.noise_error)})"
-
-
-def _area_cell(value: Area) -> str:
-    return f"{decimals(value.value)} ({decimals(value.error)})"

@@ -17,8 +17,7 @@ class Area(NamedTuple):
     """Area under the ROC curve: how often the unusual one of a random pair has the higher score."""
 
     value: float
-    error: float
-    """Standard error; NaN unless there are two recordings of each kind."""
+    error: float  # standard error; NaN unless there are two recordings of each kind
 
 
 def area(usual: Scores, unusual: Scores) -> Area:

@@ -31,19 +31,17 @@ from diffwave.analysis.states import States
 from diffwave.base.errors import InputError
 from diffwave.chain.bound import Decoder, bound_terms
 from diffwave.chain.gaussian import discretised_nll, normal_nll
-from diffwave.chain.noise import white_noise
 from diffwave.chain.sampling import Sampling
 from diffwave.data.crops import Clip
+from diffwave.dsp.chunks import chunks
 from diffwave.mel import check_mel
 from diffwave.model import DiffusionModel
 from diffwave.spaces import Prior
 
-PCM_STEP = 2.0**-15
-"""Of 16-bit samples in -1 .. 1."""
+PCM_STEP = 2.0**-15  # of 16-bit samples in -1 .. 1.
 CONTINUOUS_STEPS = 25
 """Steps of the chain of a model that was trained at every level, unless told otherwise."""
-CHUNK_FRAMES = 256
-"""Frames whose states are held at a time."""
+CHUNK_FRAMES = 256  # frames whose states are held at a time
 
 
 @dataclass(frozen=True)
@@ -57,8 +55,7 @@ class UtteranceBound:
     log_deviation: NDArray[np.float64]
     """What the density of unscaled coordinates adds, nats of every frame, [frames]; 0 of samples,
     which have a mass instead."""
-    scale: float
-    """From nats of a frame to the unit of :attr:`Bound.unit`."""
+    scale: float  # from nats of a frame to the unit of :attr:`Bound.unit`
 
     @property
     def frames(self) -> NDArray[np.float64]:
@@ -115,11 +112,10 @@ class Bound:
             InputError: for a recording that is too short for a mel, a mel of another convention or
                 length, and without pyworld for a model with a source.
         """
-        config, space = self.model.config, self.model.space
-        clip = Clip(name, samples)
-        own = self.model.mel(clip.wave().to(self.device)).cpu()
-        frames = min(own.shape[-1], max(1, len(samples) // space.hop_length))
-        given = own[None] if mel is None else check_mel(mel, config.mel)
+        space, clip = self.model.space, Clip(name, samples)
+        own = self.states.mel(clip).cpu()
+        frames = own.shape[-1]
+        given = own if mel is None else check_mel(mel, self.model.config.mel)
         if not 0 <= given.shape[-1] - frames <= 1:
             raise InputError(
                 f"The mel has {given.shape[-1]} frames, the recording {name} has {frames}."
@@ -127,24 +123,20 @@ class Bound:
         clip = self.states.excited(clip)
         context = space.reach(self.model.network.receptive_field, 1, 0)
         found = []
-        for start in range(0, frames, CHUNK_FRAMES):
-            first, end = max(0, start - context), min(start + CHUNK_FRAMES, frames)
-            stretch = given[..., first : min(frames, end + context)].to(self.device)
-            found.append(self._stretch(clip, stretch, first)[..., start - first : end - first])
+        for place, kept in chunks(frames, CHUNK_FRAMES, context):
+            stretch = given[..., place].to(self.device)
+            found.append(self._stretch(clip, stretch, place.start)[..., kept])
         together = torch.cat(found, dim=-1).numpy()
-        per_frame = math.log(2) * space.hop_length if space.of_samples else self._elements
+        per_frame = math.log(2) * space.hop_length
+        if not space.of_samples:  # a coefficient
+            per_frame = space.noise(given.new_zeros(1, space.context(1)).to(self.device)).numel()
         return UtteranceBound(name, together[:, :-1], together[0, -1], 1 / per_frame)
-
-    @functools.cached_property
-    def _elements(self) -> int:
-        """Coefficients of a frame."""
-        white = torch.zeros(1, self.model.space.context(1), device=self.device)
-        return self.model.space.noise(white).numel()
 
     def _stretch(self, clip: Clip, mel: Tensor, first: int) -> Tensor:
         """Terms and log-deviation of the frames of a mel [1, n_mels, T], [draws, T + 2, frames]."""
         model, frames = self.model, mel.shape[-1]
-        wave, prior, x_0, start = self.states.of(clip, mel, first)
+        encoded = self.states.of(clip, mel, first)
+        wave, prior, x_0, _ = encoded
         cond = model.denoiser.condition(mel, prior)
         denoise = functools.partial(model.denoiser.estimate, cond=cond)
         decoder: Decoder = normal_nll
@@ -158,14 +150,14 @@ class Bound:
         if not model.space.of_samples:
             change = by_frame(prior.deviation.log().expand_as(x_0))
         draws = []
-        for draw in range(self.draws):
-
-            def noise(t: int, draw: int = draw) -> Tensor:
-                stream = draw * (len(self.levels) + 1) + t
-                white = white_noise(self.seed, stream, start, wave.shape[-1])
-                return model.space.noise(white.to(self.device)[None])
-
-            terms = bound_terms(denoise, x_0, self.levels, noise, decoder)
+        for stream in range(0, self.draws * (len(self.levels) + 1), len(self.levels) + 1):
+            terms = bound_terms(
+                denoise,
+                x_0,
+                self.levels,
+                lambda t, stream=stream: self.states.noise(self.seed, stream + t, encoded),  # type: ignore[misc]
+                decoder,
+            )
             draws.append(torch.stack([*map(by_frame, terms), change]))
         return torch.stack(draws)
 
@@ -185,10 +177,8 @@ class Estimate:
     """A mean over recordings, weighted by their length, and how far it can be trusted."""
 
     value: float
-    error: float
-    """Standard error over recordings, the noise's share included; NaN of a single one."""
-    noise_error: float
-    """Standard error that the noise drawn alone leaves; NaN of a single draw."""
+    error: float  # standard error over recordings, the noise's share included; NaN of a single one
+    noise_error: float  # standard error that the noise drawn alone leaves; NaN of a single draw
 
 
 def estimate(bounds: list[UtteranceBound], pick: slice) -> Estimate:

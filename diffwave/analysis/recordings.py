@@ -17,8 +17,7 @@ class Recordings:
         """At a rate in Hz, the file's own by default; so many seconds of each, by default all."""
         self.sample_rate, self.seconds = sample_rate, seconds
         self.resampled = self.rounded = 0
-        self.cut = False
-        """Whether the last one was."""
+        self.cut = False  # whether the last one was
 
     def read(self, path: Path) -> NDArray[np.int16]:
         """The samples of a file, or the first of them, [L]; InputError as of `read_whole`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +18,9 @@ from diffwave.chain import schedule, terminal
 from diffwave.chain.families import Schedule
 from diffwave.chain.terminal import Data, Start
 
-NAT = 1 / math.log(2)
-"""Bits."""
-LOWEST_DB = -80.0
-"""Of the picture's signal-to-noise ratios."""
-ROWS = 10
-"""Steps of a schedule that are printed."""
+NAT = 1 / math.log(2)  # bits
+LOWEST_DB = -80.0  # of the picture's signal-to-noise ratios
+ROWS = 10  # steps of a schedule that are printed
 
 
 @dataclass(frozen=True)
@@ -30,30 +28,18 @@ class Figures:
     """What a schedule does to some data; bits are per sample, or per coefficient of the state."""
 
     name: str
-    betas: Tensor
-    """[T]."""
-    alpha_bar: Tensor
-    """[T]."""
-    terminal_mean: float
-    """Of x_T."""
-    terminal_deviation: float
-    """Of x_T."""
-    prior_bits: Tensor
-    """Prior term of the bound if the chain ended at step t, [T]: x_t given x_0 to the start."""
-    marginal_bits: Tensor
-    """KL of x_t itself to the start, [T]."""
-    step_bits: Tensor
-    """Terms L_0 .. L_{T-1} of the bound of Gaussian data with the exact denoiser, [T]."""
-    matched: Start
-    """The start that has the mean and deviation of x_T."""
-    matched_bits: float
-    """KL of x_T to it."""
-    first_step: int | None
-    """Step from which on the prior term is below the threshold."""
-    smallest_length: int | None
-    """Smallest T of such a schedule whose prior term is below the threshold."""
-    excess_bits: float
-    """Bound with the exact denoiser less the entropy: what no network can win back."""
+    betas: Tensor  # [T]
+    alpha_bar: Tensor  # [T]
+    terminal_mean: float  # of x_T
+    terminal_deviation: float  # of x_T
+    prior_bits: Tensor  # prior term of the bound if the chain ended at step t, [T]
+    marginal_bits: Tensor  # KL of x_t itself to the start, [T]
+    step_bits: Tensor  # terms L_0 .. L_{T-1}, of Gaussian data with the exact denoiser, [T]
+    matched: Start  # the start that has the mean and deviation of x_T
+    matched_bits: float  # KL of x_T to it
+    first_step: int | None  # step from which on the prior term is below the threshold
+    smallest_length: int | None  # smallest T of such a schedule for that
+    excess_bits: float  # bound with the exact denoiser less the entropy: no network wins it back
 
 
 def figures(chain: Schedule, data: Data, start: Start, threshold: float) -> Figures:
@@ -68,7 +54,7 @@ def figures(chain: Schedule, data: Data, start: Start, threshold: float) -> Figu
     bars = schedule.alpha_bars(chain.betas)
     prior = terminal.prior_term(data, bars, start) * NAT
     mean, variance = terminal.terminal(data, bars[-1])
-    matched = terminal.matched_start(data, bars[-1])
+    matched, below = terminal.matched_start(data, bars[-1]), (prior < threshold).nonzero()
     return Figures(
         chain.name,
         chain.betas,
@@ -80,7 +66,7 @@ def figures(chain: Schedule, data: Data, start: Start, threshold: float) -> Figu
         terminal.step_terms(data, bars) * NAT,
         matched,
         float(terminal.marginal_kl(data, bars[-1], matched)) * NAT,
-        terminal.first_below(prior, threshold),
+        int(below[0]) + 1 if len(below) else None,
         terminal.smallest_length(chain.of_length, data, threshold / NAT, start),
         terminal.excess(data, bars) * NAT,
     )
@@ -88,35 +74,36 @@ def figures(chain: Schedule, data: Data, start: Start, threshold: float) -> Figu
 
 def summary(found: list[Figures], threshold: float) -> list[list[object]]:
     """Cells of the table of all schedules: a figure a row."""
-    shown = f"{threshold:g} bits"
-
-    def row(title: str, *cells: object) -> list[object]:
-        return [title, *cells]
-
-    return [
-        row("", *(printable(one.name) for one in found)),
-        row("steps T", *(len(one.betas) for one in found)),
-        row("beta, first", *(f"{float(one.betas[0]):.3g}" for one in found)),
-        row("beta, last", *(f"{float(one.betas[-1]):.3g}" for one in found)),
-        row("sqrt(alpha_bar_T)", *(number(float(one.alpha_bar[-1].sqrt())) for one in found)),
-        row("terminal mean", *(f"{one.terminal_mean:.3g}" for one in found)),
-        row("terminal deviation", *(number(one.terminal_deviation) for one in found)),
-        row("prior term, bits", *(_bits(one.prior_bits[-1]) for one in found)),
-        row("KL of x_T to the start, bits", *(_bits(one.marginal_bits[-1]) for one in found)),
-        row("  to a matched start, bits", *(_bits(one.matched_bits) for one in found)),
-        row(f"first step below {shown}", *(one.first_step or "none" for one in found)),
-        row(f"smallest T below {shown}", *map(_length, found)),
-        row("excess over the entropy, bits", *(_bits(one.excess_bits) for one in found)),
-    ]
+    below = f"below {threshold:g} bits"
+    cells: dict[str, Callable[[Figures], object]] = {
+        "": lambda one: printable(one.name),
+        "steps T": lambda one: len(one.betas),
+        "beta, first": lambda one: f"{float(one.betas[0]):.3g}",
+        "beta, last": lambda one: f"{float(one.betas[-1]):.3g}",
+        "sqrt(alpha_bar_T)": lambda one: number(float(one.alpha_bar[-1].sqrt())),
+        "terminal mean": lambda one: f"{one.terminal_mean:.3g}",
+        "terminal deviation": lambda one: number(one.terminal_deviation),
+        "prior term, bits": lambda one: _bits(one.prior_bits[-1]),
+        "KL of x_T to the start, bits": lambda one: _bits(one.marginal_bits[-1]),
+        "  to a matched start, bits": lambda one: _bits(one.matched_bits),
+        f"first step {below}": lambda one: one.first_step or "none",
+        f"smallest T {below}": _length,
+        "excess over the entropy, bits": lambda one: _bits(one.excess_bits),
+    }
+    return [[title, *map(cell, found)] for title, cell in cells.items()]
 
 
 def steps_table(one: Figures) -> list[list[object]]:
     """Cells of the table of a schedule's steps, at most :data:`ROWS` of them; terms in bits."""
-    header: list[object] = ["step", "beta", "alpha_bar", "SNR, dB"]
-    header.extend(["prior term", "KL of x_t", "own term"])
-    count = len(one.betas)
-    chosen = sorted({round(i * (count - 1) / max(1, ROWS - 1)) for i in range(ROWS)})
-    return [header, *([t + 1, *_step(one, t)] for t in chosen if t < count)]
+    rows: list[list[object]] = [
+        ["step", "beta", "alpha_bar", "SNR, dB", "prior term", "KL of x_t", "own term"]
+    ]
+    decibels = snr_db(one.alpha_bar).tolist()
+    for t in sorted({round(i * (len(one.betas) - 1) / (ROWS - 1)) for i in range(ROWS)}):
+        level = [f"{float(one.betas[t]):.4g}", f"{float(one.alpha_bar[t]):.4g}"]
+        terms = (one.prior_bits[t], one.marginal_bits[t], one.step_bits[t])
+        rows.append([t + 1, *level, f"{decibels[t]:.1f}", *map(_bits, terms)])
+    return rows
 
 
 def to_json(found: list[Figures], data: Data, start: Start, threshold: float) -> dict[str, Any]:
@@ -200,18 +187,6 @@ def _length(one: Figures) -> object:
     if float(one.alpha_bar[-1]) == 0 and one.smallest_length is not None:
         return "any"  # such a chain ends in pure noise however short it is
     return one.smallest_length or "none"
-
-
-def _step(one: Figures, t: int) -> list[str]:
-    decibels = float(snr_db(one.alpha_bar)[t])
-    return [
-        f"{float(one.betas[t]):.4g}",
-        f"{float(one.alpha_bar[t]):.4g}",
-        f"{decibels:.1f}",
-        _bits(one.prior_bits[t]),
-        _bits(one.marginal_bits[t]),
-        _bits(one.step_bits[t]),
-    ]
 
 
 def _bits(value: Tensor | float) -> str:

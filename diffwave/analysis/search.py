@@ -26,7 +26,6 @@ from diffwave.base.errors import InputError
 from diffwave.base.files import write_error
 from diffwave.chain import schedule
 from diffwave.chain.gaussian import q_sample
-from diffwave.chain.noise import white_noise
 from diffwave.chain.sampling import Sampling
 from diffwave.data.crops import Clip
 from diffwave.eval.metrics import METRICS
@@ -37,10 +36,8 @@ JUDGED = ("mr_stft", "pulse_sharpness", "distillmos")
 WEIGHTS = {"mr_stft": 1.0, "pulse_sharpness": 0.2, "distillmos": -0.5}
 """Of the scores in :func:`penalty`: .01 of MR-STFT counts as .05 of sharpness or .02 of MOS, which
 is about what another draw of the noise changes in the mean of a few utterances."""
-SMALLEST_STEP = 0.02
-"""Of an angle; finer ones change nothing that can be heard or measured."""
-CHANGED = 0.002
-"""Least gain in penalty for which a search goes on."""
+SMALLEST_STEP = 0.02  # of an angle; finer ones change nothing that can be heard or measured
+CHANGED = 0.002  # least gain in penalty for which a search goes on
 
 
 @dataclass(frozen=True)
@@ -48,10 +45,8 @@ class Cost:
     """CPU seconds of one thread per second of speech: the real-time factor, undisturbed."""
 
     fixed: float
-    call: float
-    """Of a network call."""
-    iteration: float
-    """Of a mel-consistency iteration."""
+    call: float  # of a network call
+    iteration: float  # of a mel-consistency iteration
 
     def of(self, sampling: Sampling) -> float:
         """The real-time factor of a way to sample."""
@@ -106,14 +101,12 @@ class Judge:
         metrics: Sequence[str] = JUDGED,
         seed: int = 0,
     ) -> None:
-        """Read the journal, if there is one.
+        """Read the journal, a file of a JSON object a line that grows, if there is one.
 
         Args:
             model: on the CPU.
             recordings: samples [L] at the model's rate by name.
-            journal: a file of a JSON object a line, which grows.
             metrics: names in `diffwave.eval.metrics.METRICS`.
-            seed: of the noise.
 
         Raises:
             InputError: for a journal that cannot be read.
@@ -136,7 +129,8 @@ class Judge:
 
     def scores(self, sampling: Sampling) -> dict[str, float]:
         """Mean scores over the recordings; InputError if they cannot be noted."""
-        key = self._key(sampling)
+        way = asdict(sampling) | {"levels": [round(u, 6) for u in sampling.levels]}
+        key = json.dumps([way, [sorted(self.recordings), self.metrics, self.seed]], sort_keys=True)
         if key not in self.known:
             rate = self.model.config.mel.sample_rate
             each = {name: [] for name in self.metrics}  # type: dict[str, list[float]]
@@ -147,25 +141,18 @@ class Judge:
                 for metric, values in each.items():
                     values.append(METRICS[metric].function(*pair, rate))
             self.known[key] = {name: float(np.nanmean(values)) for name, values in each.items()}
-            self._note({"key": key, "scores": self.known[key]})
+            line = json.dumps({"key": key, "scores": self.known[key]})
+            try:
+                with self.journal.open("a", encoding="utf-8") as file:
+                    file.write(line + "\n")
+            except OSError as error:
+                raise write_error(self.journal, error) from None
         return self.known[key]
 
     def penalty(self, sampling: Sampling) -> float:
         """:func:`penalty` of a way to sample; infinite where a score is none."""
         value = penalty(self.scores(sampling))
         return value if math.isfinite(value) else math.inf
-
-    def _key(self, sampling: Sampling) -> str:
-        way = asdict(sampling) | {"levels": [round(u, 6) for u in sampling.levels]}
-        judged = [sorted(self.recordings), self.metrics, self.seed]
-        return json.dumps([way, judged], sort_keys=True)
-
-    def _note(self, entry: Mapping[str, object]) -> None:
-        try:
-            with self.journal.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(entry) + "\n")
-        except OSError as error:
-            raise write_error(self.journal, error) from None
 
 
 def family(steps: int, first: float = 1.0, bend: float = 1.0) -> tuple[float, ...]:
@@ -174,11 +161,7 @@ def family(steps: int, first: float = 1.0, bend: float = 1.0) -> tuple[float, ..
 
 
 def grid(
-    steps: int,
-    solvers: Iterable[str],
-    firsts: Iterable[float],
-    bends: Iterable[float],
-    n_iter: int,
+    steps: int, solvers: Iterable[str], firsts: Iterable[float], bends: Iterable[float], n_iter: int
 ) -> Iterator[Sampling]:
     """Ways with so many steps; those of one step alike in everything but the level once."""
     for first in firsts:
@@ -244,14 +227,11 @@ def level_errors(
     states, errors, power, count = States(model), torch.zeros(len(levels)).double(), 0.0, 0
     for number, samples in enumerate(recordings):
         clip = states.excited(Clip("", samples))
-        mel = model.mel(clip.wave().to(states.device))[None]
-        frames = min(mel.shape[-1], max(1, len(samples) // model.space.hop_length))
-        mel = mel[..., :frames]
-        wave, prior, x_0, start = states.of(clip, mel, 0)
-        cond = model.denoiser.condition(mel, prior)
+        mel = states.mel(clip)
+        encoded = states.of(clip, mel, 0)
+        x_0, cond = encoded.x_0, model.denoiser.condition(mel, encoded.prior)
         for i, level in enumerate(levels):
-            white = white_noise(seed, number * len(levels) + i, start, wave.shape[-1])
-            x_t = q_sample(x_0, level, model.space.noise(white.to(x_0.device)[None]))
+            x_t = q_sample(x_0, level, states.noise(seed, number * len(levels) + i, encoded))
             errors[i] += float((x_0 - model.denoiser(x_t, level, cond)).double().square().sum())
         power, count = power + float(x_0.double().square().sum()), count + x_0.numel()
     if not count:
@@ -261,9 +241,8 @@ def level_errors(
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
     """Places of the (cost, penalty) that no other beats in both, by rising cost."""
-    order = sorted(range(len(points)), key=lambda i: points[i])
     kept: list[int] = []
-    for i in order:
+    for i in sorted(range(len(points)), key=lambda i: points[i]):
         if not kept or points[i][1] < points[kept[-1]][1]:
             kept.append(i)
     return kept

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -12,28 +12,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffwave.base.errors import InputError
+from diffwave.chain.noise import white_noise
 from diffwave.chain.terminal import Data
 from diffwave.data.crops import Clip, Framing
 from diffwave.data.source import analyse, polarity
 from diffwave.model import DiffusionModel
 from diffwave.spaces import Excitation, Prior
 
-WINDOW = 1024
-"""Samples of a frame of the power spectrum."""
-ROUNDING = 2.0**-30 / 12
-"""Variance that rounding to 16 bits adds; digital silence has no less."""
+WINDOW = 1024  # samples of a frame of the power spectrum
+ROUNDING = 2.0**-30 / 12  # variance that rounding to 16 bits adds; digital silence has no less
 
 
 class Encoded(NamedTuple):
     """A stretch of a recording in the coordinates of the chain."""
 
-    wave: Tensor
-    """Samples with their context, [1, L]."""
+    wave: Tensor  # samples with their context, [1, L]
     prior: Prior
-    x_0: Tensor
-    """The state."""
-    start: int
-    """Position of the first sample in the recording."""
+    x_0: Tensor  # the state
+    start: int  # position of the first sample in the recording
 
 
 class States:
@@ -56,6 +52,17 @@ class States:
         track = analyse(clip.samples, sign, rate, bands)
         return dataclasses.replace(clip, polarity=sign, source=track)
 
+    def mel(self, clip: Clip) -> Tensor:
+        """The recording's own mel [1, n_mels, T], of as many frames as it has whole hops."""
+        mel = self.model.mel(clip.wave().to(self.device))[None]
+        frames = max(1, len(clip.samples) // self.model.space.hop_length)
+        return mel[..., : min(mel.shape[-1], frames)]
+
+    def noise(self, seed: int, stream: int, state: Encoded) -> Tensor:
+        """Unit noise of the shape of a state, addressed by its position."""
+        white = white_noise(seed, stream, state.start, state.wave.shape[-1])
+        return self.model.space.noise(white.to(self.device)[None])
+
     def of(self, clip: Clip, mel: Tensor, first: int) -> Encoded:
         """The state of the frames of a mel [1, n_mels, T], which begin with frame `first`."""
         space, frames = self.model.space, mel.shape[-1]
@@ -69,13 +76,6 @@ class States:
         prior = space.prior(mel, excitation)
         return Encoded(wave, prior, space.encode(wave, mel, prior), start)
 
-    def whole(self, samples: NDArray[np.int16]) -> Tensor:
-        """The state of a whole recording [L], without the batch axis."""
-        clip = Clip("", samples)
-        mel = self.model.mel(clip.wave().to(self.device))
-        frames = min(mel.shape[-1], max(1, len(samples) // self.model.space.hop_length))
-        return self.of(self.excited(clip), mel[None, :, :frames], 0).x_0[0]
-
 
 @torch.inference_mode()
 def data_of(recordings: Iterable[NDArray[np.int16]], model: DiffusionModel | None = None) -> Data:
@@ -87,15 +87,16 @@ def data_of(recordings: Iterable[NDArray[np.int16]], model: DiffusionModel | Non
     Raises:
         InputError: when there is not one window of samples.
     """
-    encode: Callable[[NDArray[np.int16]], Tensor] = (
-        _samples if model is None else States(model).whole
-    )
+    states = None if model is None else States(model)
     of_samples = model is None or model.space.of_samples
     window = torch.hann_window(WINDOW, dtype=torch.float64)
     window /= window.square().sum().sqrt()
     total, square, values, frames = 0.0, torch.zeros(1, dtype=torch.float64), 0, 0
     for samples in recordings:
-        state = encode(samples).cpu().double()
+        state = torch.from_numpy(samples.astype(np.float64) / 32768)
+        if states is not None:
+            clip = states.excited(Clip("", samples))
+            state = states.of(clip, states.mel(clip), 0).x_0[0].cpu().double()
         total, values = total + float(state.sum()), values + state.numel()
         if of_samples and len(state) < WINDOW:
             continue
@@ -107,14 +108,9 @@ def data_of(recordings: Iterable[NDArray[np.int16]], model: DiffusionModel | Non
         square, frames = square + power.sum(0), frames + len(power)
     if not frames:
         raise InputError(f"The corpus has no recording of {WINDOW} samples.")
-    mean = total / values
-    power = square / frames
+    mean, power = total / values, square / frames
     if of_samples:
         power[0] = power[1]  # the constant component is the mean's
     else:
         power = power - mean**2
     return Data(mean, power.clamp_min(ROUNDING))
-
-
-def _samples(samples: NDArray[np.int16]) -> Tensor:
-    return torch.from_numpy(samples.astype(np.float64) / 32768)

@@ -33,31 +33,18 @@ from diffwave.listening.pictures import (
 )
 
 STATE, ESTIMATE, RESULT = "state", "estimate", "result"
-MOST_BYTES = 1 << 31
-"""Of the waves of one trace, which are held until it is written."""
-MOST_FRAMES = 60
-"""Steps of the strip; of more, so many are picked."""
-FRAME_MS, LAST_MS = 700, 2500
-"""How long a step of the strip is shown, and the result."""
+MOST_BYTES = 1 << 31  # of the waves of one trace, which are held until it is written
+MOST_FRAMES = 60  # steps of the strip; of more, so many are picked
+FRAME_MS, LAST_MS = 700, 2500  # how long a step of the strip is shown, and the result
 
 
 @dataclass
 class Visited:
-    """A level of the chain, and what was there, [L]; both grow chunk by chunk."""
+    """A level of the chain, and what was there, as samples [L] that grow chunk by chunk."""
 
     alpha_bar: float
-    states: list[Tensor] = field(default_factory=list)
-    estimates: list[Tensor] = field(default_factory=list)
-
-    @property
-    def state(self) -> Tensor:
-        """x_t as samples."""
-        return torch.cat(self.states)
-
-    @property
-    def estimate(self) -> Tensor:
-        """The estimate of x_0 as samples, before mel-consistency iterations."""
-        return torch.cat(self.estimates)
+    state: Tensor  # x_t
+    estimate: Tensor  # the estimate of x_0, before mel-consistency iterations
 
     @property
     def snr_db(self) -> float:
@@ -71,17 +58,17 @@ class Trace:
     """The way of one utterance from noise to a wave."""
 
     sample_rate: int
-    n_iter: int
-    """Mel-consistency iterations between the last estimate and the result."""
+    n_iter: int  # mel-consistency iterations between the last estimate and the result
     steps: list[Visited] = field(default_factory=list)
     result: Tensor = field(default_factory=lambda: torch.zeros(0))
 
     def watch(self, step: int, alpha_bar: float, x: Tensor, x_0: Tensor) -> None:
         """Take in a level of a chunk, [1, L]: `diffwave.synthesis.Watch`."""
         if step == len(self.steps):
-            self.steps.append(Visited(alpha_bar))
-        self.steps[step].states.append(x[0])
-        self.steps[step].estimates.append(x_0[0])
+            self.steps.append(Visited(alpha_bar, x[0], x_0[0]))
+        else:
+            at = self.steps[step]
+            at.state, at.estimate = torch.cat((at.state, x[0])), torch.cat((at.estimate, x_0[0]))
 
     def kept(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
         """The pieces of the result, which is noted when the last one has been asked for."""
@@ -162,43 +149,38 @@ def animation(trace: Trace, levels: dict[str, NDArray[np.float32]], top: float) 
     from PIL import Image
 
     figure = new_figure(7.2, 4.6)
-    upper, lower = figure.subplots(2, sharex=True, sharey=True)
+    axes = figure.subplots(2, sharex=True, sharey=True)
     named = [*levels]  # state, estimate, state, .. result
-    seconds, most = len(trace.result) / trace.sample_rate, trace.sample_rate / 2000
-    extent = (0, seconds, 0, most)
+    extent = (0, len(trace.result) / trace.sample_rate, 0, trace.sample_rate / 2000)
     settings: dict[str, Any] = {
         "origin": "lower", "aspect": "auto", "extent": extent, "cmap": LEVEL_COLOURS,
         "vmin": top - RANGE_DB, "vmax": top,
     }  # fmt: skip
-    images = [axis.imshow(levels[named[i]], **settings) for i, axis in enumerate((upper, lower))]
-    for axis in (upper, lower):
+    images = [axis.imshow(levels[RESULT], **settings) for axis in axes]
+    for axis in axes:
         axis.set_ylabel("kHz")
-    lower.set_xlabel("s")
+    axes[1].set_xlabel("s")
     count = len(trace.steps)
     picked = sorted({round(i) for i in np.linspace(0, count - 1, min(count, MOST_FRAMES))})
+    pages = []  # title, then titles and names of the pictures above and below
+    for i in picked:
+        at = trace.steps[i]
+        ratio = f"SNR {at.snr_db:.1f} dB" if at.snr_db > -math.inf else "pure noise"
+        title = f"step {i + 1} of {count}   alpha_bar {at.alpha_bar:.3f}, {ratio}"
+        titles = ("state x_t", "network's estimate of x_0")
+        pages.append((title, titles, named[2 * i : 2 * i + 2]))
+    after = f"after {trace.n_iter} mel-consistency iterations" if trace.n_iter else "result"
+    title = f"result after {count} step{'s' * (count > 1)}"
+    pages.append((title, ("last estimate of x_0", after), named[-2:]))
     frames = []
-
-    def draw() -> None:
+    for title, titles, names in pages:
+        figure.suptitle(title)
+        for axis, image, words, name in zip(axes, images, titles, names, strict=True):
+            axis.set_title(words, loc="left", fontsize=9)
+            image.set_data(levels[name])
         stream = io.BytesIO()
         figure.savefig(stream, format="png", dpi=90)
         frames.append(Image.open(stream).convert("RGB").quantize(128, dither=Image.Dither.NONE))
-
-    for i in picked:
-        visited = trace.steps[i]
-        ratio = f"SNR {visited.snr_db:.1f} dB" if visited.snr_db > -math.inf else "pure noise"
-        figure.suptitle(f"step {i + 1} of {count}   alpha_bar {visited.alpha_bar:.3f}, {ratio}")
-        upper.set_title("state x_t", loc="left", fontsize=9)
-        lower.set_title("network's estimate of x_0", loc="left", fontsize=9)
-        for image, name in zip(images, named[2 * i : 2 * i + 2], strict=True):
-            image.set_data(levels[name])
-        draw()
-    figure.suptitle(f"result after {count} step{'s' * (count > 1)}")
-    upper.set_title("last estimate of x_0", loc="left", fontsize=9)
-    after = f"after {trace.n_iter} mel-consistency iterations" if trace.n_iter else "result"
-    lower.set_title(after, loc="left", fontsize=9)
-    for image, name in zip(images, named[-2:], strict=True):
-        image.set_data(levels[name])
-    draw()
     stream = io.BytesIO()
     times = [FRAME_MS] * (len(frames) - 1) + [LAST_MS]
     frames[0].save(

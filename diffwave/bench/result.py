@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from diffwave.analysis.plots import new_figure, save_figure
 from diffwave.base.errors import InputError
 from diffwave.base.files import atomic_path, json_text, read_json
-from diffwave.base.libraries import needed_for
 from diffwave.base.schema import convert
 from diffwave.base.text import markdown_table, number
 
 FORMAT = 2
-PLOTS = (".png", ".svg", ".pdf")
 YARDSTICKS = ("hifigan-v1", "vocos")  # systems that every other is compared with
 METHOD = (
     "Real-time factor: wall time over duration of the sound, all items of a batch counted. Within "
@@ -156,20 +155,22 @@ def read_quality(path: str | os.PathLike[str], system: str) -> Quality:
     there is no such file or score.
     """
     name, report = os.fspath(path), read_json(path)
-    try:
-        score = report["metrics"]["pesq"]
-        if several := score.get("systems"):
-            if system not in several:
-                raise InputError(f"{name} has no system {system!r}; it has {', '.join(several)}.")
-            score = several[system]
+
+    def quality(score: dict[str, Any]) -> Quality:
         low, high = score["interval"]
         return Quality(float(score["mean"]), low, high, int(score["n"]), Path(name).name)
-    except InputError:
-        raise
+
+    try:
+        score = report["metrics"]["pesq"]
+        several = score.get("systems") or {system: score}
+        scores = {each: quality(one) for each, one in several.items()}
     except (TypeError, KeyError, AttributeError, ValueError):
         raise InputError(
             f"{name} is not a JSON report of `diffwave evaluate` with the metric pesq."
         ) from None
+    if system not in scores:
+        raise InputError(f"{name} has no system {system!r}; it has {', '.join(scores)}.")
+    return scores[system]
 
 
 def to_markdown(result: Result) -> str:
@@ -227,28 +228,16 @@ def _quartiles(values: Spread) -> str:
     return f"{number(values.low)} to {number(values.high)}"
 
 
-def check_plot(path: str | os.PathLike[str]) -> None:
-    """InputError unless a plot can be written to a file of that name, before any work is done."""
-    if Path(path).suffix.lower() not in PLOTS:
-        raise InputError(f"Cannot write {os.fspath(path)}: a plot ends in {', '.join(PLOTS)}.")
-    with needed_for("A plot"):
-        import matplotlib  # noqa: F401
-
-
 def save_plot(result: Result, path: str | os.PathLike[str]) -> None:
     """Draw PESQ over the real-time factor at the centre, with quartiles and intervals.
 
     A system whose quality is not known is a line at its cost. Raises InputError when the file
     cannot be written.
     """
-    check_plot(path)
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 5), dpi=150, layout="constrained")
+    figure = new_figure(8, 5)
     axes = figure.subplots()
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.grid(True, color="#dddddd")
     axes.margins(0.2, 0.3)  # room for labels
     centre = result.timings[0].setting if result.timings else None
     for timing in [timing for timing in result.timings if timing.setting == centre]:
@@ -272,5 +261,4 @@ def save_plot(result: Result, path: str | os.PathLike[str]) -> None:
     axes.set_ylabel("PESQ, wide band" + ("" if result.quality else " (no scores given)"))
     busy = "; the machine may have been busy: do not trust these numbers"
     axes.set_title("Quality against cost" + busy * bool(result.busy), loc="left")
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format=Path(path).suffix[1:])
+    save_figure(figure, path)

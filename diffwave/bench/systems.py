@@ -48,8 +48,7 @@ class System:
     library: str  # name and version of what computes it
     mel: MelConfig
     module: nn.Module
-    generate: Callable[[Tensor], Tensor]
-    """Mel [B, n_mels, T] to wave [B, about T * hop_length]."""
+    generate: Callable[[Tensor], Tensor]  # mel [B, n_mels, T] to wave [B, about T * hop_length]
     first_chunk: Callable[[Tensor, int], Tensor]
     """Mel and a number of frames F to the first [B, about F * hop_length] samples."""
     steps: int | None = None  # with which `diffwave synthesize` is this system, if it is

@@ -18,18 +18,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from diffwave.base.errors import InputError
-from diffwave.chain.gaussian import (
-    Estimate,
-    learned_variance,
-    normal_nll,
-    prior_kl,
-    q_posterior_mean_variance,
-    q_sample,
-    step_kl,
-)
-from diffwave.chain.samplers import Denoise, as_estimate
-from diffwave.chain.schedule import snr
+from diffwave.chain.gaussian import decoder_variance, normal_nll, prior_kl, q_sample, step_kl
+from diffwave.chain.samplers import Denoise, as_estimate, checked_levels
 
 Decoder = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(x_0, mean, variance) -> -log p(x_0 | x_1) per element, nats."""
@@ -59,19 +49,13 @@ def bound_terms(
     Raises:
         InputError: when the levels are not increasing values in [0, 1).
     """
-    bars = torch.as_tensor(levels, dtype=torch.float64, device="cpu").flip(0)
-    if not bool(((bars >= 0) & (bars < 1)).all() and (bars.diff() < 0).all()):
-        raise InputError("The levels of a chain must be alpha_bar values in [0, 1) that increase.")
+    bars = checked_levels(torch.as_tensor(levels)).flip(0)
     for t, bar in enumerate(bars, 1):
         predicted, share = as_estimate(denoise(q_sample(x_0, bar, noise(t)), bar))
         if t > 1:
             yield step_kl(x_0, predicted, bar, bars[t - 2], share)
-            continue
-        variance = (1 - bar).to(x_0)
-        if share is not None:
-            after = bars[1] if len(bars) > 1 else None
-            variance = learned_variance(share, bar, torch.ones_like(bar), after)
-        yield decoder(x_0, predicted, variance)
+        else:
+            yield decoder(x_0, predicted, decoder_variance(share, bars).to(x_0))
     yield prior_kl(x_0, bars[-1])
 
 
@@ -87,31 +71,3 @@ def gaussian_denoiser(mean: Tensor, variance: Tensor) -> Denoise:
         return mean + gain * (x - alpha * mean)
 
     return denoise
-
-
-def with_best_variances(denoise: Denoise, variance: Tensor, levels: Tensor) -> Denoise:
-    """A denoiser of Gaussian data with the variance that each step of its reverse chain has.
-
-    Nothing is left for the bound to lose but the prior term's share of it: with these variances the
-    reverse chain is the forward one run backwards, however few steps it has, two at least.
-
-    Args:
-        denoise: the exact one, :func:`gaussian_denoiser`.
-        variance: of x_0, element by element.
-        levels: alpha_bar of the chain as a sampler visits it, noisiest first, [T].
-    """
-    bars = [*torch.as_tensor(levels, dtype=torch.float64, device="cpu").tolist(), 1.0]
-
-    def estimate(x: Tensor, alpha_bar: Tensor) -> Estimate:
-        place = bars.index(float(alpha_bar))
-        before = alpha_bar.new_tensor(bars[place + 1])
-        unsure = variance / (1 + snr(alpha_bar.to(x)) * variance)  # the variance of x_0 | x_t
-        zero = torch.zeros_like(unsure)
-        mean, least = q_posterior_mean_variance(unsure.sqrt(), zero, alpha_bar, before)
-        after = alpha_bar.new_tensor(bars[place - 1]) if float(before) == 1 and place else None
-        ends = [learned_variance(end + zero, alpha_bar, before, after).log() for end in (0.0, 1.0)]
-        share = ((least + mean.square()).log() - ends[0]) / (ends[1] - ends[0])
-        share = share.nan_to_num(0, 0, 0)  # a chain of one step has one variance
-        return Estimate(denoise(x, alpha_bar), share.expand_as(x))
-
-    return estimate

@@ -5,29 +5,26 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
+from msgspec import Meta
 from torch import Tensor
 
 from diffwave.base.errors import InputError
-from diffwave.base.schema import shown
+from diffwave.base.schema import convert, shown
 from diffwave.chain import schedule
 
-MOST_STEPS = 100_000
-"""Of a schedule that is written out."""
-LOUDEST_DB = 140.0
-"""Signal-to-noise ratio that double precision tells from no noise."""
+Steps = Annotated[int, Meta(ge=1, le=100_000)]  # of a schedule that is written out
+LOUDEST_DB = 140.0  # signal-to-noise ratio that double precision tells from no noise
 
 
 class Schedule(NamedTuple):
     """A schedule, and how it looks at another length."""
 
     name: str
-    betas: Tensor
-    """[T], float64."""
-    of_length: Callable[[int], Tensor]
-    """Betas of the same kind for a chain of so many steps."""
+    betas: Tensor  # [T], float64
+    of_length: Callable[[int], Tensor]  # betas of the same kind for a chain of so many steps
 
 
 def parse_schedule(text: str) -> Schedule:
@@ -47,8 +44,16 @@ def parse_schedule(text: str) -> Schedule:
     kind, *values = text.split(":")
     if text == "cosine":
         values = ["1000"]
+
+    def of_angles(steps: int) -> Tensor:
+        return schedule.betas_of(schedule.uniform_angles(steps).flip(0))
+
+    def of_decibels(steps: int) -> Tensor:  # one step has the last
+        decibels = torch.linspace(low, high, steps, dtype=torch.float64).flip(0)
+        return schedule.betas_of(torch.sigmoid(decibels * (math.log(10) / 10)))
+
     if kind in ("cosine", "angle") and len(values) == 1:
-        of_length = schedule.cosine_betas if kind == "cosine" else _angle_betas
+        of_length = schedule.cosine_betas if kind == "cosine" else of_angles
         return Schedule(text, of_length(_count(values[0])), of_length)
     if kind == "snr" and len(values) == 3:
         high, low = (_number(value, text) for value in values[:2])
@@ -56,8 +61,7 @@ def parse_schedule(text: str) -> Schedule:
             raise InputError(
                 f"The signal-to-noise ratio of {shown(text)} must fall, within {LOUDEST_DB:g} dB."
             )
-        of_snr = functools.partial(_snr_betas, high, low)
-        return Schedule(text, of_snr(_count(values[2])), of_snr)
+        return Schedule(text, of_decibels(_count(values[2])), of_decibels)
     if kind == "linear" and len(values) == 3:
         first, last = (_number(value, text) for value in values[:2])
         betas = schedule.linear_betas(_count(values[2]), first, last)
@@ -84,28 +88,11 @@ def rescaled(chain: Schedule) -> Schedule:
     return Schedule(f"{chain.name}, rescaled", schedule.zero_terminal_snr(chain.betas), of_length)
 
 
-def _angle_betas(steps: int) -> Tensor:
-    """Betas of levels in equal steps of the angle, the last of which is pure noise, [T]."""
-    return schedule.betas_of(schedule.uniform_angles(steps).flip(0))
-
-
-def _snr_betas(first: float, last: float, steps: int) -> Tensor:
-    """Betas of signal-to-noise ratios in equal steps of dB, [T]; one step has the last."""
-    decibels = torch.linspace(last, first, steps, dtype=torch.float64).flip(0)
-    return schedule.betas_of(torch.sigmoid(decibels * (math.log(10) / 10)))
-
-
 def _count(text: str) -> int:
-    if not (text.isdecimal() and len(text) < 20 and 1 <= int(text) <= MOST_STEPS):
-        raise InputError(
-            "The number of steps of a schedule must be an integer of at least 1 and at most "
-            f"{MOST_STEPS:,}, not {shown(text)}."
-        )
-    return int(text)
+    found: int = convert(text, Steps, "The number of steps of a schedule")
+    return found
 
 
 def _number(text: str, whole: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise InputError(f"The schedule {shown(whole)} holds {shown(text)}, no number.") from None
+    found: float = convert(text.strip(), float, f"A value of the schedule {shown(whole)}")
+    return found

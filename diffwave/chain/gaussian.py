@@ -57,8 +57,7 @@ def q_posterior_mean_variance(
 class Estimate(NamedTuple):
     """What a network says about a state."""
 
-    x_0: Array
-    """Its estimate of the clean state."""
+    x_0: Array  # its estimate of the clean state
     share: Array | None = None
     """Where the variance of a step lies between the posterior's, 0, and beta_t, 1, in the
     logarithm, and beyond; None: it is the posterior's."""
@@ -92,6 +91,18 @@ def learned_variance(
     return namespace(share).exp(
         share * like(log(beta), share) + (1 - share) * like(log(least), share)
     )
+
+
+def decoder_variance(share: Array | None, alpha_bars: Array) -> Array:
+    """Variance of the chain's last step, which decodes x_0 from x_1: beta_1 unless it is learned.
+
+    alpha_bars: of the chain, the least noisy one first, [T].
+    """
+    first = alpha_bars[0]
+    if share is None:
+        return 1 - first
+    after = alpha_bars[1] if len(alpha_bars) > 1 else None
+    return learned_variance(share, first, namespace(first).ones_like(first), after)
 
 
 def p_mean_variance(
@@ -198,32 +209,6 @@ def discretised_nll(x: Tensor, mean: Tensor, variance: Tensor, width: float) -> 
     above, below = torch.where(upper, -below, above), torch.where(upper, -above, below)
     log_above, log_below = torch.special.log_ndtr(above), torch.special.log_ndtr(below)
     return -log_above - torch.log(-torch.expm1(log_below - log_above))
-
-
-def vlb_terms(x_0: Tensor, eps: Tensor, predicted: Tensor, alpha_bar: Tensor) -> Tensor:
-    """Terms L_1 .. L_T and L_T+1 of the variational bound of one x_0, in nats summed over x_0.
-
-    L_t = KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)) for t >= 2; L_1 is the negative
-    log-likelihood of x_0 under p(x_0 | x_1) with variance beta_1; the last is the prior's
-    KL(q(x_T | x_0) || N(0, I)) (eq. 5).
-
-    Args:
-        x_0: one state, any shape.
-        eps: the noise that made x_t = q_sample(x_0, alpha_bar_t, eps_t), [T, *x_0.shape].
-        predicted: the network's eps at every t, [T, *x_0.shape].
-        alpha_bar: [T], above 0: no eps tells x_0 from pure noise.
-
-    Returns:
-        [T + 1], float64; its sum bounds -log p(x_0).
-    """
-    import torch
-
-    x_0, bar = x_0.double(), float64(alpha_bar)
-    x_t = [q_sample(x_0, bar[t], eps[t].double()) for t in range(len(bar))]
-    means = [x0_from_eps(x_t[t], predicted[t].double(), bar[t]) for t in range(len(bar))]
-    steps = [step_kl(x_0, means[t], bar[t], bar[t - 1]) for t in range(1, len(bar))]
-    terms = [normal_nll(x_0, means[0], 1 - bar[0]), *steps, prior_kl(x_0, bar[-1])]
-    return torch.stack([term.sum() for term in terms])
 
 
 def alpha_sigma(alpha_bar: Array, x: Array) -> tuple[Array, Array]:

@@ -15,10 +15,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import Tensor
 
-BLOCK = 8192
-"""Samples drawn together."""
-_ORIGIN = 1 << 32
-"""Block number of sample 0; positions may be negative."""
+BLOCK = 8192  # samples drawn together
+_ORIGIN = 1 << 32  # block number of sample 0; positions may be negative
 
 
 def white_noise(seed: int, stream: int, start: int, length: int) -> Tensor:

@@ -9,6 +9,7 @@ squared error of the denoiser at each level of the grid is all that has to be me
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import NamedTuple
 
@@ -17,32 +18,14 @@ from torch import Tensor
 
 from diffwave.base.errors import InputError
 from diffwave.chain.gaussian import normal_nll, prior_kl, step_kl
+from diffwave.chain.samplers import checked_levels
 
 
 class Path(NamedTuple):
     """The chain of some number of steps that has the least bound."""
 
-    picked: list[int]
-    """Places in the grid, noisiest first."""
-    bound: float
-    """Nats per element."""
-
-
-def term_table(levels: Tensor, errors: Tensor) -> Tensor:
-    """Terms of all steps of a grid in nats per element, [N, N], float64; infinite up the chain.
-
-    Row i, column j > i: the step from levels[i] to levels[j].
-
-    Args:
-        levels: alpha_bar of the grid, noisiest first, [N].
-        errors: mean square of x_0 - D(x_t) at every level, [N].
-    """
-    root, table = errors.double().sqrt(), torch.full((len(levels),) * 2, math.inf).double()
-    zero = torch.zeros((), dtype=torch.float64)
-    for i in range(len(levels)):
-        for j in range(i + 1, len(levels)):
-            table[i, j] = step_kl(root[i], zero, levels[i], levels[j])
-    return table
+    picked: list[int]  # places in the grid, noisiest first
+    bound: float  # nats per element
 
 
 def least_bounds(
@@ -65,23 +48,23 @@ def least_bounds(
     Raises:
         InputError: for levels that are not increasing values in [0, 1), or more steps than levels.
     """
-    bars = torch.as_tensor(levels, dtype=torch.float64)
-    if not bool(((bars >= 0) & (bars < 1)).all() and (bars.diff() > 0).all()):
-        raise InputError("The levels of a grid must be alpha_bar values in [0, 1) that increase.")
+    bars = checked_levels(torch.as_tensor(levels))
     if not 1 <= steps <= len(bars):
         raise InputError(f"A grid of {len(bars)} levels has chains of as many steps at most.")
-    table, zero = term_table(bars, errors), torch.zeros((), dtype=torch.float64)
+    root, zero = errors.double().sqrt(), torch.zeros((), dtype=torch.float64)
+    table = torch.full((len(bars), len(bars)), math.inf, dtype=torch.float64)
+    for i, j in itertools.combinations(range(len(bars)), 2):
+        table[i, j] = step_kl(root[i], zero, bars[i], bars[j])  # the step from i down to j
     if decoder is None:
-        decoder = normal_nll(errors.double().sqrt(), zero, 1 - bars)
+        decoder = normal_nll(root, zero, 1 - bars)
     power_root = torch.tensor(power, dtype=torch.float64).sqrt()
     best = torch.stack([prior_kl(power_root, bar) for bar in bars])
     came_from: list[Tensor] = []
     paths: list[Path] = []
-    for _ in range(steps):
-        if paths:
-            found = (best[:, None] + table).min(0)
-            best = found.values
-            came_from.append(found.indices)
+    for i in range(steps):
+        if i:
+            best, before = (best[:, None] + table).min(0)
+            came_from.append(before)
         total = best + decoder
         picked = [int(total.argmin())]
         for before in reversed(came_from):

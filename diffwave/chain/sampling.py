@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta
 
@@ -77,11 +77,9 @@ class SamplingConfig:
         """
         plain = Sampling(self.default if steps is None else steps, self.solver, n_iter=self.n_iter)
         found = next((preset for preset in self.presets if preset.steps == plain.steps), plain)
-        return dataclasses.replace(
-            found,
-            solver=found.solver if solver is None else solver,
-            n_iter=found.n_iter if n_iter is None else n_iter,
-        )
+        asked = {"solver": solver, "n_iter": n_iter}
+        changes: dict[str, Any] = {key: x for key, x in asked.items() if x is not None}
+        return dataclasses.replace(found, **changes)
 
     @property
     def most_iterations(self) -> int:

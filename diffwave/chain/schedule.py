@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -76,12 +77,8 @@ def stretched(betas: Tensor, steps: int) -> Tensor:
     """
     if steps < 1:
         raise InputError(f"A schedule needs at least one step, not {steps}.")
-    last = len(betas) - 1
-    at = torch.linspace(last, 0, steps, dtype=torch.float64).flip(0)
-    lower = at.floor().long()
-    return torch.lerp(
-        betas[lower].double(), betas[(lower + 1).clamp_max(last)].double(), at - lower
-    )
+    at = torch.linspace(len(betas) - 1, 0, steps, dtype=torch.float64).flip(0)
+    return torch.from_numpy(np.interp(at, np.arange(len(betas)), betas))
 
 
 def betas_of(alpha_bar: Tensor) -> Tensor:
@@ -143,6 +140,4 @@ def align(alpha_bar: Tensor, trained: Tensor) -> Tensor:
             f"A step with sqrt(alpha_bar) = {worst:.4f} cannot be aligned: the network was trained "
             f"on {float(grid[0]):.4f} .. {float(grid[-1]):.4f}."
         )
-    upper = torch.searchsorted(grid, value.contiguous()).clamp(1, len(grid) - 1)
-    share = (value - grid[upper - 1]) / (grid[upper] - grid[upper - 1])
-    return (len(grid) - 1) - (upper - 1 + share.clamp(0, 1))
+    return torch.as_tensor(np.interp(value, grid, np.arange(len(grid) - 1, -1, -1.0)))

@@ -20,18 +20,15 @@ from torch import Tensor
 from diffwave.chain import schedule
 from diffwave.chain.gaussian import normal_kl, normal_nll, q_mean_variance, step_kl
 
-MOST_STEPS = 10_000
-"""Longest chain that is looked for: ten times the longest published one."""
-HO_THRESHOLD = 1e-5
-"""Bits per coordinate that Ho et al. 2020 (section 4) keep the prior term to."""
+MOST_STEPS = 10_000  # longest chain that is looked for: ten times the longest published one
+HO_THRESHOLD = 1e-5  # bits per coordinate that Ho et al. 2020 (section 4) keep the prior term to
 
 
 class Data(NamedTuple):
     """What the figures need to know of the data."""
 
     mean: float
-    variances: Tensor
-    """Of K coordinates that do not depend on each other, [K], float64."""
+    variances: Tensor  # of K coordinates that do not depend on each other, [K], float64
 
     @property
     def variance(self) -> float:
@@ -40,19 +37,19 @@ class Data(NamedTuple):
 
 
 class Start(NamedTuple):
-    """Where sampling starts."""
+    """Where sampling starts; N(0, 1) unless told otherwise."""
 
     mean: float = 0.0
     deviation: float = 1.0
 
+    @property
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and variance, float64."""
+        values = torch.tensor([self.mean, self.deviation**2], dtype=torch.float64)
+        return values[0], values[1]
+
 
 UNIT_NOISE = Start()
-"""N(0, 1)."""
-
-
-def unit_data() -> Data:
-    """White data of mean 0 and variance 1, as a whitened state has."""
-    return Data(0.0, torch.ones(1, dtype=torch.float64))
 
 
 def terminal(data: Data, alpha_bar: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,7 +72,7 @@ def prior_term(data: Data, alpha_bar: Tensor, start: Start = UNIT_NOISE) -> Tens
     """
     bar = torch.as_tensor(alpha_bar, dtype=torch.float64)
     mean, noise = q_mean_variance(torch.full_like(bar, data.mean), bar)
-    own = normal_kl(mean, noise, *_normal(start))
+    own = normal_kl(mean, noise, *start.moments)
     return own + bar * data.variance / (2 * start.deviation**2)
 
 
@@ -86,7 +83,7 @@ def marginal_kl(data: Data, alpha_bar: Tensor, start: Start = UNIT_NOISE) -> Ten
     is `0.5 log(1 + SNR variance)` for Gaussian data.
     """
     mean, variance = terminal(data, alpha_bar)
-    return normal_kl(mean[..., None], variance, *_normal(start)).mean(-1)
+    return normal_kl(mean[..., None], variance, *start.moments).mean(-1)
 
 
 def step_terms(data: Data, alpha_bar: Tensor) -> Tensor:
@@ -117,38 +114,15 @@ def excess(data: Data, alpha_bar: Tensor) -> float:
     return float(total) - entropy(data)
 
 
-def first_below(kl: Tensor, threshold: float) -> int | None:
-    """First step t = 1 .. T of a chain whose KL [T] is below the threshold; None if none is."""
-    below = (kl < threshold).nonzero()
-    return int(below[0]) + 1 if len(below) else None
-
-
 def smallest_length(
-    betas_of_length: Callable[[int], Tensor],
-    data: Data,
-    threshold: float,
-    start: Start = UNIT_NOISE,
+    of_length: Callable[[int], Tensor], data: Data, threshold: float, start: Start = UNIT_NOISE
 ) -> int | None:
-    """The smallest T whose chain has a prior term below the threshold (nats).
+    """The smallest T whose chain has a prior term below the threshold, in nats per coordinate.
 
-    Args:
-        betas_of_length: betas [T] of a chain of T steps (`diffwave.chain.schedule.stretched`).
-        data: see the module.
-        threshold: nats per coordinate.
-        start: where sampling starts.
-
-    Returns:
-        T, or None if :data:`MOST_STEPS` are not enough.
+    None if :data:`MOST_STEPS` are not enough. of_length: betas [T] of a chain of T steps.
     """
-
     for steps in range(1, MOST_STEPS + 1):  # not by halves: with another start it is no fall
-        last = schedule.alpha_bars(betas_of_length(steps))[-1]
+        last = schedule.alpha_bars(of_length(steps))[-1]
         if prior_term(data, last, start) < threshold:
             return steps
     return None
-
-
-def _normal(start: Start) -> tuple[Tensor, Tensor]:
-    """Mean and variance."""
-    values = torch.tensor([start.mean, start.deviation], dtype=torch.float64)
-    return values[0], values[1].square()

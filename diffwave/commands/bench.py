@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
+from diffwave.analysis.plots import check_figure
 from diffwave.base.errors import InputError
 from diffwave.base.text import notice
 from diffwave.bench.measure import bench
-from diffwave.bench.result import (
-    Quality,
-    Result,
-    check_plot,
-    read_quality,
-    save_plot,
-    to_markdown,
-)
+from diffwave.bench.result import Quality, Result, read_quality, save_plot, to_markdown
 from diffwave.bench.systems import SYSTEMS, build_systems
 from diffwave.commands.options import Bench
 from diffwave.vocoder import DEFAULT
@@ -24,7 +18,7 @@ def run(options: Bench) -> int:
     """Measure, or read what was measured; print the tables, write the JSON and the plot."""
     quality = dict(map(_quality, options.scores))
     if options.plot is not None:
-        check_plot(options.plot)
+        check_figure(options.plot)
     result = Result.load(options.result) if options.result is not None else _measure(options)
     result = dataclasses.replace(result, quality={**result.quality, **quality})
     if options.json is not None:

@@ -15,13 +15,17 @@ def chunks(frames: int, chunk_frames: int, context: int) -> Iterator[tuple[slice
 
 
 def by_chunks(
-    function: Callable[[Array], Sequence[Array]], mel: Array, chunk_frames: int, context: int
+    function: Callable[[Array], Sequence[Array]],
+    mel: Array,
+    chunk_frames: int,
+    context: int,
+    axis: int = 1,
 ) -> list[Array]:
-    """What a function of a mel [B, n_mels, T] gives for every frame, [B, T, ...] each."""
+    """What a function of a mel [B, n_mels, T] gives, whose frames are on some axis: [B, T, ...]."""
     pieces = [
-        [value[:, kept] for value in function(mel[..., frames])]
+        [value[:, kept] if axis == 1 else value[..., kept] for value in function(mel[..., frames])]
         for frames, kept in chunks(mel.shape[-1], chunk_frames, context)
     ]
     return [
-        namespace(values[0]).concatenate(values, axis=1) for values in zip(*pieces, strict=True)
+        namespace(values[0]).concatenate(values, axis=axis) for values in zip(*pieces, strict=True)
     ]

@@ -22,23 +22,17 @@ from numpy.typing import NDArray
 from diffwave.base.arrays import Array, like, namespace, polar
 from diffwave.base.errors import InputError
 
-LOWEST_F0, HIGHEST_F0 = 50.0, 600.0
-"""Hz; what voices have, and what a source can be made of."""
-REACH = 8
-"""Samples on each side of a pulse that its band-limited shape covers."""
-BLOCK_FRAMES = 8192
-"""Frames whose phase is accumulated at a time."""
+LOWEST_F0, HIGHEST_F0 = 50.0, 600.0  # Hz; what voices have, and what a source can be made of
+REACH = 8  # samples on each side of a pulse that its band-limited shape covers
+BLOCK_FRAMES = 8192  # frames whose phase is accumulated at a time
 
 
 class Source(NamedTuple):
     """What excites every frame of a mel-spectrogram."""
 
-    f0: Array
-    """Fundamental frequency, Hz, [B, T]; unvoiced frames have one too, to glide over."""
-    voiced: Array
-    """Whether there are pulses, bool, [B, T]."""
-    share: Array
-    """Share of the power of every band that the pulses have, 0 .. 1, [B, T, bands]."""
+    f0: Array  # fundamental frequency, Hz, [B, T]; unvoiced frames have one too, to glide over
+    voiced: Array  # whether there are pulses, bool, [B, T]
+    share: Array  # share of the power of every band that the pulses have, 0 .. 1, [B, T, bands].
 
 
 def with_f0(source: Source, f0: Array) -> Source:
@@ -76,10 +70,8 @@ def transposed(source: Source, semitones: float) -> Source:
 class Pulses(NamedTuple):
     """The pulses of one utterance."""
 
-    times: NDArray[np.float64]
-    """Samples since the first one of the utterance, with fractions, [P]."""
-    heights: NDArray[np.float64]
-    """The root of the period in samples, [P]: the train then has the power of unit white noise."""
+    times: NDArray[np.float64]  # samples since the first one of the utterance, with fractions, [P]
+    heights: NDArray[np.float64]  # root of the period, [P]: with it a train has unit power
 
 
 def pulse_times(

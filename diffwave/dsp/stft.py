@@ -21,10 +21,14 @@ def hann_windows(n_fft: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 class ShortTimeFourier:
     """[B, context(T)] samples <-> complex [B, T, K + 1], each frame from its own first sample."""
 
-    n_fft: int
-    hop_length: int
     window: Array
     synthesis_window: Array
+
+    def __init__(self, n_fft: int, hop_length: int) -> None:
+        """Of arrays; :class:`diffwave.spaces.stft.STFT` is that of tensors."""
+        self.n_fft, self.hop_length = n_fft, hop_length
+        windows = (window.astype(np.float32) for window in hann_windows(n_fft))
+        self.window, self.synthesis_window = windows
 
     def analyse(self, wave: Array) -> Array:
         """The transform [B, T, K + 1] of samples [B, context(T)]."""

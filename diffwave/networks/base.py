@@ -7,18 +7,25 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
+from diffwave.base.schema import check_fields
 from diffwave.mel import MelConfig
 from diffwave.spaces import Prior, SpaceConfig
 
 
 class NetworkConfig(ABC):
-    """Sizes of a network; a frozen dataclass. Those of the mel and the space are derived."""
+    """Sizes of a network; a frozen dataclass. Those of the mel and the space are derived.
+
+    Raises InputError for a field of a wrong type, or beyond its limits.
+    """
 
     kind: ClassVar[str]
     space: ClassVar[str]
     """Kind of the space whose states it takes."""
     n_mels: int
     """Mel bands of the condition; 0 makes a network unconditional, where it can be."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, f"The {self.kind} network's ")
 
     @abstractmethod
     def of(self, mel: MelConfig, space: SpaceConfig) -> Self:
@@ -33,7 +40,7 @@ class Network(nn.Module, ABC):
     """Places of the state on each side of a place that its prediction depends on."""
 
     @abstractmethod
-    def condition(self, mel: Tensor | None, prior: Prior | None = None) -> Any:
+    def condition(self, mel: Tensor | None) -> Any:
         """What does not depend on the noise level, computed once for all steps of a sampler."""
 
     @abstractmethod

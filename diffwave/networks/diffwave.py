@@ -22,14 +22,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from msgspec import Meta
 from torch import Tensor, nn
 
-from diffwave.base.schema import check_fields, derived
+from diffwave.base.schema import derived
 from diffwave.mel import MelConfig
 from diffwave.networks.base import Network, NetworkConfig
 from diffwave.networks.layers import Layers, Width
@@ -40,7 +40,7 @@ STEP_WIDTH = 512  # of the step embedding that all residual layers share
 
 @dataclass(frozen=True)
 class WaveformNetConfig(NetworkConfig):
-    """Size of a `WaveformNet`; the defaults are DiffWave BASE. Raises InputError."""
+    """Size of a `WaveformNet`; the defaults are DiffWave BASE."""
 
     kind: ClassVar[str] = "waveform"
     space: ClassVar[str] = "waveform"
@@ -52,9 +52,6 @@ class WaveformNetConfig(NetworkConfig):
     hop_length: Annotated[int, Meta(ge=1, le=1 << 20)] = derived(256)  # samples per mel frame
     outputs: Annotated[int, Meta(ge=1, le=2)] = derived(1)  # 2: a learned variance beside the noise
 
-    def __post_init__(self) -> None:
-        check_fields(self, "The waveform network's ")
-
     def of(self, mel: MelConfig, space: SpaceConfig) -> WaveformNetConfig:
         n_mels = mel.n_mels if self.n_mels else 0
         return dataclasses.replace(self, n_mels=n_mels, hop_length=mel.hop_length)
@@ -65,10 +62,10 @@ class StepEmbedding(nn.Module):
 
     turns: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, exponent: float = 4.0) -> None:
         super().__init__()
         j = torch.arange(64, dtype=torch.float64, device="cpu")
-        turns = 10 ** (4 * j / 63) / (2 * math.pi)  # periods per step
+        turns = 10 ** (exponent * j / 63) / (2 * math.pi)  # periods per step
         self.register_buffer("turns", torch.stack([turns % 1, turns]).float(), persistent=False)
         self.fc1 = nn.Linear(128, STEP_WIDTH)
         self.fc2 = nn.Linear(STEP_WIDTH, STEP_WIDTH)
@@ -109,10 +106,14 @@ class MelUpsampler(nn.Module):
 class ResidualLayer(nn.Module):
     """One gated layer: (x [B, C, L], step [B, 512], cond [B, 2C, L]) -> (next x, skip)."""
 
-    def __init__(self, channels: int, dilation: int) -> None:
+    def __init__(
+        self, channels: int, dilation: int, padding: Literal["zeros", "reflect"] = "zeros"
+    ) -> None:
         super().__init__()
         self.step_fc = nn.Linear(STEP_WIDTH, channels)
-        self.dilated_conv = nn.Conv1d(channels, 2 * channels, 3, 1, dilation, dilation)
+        self.dilated_conv = nn.Conv1d(
+            channels, 2 * channels, 3, padding=dilation, dilation=dilation, padding_mode=padding
+        )
         self.out_conv = nn.Conv1d(channels, 2 * channels, 1)
 
     def forward(self, x: Tensor, step: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -134,9 +135,9 @@ class WaveformNet(Network):
         self.config = config
         width = config.channels
         self.input_conv = nn.Conv1d(1, width, 1)
-        self.step_embedding = StepEmbedding()
+        self.step_embedding = self._step_embedding()
         dilations = [2 ** (i % config.dilation_cycle) for i in range(config.layers)]
-        self.layers = nn.ModuleList(ResidualLayer(width, dilation) for dilation in dilations)
+        self.layers = nn.ModuleList(map(self._layer, dilations))
         self.upsampler = MelUpsampler(config.hop_length) if config.n_mels else None
         self.mel_convs = nn.ModuleList(
             nn.Conv1d(config.n_mels, 2 * width, 1) for _ in dilations if config.n_mels
@@ -150,7 +151,7 @@ class WaveformNet(Network):
         nn.init.zeros_(self.output_conv.weight)
         nn.init.zeros_(self.output_conv.bias)  # type: ignore[arg-type]
 
-    def condition(self, mel: Tensor | None, prior: Prior | None = None) -> list[Tensor]:
+    def condition(self, mel: Tensor | None) -> list[Tensor]:
         """Each layer's projection of the mel: independent of t, so computed once for all steps.
 
         mel [B, n_mels, T] -> one [B, 2C, T * hop_length] per layer; none when unconditional. Saves
@@ -186,6 +187,14 @@ class WaveformNet(Network):
         y = F.relu(self.skip_conv(skips / math.sqrt(len(self.layers))))
         found = self.output_conv(y).to(x_t.dtype)
         return found[:, 0] if self.config.outputs == 1 else found  # type: ignore[no-any-return]
+
+    # Where networks of other projects differ (:mod:`diffwave.networks.variants`):
+
+    def _step_embedding(self) -> StepEmbedding:
+        return StepEmbedding()
+
+    def _layer(self, dilation: int) -> ResidualLayer:
+        return ResidualLayer(self.config.channels, dilation)
 
     def _upsampled(self, mel: Tensor | None) -> list[Tensor]:
         """The mel of every layer, [B, n_mels, T * hop_length] each; none when unconditional."""

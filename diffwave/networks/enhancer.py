@@ -46,9 +46,7 @@ class MelEnhancer(MelNet):
     """
 
     def __init__(self, config: MelEnhancerConfig) -> None:
-        n_mels = config.n_mels
-        super().__init__(n_mels, config.channels, config.layers, config.dilations, n_mels + 1)
-        self.config = config
+        super().__init__(config, config.n_mels + 1)
         nn.init.normal_(self.output.weight, std=0.01)
         nn.init.zeros_(self.output.bias)
 

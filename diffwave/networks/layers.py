@@ -7,7 +7,7 @@ copies side by side, which is what processors do fastest.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from msgspec import Meta
@@ -76,20 +76,18 @@ class Blocks(nn.ModuleList):
     ) -> None:
         cycle = [dilations[i % len(dilations)] for i in range(layers)]
         super().__init__(Block(channels, dilation, std, level_width) for dilation in cycle)
-        self.reach = sum(cycle)
-        """Frames on each side of a frame that its output depends on."""
+        self.reach = sum(cycle)  # frames on each side of a frame that its output depends on
 
 
 class MelNet(nn.Module):
-    """A trunk that sees nothing but a normalised log-mel."""
+    """A trunk that sees nothing but a normalised log-mel; `config` has its sizes."""
 
-    def __init__(
-        self, n_mels: int, channels: int, layers: int, dilations: Sequence[int], outputs: int
-    ) -> None:
+    def __init__(self, config: Any, outputs: int) -> None:
         super().__init__()
-        self.input = nn.Linear(3 * n_mels, channels)
-        self.blocks = Blocks(channels, layers, dilations)
-        self.output = nn.Linear(channels, outputs)
+        self.config = config
+        self.input = nn.Linear(3 * config.n_mels, config.channels)
+        self.blocks = Blocks(config.channels, config.layers, config.dilations)
+        self.output = nn.Linear(config.channels, outputs)
         self.receptive_field = 1 + self.blocks.reach
         """Frames on each side of a frame that what is made of it depends on."""
 

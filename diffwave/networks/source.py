@@ -11,12 +11,9 @@ from diffwave.base.schema import check_fields, derived
 from diffwave.dsp.source import HIGHEST_F0, LOWEST_F0, Source
 from diffwave.networks.layers import Dilations, LayersOrNone, MelNet, Width
 
-CENTS = 20
-"""Width of a class of F0."""
-CLASSES = 216
-"""Classes of F0 from :data:`LOWEST_F0` up, 4,320 cents: to 606 Hz."""
-NEAR = 3
-"""Classes on each side of the likeliest that its exact value is the mean of."""
+CENTS = 20  # width of a class of F0
+CLASSES = 216  # classes of F0 from :data:`LOWEST_F0` up, 4,320 cents: to 606 Hz
+NEAR = 3  # classes on each side of the likeliest that its exact value is the mean of
 
 
 @dataclass(frozen=True)
@@ -46,9 +43,7 @@ class SourcePredictor(MelNet):
     """
 
     def __init__(self, config: SourcePredictorConfig) -> None:
-        sizes = config.n_mels, config.channels, config.layers, config.dilations
-        super().__init__(*sizes, CLASSES + 1 + config.bands)
-        self.config = config
+        super().__init__(config, CLASSES + 1 + config.bands)
 
     def forward(self, mel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """[B, n_mels, T] -> [B, T, CLASSES], [B, T] and [B, T, bands]."""

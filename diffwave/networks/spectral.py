@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diffwave.base.schema import check_fields, derived
+from diffwave.base.schema import derived
 from diffwave.mel import MelConfig
 from diffwave.mel.normalise import frame_triples
 from diffwave.networks.base import Network, NetworkConfig
@@ -55,9 +55,6 @@ class SpectralNetConfig(NetworkConfig):
     """As time_reach, of the filter on the source."""
     source_bin_reach: Reach = 1
     """As bin_reach, of the filter on the source."""
-
-    def __post_init__(self) -> None:
-        check_fields(self, "The spectral network's ")
 
     def of(self, mel: MelConfig, space: SpaceConfig) -> SpectralNetConfig:
         bins, source = mel.n_fft // 2, bool(space.source_bands)
@@ -98,7 +95,7 @@ class SpectralNet(Network):
         reaches = config.time_reach, config.source_time_reach, self.blocks.reach + 1
         self.receptive_field = max(reaches)  # of state and mel alike
 
-    def condition(self, mel: Tensor | None, prior: Prior | None = None) -> Tensor:
+    def condition(self, mel: Tensor | None) -> Tensor:
         """Projections of the normalised mel [B, n_mels, T], [B, T, channels * (2 layers + 1)]."""
         assert mel is not None
         return self.mel(frame_triples(mel))  # type: ignore[no-any-return]

@@ -28,12 +28,11 @@ from diffwave.networks.diffwave import (
     WaveformNet,
     WaveformNetConfig,
 )
-from diffwave.spaces import Prior
 
 
 @dataclass(frozen=True)
 class VariantNetConfig(WaveformNetConfig):
-    """Size of a `VariantNet`, and its differences from a `WaveformNet`. Raises InputError."""
+    """Size of a `VariantNet`, and its differences from a `WaveformNet`."""
 
     kind: ClassVar[str] = "waveform-variant"
 
@@ -48,16 +47,6 @@ class VariantNetConfig(WaveformNetConfig):
     """Whether every layer has transposed convolutions over the mel of its own."""
     step_in_residual: bool = False
     """Whether the step's projection also goes on in the residual connection."""
-
-
-class VariantStep(StepEmbedding):
-    """Step t [B] -> [B, 512], of another exponent."""
-
-    def __init__(self, exponent: float) -> None:
-        super().__init__()
-        j = torch.arange(64, dtype=torch.float64, device="cpu")
-        turns = 10 ** (exponent * j / 63) / (2 * math.pi)
-        self.register_buffer("turns", torch.stack([turns % 1, turns]).float(), persistent=False)
 
 
 class TabulatedStep(StepEmbedding):
@@ -100,42 +89,26 @@ class VariantNet(WaveformNet):
 
     def __init__(self, config: VariantNetConfig) -> None:
         super().__init__(config)
-        exponent, rows = config.step_exponent, config.step_rows
-        self.step_embedding = TabulatedStep(exponent, rows) if rows else VariantStep(exponent)
-        dilations = [2 ** (i % config.dilation_cycle) for i in range(config.layers)]
-        kind = StepInResidual if config.step_in_residual else ResidualLayer
-        self.layers = nn.ModuleList(kind(config.channels, dilation) for dilation in dilations)
-        for layer, dilation in zip(self.layers, dilations, strict=True):
-            layer.dilated_conv = nn.Conv1d(
-                config.channels, 2 * config.channels, 3, 1, dilation, dilation,
-                padding_mode=config.padding,
-            )  # fmt: skip
-        self._widest = max(dilations)
         if config.upsampler_per_layer:
             self.upsampler = None
             self.upsamplers = nn.ModuleList(
                 MelUpsampler(config.hop_length) for _ in self.layers if config.n_mels
             )
 
-    def forward(
-        self,
-        x_t: Tensor,
-        t: Tensor,
-        mel: Tensor | None = None,
-        prior: Prior | None = None,
-        cond: list[Tensor] | None = None,
-    ) -> Tensor:
-        """The noise in x_t [B, T * hop_length] at step t [B]; as `WaveformNet.forward`.
+    def _step_embedding(self) -> StepEmbedding:
+        exponent, rows = self.config.step_exponent, self.config.step_rows
+        return TabulatedStep(exponent, rows) if rows else StepEmbedding(exponent)
 
-        Raises:
-            InputError: also for a wave too short to be reflected.
-        """
-        if self.config.padding == "reflect" and x_t.shape[-1] <= self._widest:
-            frames = self._widest // self.config.hop_length + 1
-            raise InputError(f"This network needs a mel of at least {frames} frames.")
-        return super().forward(x_t, t, mel, prior, cond)
+    def _layer(self, dilation: int) -> ResidualLayer:
+        kind = StepInResidual if self.config.step_in_residual else ResidualLayer
+        return kind(self.config.channels, dilation, self.config.padding)
 
     def _upsampled(self, mel: Tensor | None) -> list[Tensor]:
-        if not self.config.upsampler_per_layer:
+        """As of `WaveformNet`; InputError for a mel too short for its wave to be reflected."""
+        config, hop = self.config, self.config.hop_length
+        widest = 2 ** (min(config.layers, config.dilation_cycle) - 1)
+        if config.padding == "reflect" and mel is not None and mel.shape[-1] * hop <= widest:
+            raise InputError(f"This network needs a mel of at least {widest // hop + 1} frames.")
+        if not config.upsampler_per_layer:
             return super()._upsampled(mel)
         return [upsampler(mel) for upsampler in self.upsamplers]

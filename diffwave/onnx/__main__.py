@@ -9,7 +9,7 @@ import time
 import wave
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 # The products of the iterations are small: more threads of NumPy's only wait for each other.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -41,12 +41,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--n-iter", type=int, help="mel-consistency iterations after them")
     parser.add_argument("--sampler", choices=SAMPLERS)
     parser.add_argument("--seed", type=int, default=0, help="same seed, same wave")
-    parser.add_argument("--no-enhance", action="store_true", help="take the mel as it is")
+    parser.add_argument(
+        "--no-enhance", dest="enhance", action="store_false", help="take the mel as it is"
+    )
     parser.add_argument("--transpose", type=float, default=0.0, metavar="SEMITONES")
     parser.add_argument("--threads", type=int, default=0, help="0: as many as there are cores")
-    options = parser.parse_args(argv)
     try:
-        _synthesize(options)
+        _synthesize(**vars(parser.parse_args(argv)))
         return 0
     except InputError as error:
         notice(f"{PROG}: {error}")
@@ -59,27 +60,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _synthesize(options: argparse.Namespace) -> None:
-    if Path(options.output).suffix.lower() != ".wav":
-        raise InputError(f"The output {options.output} must end in .wav.")
-    if options.threads < 0:
+def _synthesize(voice: str, mel: str, output: str, threads: int, **options: Any) -> None:
+    if Path(output).suffix.lower() != ".wav":
+        raise InputError(f"The output {output} must end in .wav.")
+    if threads < 0:
         raise InputError("There cannot be fewer than 0 threads.")
-    mel = read_mel(options.mel)
-    vocoder = Vocoder(options.voice, options.threads)
+    values, vocoder = read_mel(mel), Vocoder(voice, threads)
     start = time.perf_counter()
-    samples = vocoder(
-        mel,
-        steps=options.steps,
-        sampler=options.sampler,
-        n_iter=options.n_iter,
-        seed=options.seed,
-        enhance=not options.no_enhance,
-        transpose=options.transpose,
-    )
+    samples = vocoder(values, **options)
     spent, made = time.perf_counter() - start, len(samples) / vocoder.sample_rate
-    write_wav(options.output, samples, vocoder.sample_rate)
-    factor = spent / made
-    print(f"{options.output}: {made:.2f} s of speech, real-time factor {factor:.3f}")
+    write_wav(output, samples, vocoder.sample_rate)
+    print(f"{output}: {made:.2f} s of speech, real-time factor {spent / made:.3f}")
 
 
 def read_mel(path: str) -> np.ndarray:

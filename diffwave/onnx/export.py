@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,49 +28,38 @@ from diffwave.model import DiffusionModel
 from diffwave.onnx.layout import ABOUT, CONSTANTS, FORMAT, GRAPHS, OPSET, PRIOR
 from diffwave.spaces import Prior, SpectralSpace
 
-EXAMPLE_FRAMES = 40
-"""Of the mel that the networks are traced with; the graphs take any number."""
-LEAST_HALVED = 256
-"""Numbers of the smallest weight that is stored in half precision."""
+EXAMPLE_FRAMES = 40  # of the mel that the networks are traced with; the graphs take any number
+LEAST_HALVED = 256  # numbers of the smallest weight that is stored in half precision
 
 
-class Enhancer(nn.Module):
-    """The mel after the mel enhancer."""
+class Graph(nn.Module):
+    """A function of a model and of what a graph is given."""
 
-    def __init__(self, model: DiffusionModel) -> None:
+    def __init__(self, model: DiffusionModel, function: Callable[..., Any]) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.function = model, function
 
-    def forward(self, mel: Tensor) -> Tensor:
-        return self.model.enhance(mel)
-
-
-class SourcePrediction(Enhancer):
-    """What excites a mel."""
-
-    def forward(self, mel: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
-        f0, voiced, share = self.model.predict_source(mel)
-        return f0, voiced, share
+    def forward(self, *inputs: Tensor) -> Any:
+        return self.function(self.model, *inputs)
 
 
-class Conditioning(Enhancer):
+def _source(model: DiffusionModel, mel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    f0, voiced, share = model.predict_source(mel)
+    return f0, voiced, share
+
+
+def _condition(model: DiffusionModel, mel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """What all steps and iterations take from a mel."""
-
-    def forward(self, mel: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
-        denoiser, space = self.model.denoiser, self.model.space
-        assert isinstance(space, SpectralSpace)
-        cond = denoiser.network.condition(denoiser.normalise(mel))
-        return cond, 0.5 * space.log_variance(mel), space.band_levels(mel)
+    denoiser, space = model.denoiser, model.space
+    assert isinstance(space, SpectralSpace)
+    cond = denoiser.network.condition(denoiser.normalise(mel))
+    return cond, 0.5 * space.log_variance(mel), space.band_levels(mel)
 
 
-class Step(Enhancer):
+def _step(model: DiffusionModel, x: Tensor, t: Tensor, cond: Tensor, *prior: Tensor) -> Tensor:
     """One call of the network."""
-
-    def forward(  # type: ignore[override]
-        self, x: Tensor, t: Tensor, cond: Tensor, *prior: Tensor
-    ) -> Tensor:
-        given = Prior(*prior) if prior else None
-        return self.model.network(x, t, prior=given, cond=cond)  # type: ignore[no-any-return]
+    given = Prior(*prior) if prior else None
+    return model.network(x, t, prior=given, cond=cond)  # type: ignore[no-any-return]
 
 
 def export_onnx(model: DiffusionModel, folder: str | os.PathLike[str], half: bool = True) -> None:
@@ -105,17 +94,18 @@ def export_onnx(model: DiffusionModel, folder: str | os.PathLike[str], half: boo
     if model.source is not None:
         constants["share_weights"] = model.space.share_weights.numpy()
     with atomic_folder(folder) as temporary:
-        for name, module, example in _graphs(model):
-            graph = _graph(name, module, example)
+        for name, function, example in _graphs(model):
+            graph = _graph(name, Graph(model, function), example)
             if half:
                 _halve(graph)
             onnx.checker.check_model(graph)
             onnx.save(graph, temporary / f"{name}.onnx")
         np.savez(temporary / CONSTANTS, allow_pickle=False, **constants)
+        networks = {"network": model.network, "enhancer": model.enhancer, "source": model.source}
         about: dict[str, Any] = {
             "format": FORMAT,
             "opset": OPSET,
-            "receptive_field": _receptive_fields(model),
+            "receptive_field": {n: net.receptive_field for n, net in networks.items() if net},
         }
         about["model"] = {"format": CONFIG_FORMAT, **stored(model.config)}
         # What follows from the mel is written out: the runtime shall not know how.
@@ -124,24 +114,21 @@ def export_onnx(model: DiffusionModel, folder: str | os.PathLike[str], half: boo
         (temporary / ABOUT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
 
-def _graphs(model: DiffusionModel) -> list[tuple[str, nn.Module, tuple[Tensor, ...]]]:
-    """Names and modules of the graphs, and arguments to trace each with."""
-    mel_config, frames = model.config.mel, EXAMPLE_FRAMES
-    mel = torch.randn(1, mel_config.n_mels, frames) - 5
-    found: list[tuple[str, nn.Module, tuple[Tensor, ...]]] = []
+def _graphs(model: DiffusionModel) -> list[tuple[str, Callable[..., Any], tuple[Tensor, ...]]]:
+    """Names and functions of the graphs, and arguments to trace each with."""
+    mel = torch.randn(1, model.config.mel.n_mels, EXAMPLE_FRAMES) - 5
+    found: list[tuple[str, Callable[..., Any], tuple[Tensor, ...]]] = []
     if model.enhancer is not None:
-        found.append(("enhancer", Enhancer(model), (mel,)))
+        found.append(("enhancer", DiffusionModel.enhance, (mel,)))
     if model.source is not None:
-        found.append(("source", SourcePrediction(model), (mel,)))
-    conditioning = Conditioning(model)
-    found.append(("condition", conditioning, (mel,)))
-    cond, log_envelope, _ = conditioning(mel)
-    x = torch.randn(1, frames, 2, log_envelope.shape[-1])
+        found.append(("source", _source, (mel,)))
+    cond, log_envelope, _ = _condition(model, mel)
+    x = torch.randn(1, EXAMPLE_FRAMES, 2, log_envelope.shape[-1])
     # Tensors of their own: one that is given twice would become one input.
     mean, deviation, envelope = torch.randn_like(x), *torch.rand(2, *x[:, :, :1].shape) + 0.5
     prior = (mean, deviation, envelope) if model.source is not None else ()
-    found.append(("step", Step(model), (x, torch.full((1,), 0.5), cond, *prior)))
-    return found
+    step = (x, torch.full((1,), 0.5), cond, *prior)
+    return [*found, ("condition", _condition, (mel,)), ("step", _step, step)]
 
 
 def _graph(name: str, module: nn.Module, example: Sequence[Tensor]) -> Any:
@@ -150,11 +137,10 @@ def _graph(name: str, module: nn.Module, example: Sequence[Tensor]) -> Any:
     inputs += PRIOR[: len(example) - len(inputs)]
     frames = torch.export.Dim("frames", min=2, max=1 << 20)
     # The axis of the frames is the last one of a mel, and else the second.
-    shapes = [
+    shapes = tuple(
         {axis: frames for axis in (x.ndim - 1 if n == "mel" else 1,) if n != "t"}
         for n, x in zip(inputs, example, strict=True)
-    ]
-    starred = [*shapes[:3], tuple(shapes[3:])] if len(shapes) > 3 else shapes
+    )
     with _quiet():
         program = torch.onnx.export(
             module.eval(),
@@ -163,7 +149,7 @@ def _graph(name: str, module: nn.Module, example: Sequence[Tensor]) -> Any:
             output_names=outputs,
             opset_version=OPSET,
             dynamo=True,
-            dynamic_shapes=starred,
+            dynamic_shapes=(shapes,),
             verbose=False,
         )
     assert program is not None
@@ -206,9 +192,3 @@ def _halve(graph: Any) -> None:
     nodes = [*casts, *graph.graph.node]
     del graph.graph.node[:]
     graph.graph.node.extend(nodes)
-
-
-def _receptive_fields(model: DiffusionModel) -> dict[str, int]:
-    """Frames on each side of a frame that what each network makes of it depends on."""
-    networks = {"network": model.network, "enhancer": model.enhancer, "source": model.source}
-    return {name: net.receptive_field for name, net in networks.items() if net is not None}

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-FORMAT = 1
-"""Of the folder."""
-OPSET = 18
-"""Of the graphs."""
-ABOUT = "onnx.json"
-"""Format, opset, receptive fields in frames, and the `config.json` of the model."""
+FORMAT = 1  # of the folder
+OPSET = 18  # of the graphs
+ABOUT = "onnx.json"  # format, opset, receptive fields in frames, and the `config.json` of the model
 CONSTANTS = "constants.npz"
 """`filters` [n_mels, K + 1], from magnitudes to mel amplitudes; `ends`, the range of these; of a
 voice with a source `share_weights` [bands, K] (:func:`diffwave.dsp.source.band_weights`)."""
@@ -33,5 +30,4 @@ GRAPHS = {
 | mean | [1, T, 2, K] | of the prior of a voice with a source |
 | deviation, envelope | [1, T, 1, K] | of that prior |
 """
-PRIOR = ("mean", "deviation", "envelope")
-"""Further inputs of the step of a voice with a source."""
+PRIOR = ("mean", "deviation", "envelope")  # further inputs of the step of a voice with a source

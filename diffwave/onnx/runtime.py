@@ -26,24 +26,14 @@ from diffwave.chain.samplers import SAMPLERS, sample
 from diffwave.dsp.chunks import by_chunks, chunks
 from diffwave.dsp.consistency import match_bands
 from diffwave.dsp.source import Source, pulse_times, pulse_train, shaped_source, transposed, with_f0
-from diffwave.dsp.stft import ShortTimeFourier, hann_windows, reach
+from diffwave.dsp.stft import ShortTimeFourier, reach
 from diffwave.onnx.layout import ABOUT, CONSTANTS, FORMAT, GRAPHS, PRIOR
 
 Samples = NDArray[np.float32]
-CHUNK_FRAMES = 1024
-"""Frames generated at a time, as PyTorch's vocoder does."""
+CHUNK_FRAMES = 1024  # frames generated at a time, as PyTorch's vocoder does
 MOST_STEPS = 10_000
 DAMAGE = (OSError, EOFError, KeyError, TypeError, ValueError, AttributeError)
 """What reading a damaged file raises."""
-
-
-class STFT(ShortTimeFourier):
-    """The transform of a space, of arrays."""
-
-    def __init__(self, n_fft: int, hop_length: int) -> None:
-        self.n_fft, self.hop_length = n_fft, hop_length
-        windows = (window.astype(np.float32) for window in hann_windows(n_fft))
-        self.window, self.synthesis_window = windows
 
 
 class Vocoder:
@@ -75,7 +65,7 @@ class Vocoder:
             self._mel, self._space = self.config["mel"], self.config["space"]
             self.sample_rate = int(self._mel["sample_rate"])
             self.hop_length = int(self._mel["hop_length"])
-            self.stft = STFT(self._space["n_fft"], self.hop_length)
+            self.stft = ShortTimeFourier(self._space["n_fft"], self.hop_length)
             with np.load(self.folder / CONSTANTS, allow_pickle=False) as constants:
                 self._filters = constants["filters"]
                 self._share_weights: Any = constants["share_weights"] if self.has_source else None
@@ -141,14 +131,7 @@ class Vocoder:
         chunk_frames: int,
     ) -> Iterator[Samples]:
         if enhance and "enhancer" in self._fields:
-            # The enhancer's frames are on the last axis.
-            (frames,) = by_chunks(
-                lambda piece: [self._run("enhancer", piece)[0].swapaxes(1, 2)],
-                mel,
-                CHUNK_FRAMES,
-                self._fields["enhancer"],
-            )
-            mel = np.ascontiguousarray(frames.swapaxes(1, 2))
+            (mel,) = self._of_whole("enhancer", mel, axis=-1)
         source = self._source(mel, f0, transpose)
         hop, pad, n_fft = self.hop_length, self._space["pad_left"], self.stft.n_fft
         context = reach(self._fields["network"], sampling["steps"], sampling["n_iter"], n_fft, hop)
@@ -156,11 +139,11 @@ class Vocoder:
             centre = n_fft / 2 - pad
             pulses = pulse_times(source.f0[0], source.voiced[0], self.sample_rate, hop, centre)
         for frames, kept in chunks(mel.shape[-1], chunk_frames, context):
-            start, length = frames.start * hop - pad, (frames.stop - frames.start - 1) * hop + n_fft
-            excitation = None
+            start, excitation = frames.start * hop - pad, None
             if source is not None:
-                excitation = pulse_train(pulses, start, length), source.share[:, frames]
-            signal = self._piece(mel[..., frames], excitation, start, length, sampling, seed)
+                train = pulse_train(pulses, start, (frames.stop - frames.start - 1) * hop + n_fft)
+                excitation = train, source.share[:, frames]
+            signal = self._piece(mel[..., frames], excitation, start, sampling, seed)
             yield signal[pad + kept.start * hop :][: (kept.stop - kept.start) * hop]
 
     def _piece(
@@ -168,23 +151,20 @@ class Vocoder:
         mel: Samples,
         excitation: tuple[Samples, Samples] | None,
         start: int,
-        length: int,
         sampling: dict[str, Any],
         seed: int,
     ) -> Samples:
-        """Samples start .. start + length - 1 of a mel [1, n_mels, T] and its source."""
-        cond, log_envelope, levels = self._run("condition", np.ascontiguousarray(mel))
+        """Samples from `start` on of a mel [1, n_mels, T] and its source, with their context."""
+        length = (mel.shape[-1] - 1) * self.hop_length + self.stft.n_fft
+        cond, log_envelope, levels = self._run("condition", mel)
         envelope = np.exp(log_envelope)[:, :, None]
         mean, deviation = np.float32(0), envelope
         prior: tuple[Samples, ...] = ()
         if excitation is not None:
             train, share = excitation
-            mean, deviation = shaped_source(
-                self.stft.analyse(train[None]),
-                share @ self._share_weights,
-                log_envelope,
-                self._space["least_noise"],
-            )
+            spectrum, share = self.stft.analyse(train[None]), share @ self._share_weights
+            least = self._space["least_noise"]
+            mean, deviation = shaped_source(spectrum, share, log_envelope, least)
             prior = mean, deviation, envelope
 
         def noise(stream: int) -> Samples:
@@ -205,16 +185,10 @@ class Vocoder:
             alpha_bar_of(np.asarray(sampling["levels"], np.float64)),
             noise=lambda i: noise(i + 1),
         )
-        spectrum = whole(state * deviation + mean)
         spectrum = match_bands(
-            spectrum,
-            levels,
-            self._ends,
-            self._filters,
-            self.stft,
-            sampling["n_iter"],
-            self._space["momentum"],
-        )
+            whole(state * deviation + mean), levels, self._ends, self._filters, self.stft,
+            sampling["n_iter"], self._space["momentum"],
+        )  # fmt: skip
         return self.stft.inverse(spectrum)[0]  # type: ignore[no-any-return]
 
     def _source(self, mel: Samples, f0: ArrayLike | None, transpose: float) -> Source | None:
@@ -225,14 +199,7 @@ class Vocoder:
                     "This voice has no source: its pitch can be neither given nor transposed."
                 )
             return None
-        source = Source(
-            *by_chunks(
-                lambda piece: self._run("source", np.ascontiguousarray(piece)),
-                mel,
-                CHUNK_FRAMES,
-                self._fields["source"],
-            )
-        )
+        source = Source(*self._of_whole("source", mel))
         if f0 is not None:
             source = with_f0(source, np.asarray(f0, np.float32)[None])
         return transposed(source, transpose) if transpose else source
@@ -245,12 +212,12 @@ class Vocoder:
         steps = config["default"] if steps is None else steps
         if not 1 <= steps <= MOST_STEPS:
             raise InputError(f"The steps are 1 to {MOST_STEPS}, not {steps}.")
-        found = {"solver": config["solver"], "n_iter": config["n_iter"], "levels": []}
-        found |= next((p for p in config["presets"] if p["steps"] == steps), {})
-        found["steps"] = steps
+        found = {"solver": config["solver"], "n_iter": config["n_iter"]}
+        found |= next((p for p in config["presets"] if p["steps"] == steps), {"steps": steps})
         # Without levels of its own, equal steps in angle.
-        found["levels"] = found["levels"] or [i / steps for i in range(steps, 0, -1)]
-        found |= {k: v for k, v in (("solver", solver), ("n_iter", n_iter)) if v is not None}
+        found["levels"] = found.get("levels") or [i / steps for i in range(steps, 0, -1)]
+        asked = {"solver": solver, "n_iter": n_iter}
+        found |= {key: value for key, value in asked.items() if value is not None}
         if found["solver"] not in SAMPLERS:
             raise InputError(
                 f"There is no sampler named {solver!r}; there are {', '.join(SAMPLERS)}."
@@ -259,13 +226,19 @@ class Vocoder:
             raise InputError(f"The iterations are 0 to {MOST_STEPS}, not {n_iter}.")
         return found
 
+    def _of_whole(self, name: str, mel: Samples, axis: int = 1) -> list[Samples]:
+        """What a graph of a mel makes of a whole one, in chunks; its frames are on that axis."""
+        return by_chunks(
+            lambda piece: self._run(name, piece), mel, CHUNK_FRAMES, self._fields[name], axis
+        )
+
     def _run(self, name: str, *inputs: Samples) -> list[Samples]:
         """The outputs of a graph, which is loaded when it is first needed."""
         if name not in self._sessions:
             self._sessions[name] = self._load(name)
-        names = itertools.chain(GRAPHS[name][0], PRIOR)
+        names, arrays = itertools.chain(GRAPHS[name][0], PRIOR), map(np.ascontiguousarray, inputs)
         try:
-            found = self._sessions[name].run(None, dict(zip(names, inputs, strict=False)))
+            found = self._sessions[name].run(None, dict(zip(names, arrays, strict=False)))
         except Exception as error:  # ONNX Runtime raises many kinds
             if out_of_memory(error):
                 raise MemoryError from None

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from diffwave.base.errors import InputError
 from diffwave.base.pcm import WIDTH, pcm, wav_frame
+from diffwave.serving.schema import SpeechOptions
 
 _T = TypeVar("_T")
 PIECE = 1 << 15
 """Bytes handed over at a time, so that a slow reader is noticed to be one, and not to be stuck."""
-MEDIA_TYPES = {"wav": "audio/wav", "pcm": "audio/pcm"}
 
 
 async def unless_gone(receive: Receive, work: Awaitable[_T], seconds: float | None = None) -> _T:
@@ -54,10 +54,7 @@ class Speech(Response):
         pieces: AsyncGenerator[Tensor],
         samples: int,
         sample_rate: int,
-        *,
-        format: str,
-        bits: str,
-        stream: bool,
+        options: SpeechOptions,
         closed: Callable[[bool], object],
     ) -> None:
         """
@@ -66,17 +63,16 @@ class Speech(Response):
                 the answer, and its reader sees that it is not whole.
             samples: their number.
             sample_rate: Hz.
-            format: "wav" or "pcm".
-            bits: of a sample, "16", "24" or "float".
-            stream: whether to send chunks.
+            options: the format, the bits of a sample, and whether to send chunks.
             closed: called once at the end, with whether everything was sent.
         """
-        super().__init__(media_type=MEDIA_TYPES[format])
-        self.pieces, self.bits, self.closed = pieces, bits, closed
-        self.frame = wav_frame(samples, sample_rate, bits) if format == "wav" else (b"", b"")
+        super().__init__(media_type=f"audio/{options.format}")
+        self.pieces, self.bits, self.closed = pieces, options.bits, closed
+        wav = options.format == "wav"
+        self.frame = wav_frame(samples, sample_rate, self.bits) if wav else (b"", b"")
         del self.headers["content-length"]
-        if not stream:
-            length = WIDTH[bits] * samples + sum(map(len, self.frame))
+        if not options.stream:
+            length = WIDTH[self.bits] * samples + sum(map(len, self.frame))
             self.headers["content-length"] = str(length)
         self.headers["x-sample-rate"], self.headers["x-samples"] = str(sample_rate), str(samples)
         self.headers["cache-control"] = "no-store"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
@@ -21,15 +22,8 @@ from diffwave.base.text import printable
 from diffwave.serving.answer import Speech, unless_gone
 from diffwave.serving.errors import Refusal, problem
 from diffwave.serving.metrics import Metrics
-from diffwave.serving.schema import (
-    PROBLEM,
-    SpeechOptions,
-    State,
-    Voice,
-    answers,
-    body_schema,
-)
-from diffwave.serving.service import Service, Stopwatch, silence
+from diffwave.serving.schema import PROBLEM, SpeechOptions, State, Voice, answers, body_schema
+from diffwave.serving.service import Service, silence
 
 logger = logging.getLogger(__name__)
 
@@ -51,12 +45,9 @@ def create_app(service: Service, name: str) -> FastAPI:
         yield
         await asyncio.to_thread(service.stop)
 
+    summary = "Mel-spectrograms in, speech out."
     app = FastAPI(
-        title="diffwave",
-        version=__version__,
-        summary="Mel-spectrograms in, speech out.",
-        lifespan=lifespan,
-        redoc_url=None,
+        title="diffwave", version=__version__, summary=summary, lifespan=lifespan, redoc_url=None
     )
     app.add_middleware(_Counting, metrics=service.metrics)
     _add_handlers(app)
@@ -77,43 +68,39 @@ def _add_speech(app: FastAPI, service: Service) -> None:
         openapi_extra={"requestBody": body_schema(vocoder.config.mel, example)},
     )
     async def speech(request: Request, options: Annotated[SpeechOptions, Query()]) -> Response:
-        watch = Stopwatch()
+        start = time.perf_counter()
         service.check(options)
         service.take_place()
         try:
-            return await _answer(service, request, options, watch)
+            return await _answer(service, request, options, start)
         except BaseException:
             service.free_place()
             raise
 
 
 async def _answer(
-    service: Service, request: Request, options: SpeechOptions, watch: Stopwatch
+    service: Service, request: Request, options: SpeechOptions, start: float
 ) -> Response:
-    """The answer, which gives the place back when it has been sent."""
+    """The answer to a request that came at `start`; gives the place back when it has been sent."""
     limits, kind = service.limits, "stream" if options.stream else "whole"
     mel = await service.mel_of(request)
-    since_body = Stopwatch()
+    body_came = time.perf_counter()
     pieces = service.generate(service.utterance(mel, options), options.stream)
 
     async def enough() -> list[Tensor]:
         """The first piece of a stream, all of others."""
-        found = []
-        async for piece in pieces:
-            found.append(piece)
-            if options.stream:
-                break
-        return found
+        return [await anext(pieces)] if options.stream else [piece async for piece in pieces]
 
     try:
         ready = await unless_gone(request.receive, enough(), limits.generate_seconds)
-    except TimeoutError:
+    except BaseException as error:
         await pieces.aclose()
-        raise Refusal(504, f"It would take longer than {limits.generate_seconds:g} s.") from None
-    except BaseException:
-        await pieces.aclose()
+        if isinstance(error, TimeoutError):
+            raise Refusal(
+                504, f"It would take longer than {limits.generate_seconds:g} s."
+            ) from None
         raise
-    service.metrics.first_samples.labels(kind).observe(since_body.seconds())
+    service.metrics.first_samples.labels(kind).observe(time.perf_counter() - body_came)
 
     async def rest() -> AsyncGenerator[Tensor]:
         try:
@@ -131,17 +118,10 @@ async def _answer(
     def closed(whole: bool) -> None:
         service.free_place()
         if whole:
-            service.metrics.seconds.labels(kind).observe(watch.seconds())
+            service.metrics.seconds.labels(kind).observe(time.perf_counter() - start)
 
-    return Speech(
-        rest(),
-        mel.shape[-1] * service.vocoder.hop_length,
-        service.vocoder.sample_rate,
-        format=options.format,
-        bits=options.bits,
-        stream=options.stream,
-        closed=closed,
-    )
+    samples, rate = mel.shape[-1] * service.vocoder.hop_length, service.vocoder.sample_rate
+    return Speech(rest(), samples, rate, options, closed)
 
 
 def _add_state(app: FastAPI, service: Service, name: str) -> None:
@@ -160,10 +140,7 @@ def _add_state(app: FastAPI, service: Service, name: str) -> None:
             n_iter=sampling.n_iter,
             can_transpose=vocoder.model.source is not None,
             has_enhancer=vocoder.model.enhancer is not None,
-            max_frames=limits.max_frames,
-            max_body=limits.max_body,
-            max_steps=limits.max_steps,
-            max_iterations=limits.max_iterations,
+            **{name: value for name, value in vars(limits).items() if name in Voice.model_fields},
         )
 
     unwell: dict[int | str, dict[str, Any]] = {503: {"model": State, "description": "It is not."}}

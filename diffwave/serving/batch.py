@@ -62,14 +62,18 @@ class Utterance:
         assert self.window is not None
         return self.window.stop - self.window.first, self.sampling
 
+    @property
+    def frames_left(self) -> int:
+        """Frames that no window has come to yet."""
+        return 0 if self.window is None else self.mel.shape[-1] - self.window.start
+
     def prepare(self, model: DiffusionModel) -> None:
         """Enhance the mel and predict its source, once, before the first window."""
-        if self.prepared:
-            return
-        if self.enhance:
-            self.mel = enhanced(model, self.mel)
-        self.source = utterance_source(model, self.mel, transpose=self.transpose)
-        self.prepared = True
+        if not self.prepared:
+            if self.enhance:
+                self.mel = enhanced(model, self.mel)
+            self.source = utterance_source(model, self.mel, transpose=self.transpose)
+            self.prepared = True
 
     def advance(self) -> None:
         """Go on to the next window; None after the last."""
@@ -107,7 +111,9 @@ def generate_windows(
     cut = [(utterance, window) for utterance in utterances if (window := utterance.window)]
     mel = torch.cat([u.mel[..., w.first : w.stop] for u, w in cut]).to(model.device)
     sampling, places = cut[0][0].sampling, [(u.seed, w.first * hop) for u, w in cut]
-    coordinates = estimate(model, mel, _excitation(model, cut), sampling, places, go_on)
+    each = [u.source.excitation(model, w.first, w.stop) for u, w in cut if u.source is not None]
+    excitation = Excitation(*map(torch.cat, zip(*each, strict=True))) if each else None
+    coordinates = estimate(model, mel, excitation, sampling, places, go_on)
     waves = model.space.synthesise(coordinates, mel, sampling.n_iter).cpu()
     for utterance in utterances:
         utterance.advance()
@@ -115,12 +121,3 @@ def generate_windows(
         wave[(w.start - w.first) * hop : (w.end - w.first) * hop]
         for wave, (_, w) in zip(waves, cut, strict=True)
     ]
-
-
-def _excitation(
-    model: DiffusionModel, cut: Sequence[tuple[Utterance, Window]]
-) -> Excitation | None:
-    each = [u.source.excitation(model, w.first, w.stop) for u, w in cut if u.source is not None]
-    if not each:
-        return None
-    return Excitation(*(torch.cat(values) for values in zip(*each, strict=True)))

@@ -26,8 +26,7 @@ UNTOLD = ("", "application/octet-stream", "application/x-www-form-urlencoded")
 """What clients say who say nothing (the last is curl's word for any data): the bytes are looked
 at."""
 MAGIC = b"\x93NUMPY"
-LONGEST_HEADER = 4096
-"""Bytes of a .npy's header; that of a mel has 118."""
+LONGEST_HEADER = 4096  # bytes of a .npy's header; that of a mel has 118
 
 
 class JsonMel(msgspec.Struct):

@@ -19,11 +19,6 @@ class Refusal(InputError):
         super().__init__(sentence)
         self.status, self.headers = HTTPStatus(status), headers or {}
 
-    @property
-    def problem(self) -> dict[str, str | int]:
-        """The body of the answer."""
-        return problem(self.status, str(self))
-
 
 def problem(status: int, sentence: str) -> dict[str, str | int]:
     """A problem of RFC 9457 that has no type but its status."""

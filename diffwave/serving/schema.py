@@ -8,7 +8,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from diffwave.mel import MelConfig
 from diffwave.serving.bodies import JSON, NPY, SAFETENSORS
-from diffwave.serving.errors import problem
 from diffwave.serving.limits import Limits
 
 PROBLEM = "application/problem+json"
@@ -78,12 +77,8 @@ def body_schema(mel: MelConfig, example: list[list[float]]) -> dict[str, Any]:
         "least 2 frames."
     )
     binary = {"type": "string", "format": "binary", "description": what}
-    array = {
-        "type": "array",
-        "minItems": mel.n_mels,
-        "maxItems": mel.n_mels,
-        "items": {"type": "array", "items": {"type": "number"}, "minItems": 2},
-    }
+    band = {"type": "array", "items": {"type": "number"}, "minItems": 2}
+    array = {"type": "array", "items": band, "minItems": mel.n_mels, "maxItems": mel.n_mels}
     return {
         "required": True,
         "description": what,
@@ -91,11 +86,7 @@ def body_schema(mel: MelConfig, example: list[list[float]]) -> dict[str, Any]:
             NPY: {"schema": binary},
             SAFETENSORS: {"schema": binary},
             JSON: {
-                "schema": {
-                    "type": "object",
-                    "required": ["mel"],
-                    "properties": {"mel": array},
-                },
+                "schema": {"type": "object", "required": ["mel"], "properties": {"mel": array}},
                 "examples": {"silence": {"summary": "Two frames", "value": {"mel": example}}},
             },
         },
@@ -115,10 +106,6 @@ def answers(sample_rate: int, limits: Limits) -> dict[int | str, dict[str, Any]]
         503: "No room; Retry-After says when to ask again.",
         504: f"The speech was not there within {limits.generate_seconds:g} s.",
     }
-    examples = {
-        422: "The mel-spectrogram holds NaN or infinity.",
-        503: "All places are taken; ask again in 2 s.",
-    }
     found: dict[int | str, dict[str, Any]] = {
         200: {
             "description": f"Speech at {sample_rate} Hz, mono.",
@@ -129,9 +116,7 @@ def answers(sample_rate: int, limits: Limits) -> dict[int | str, dict[str, Any]]
             },
         }
     }
+    content = {PROBLEM: {"schema": Problem.model_json_schema()}}
     for status, description in refusals.items():
-        content: dict[str, Any] = {"schema": Problem.model_json_schema()}
-        if status in examples:
-            content["example"] = problem(status, examples[status])
-        found[status] = {"description": description, "content": {PROBLEM: content}}
+        found[status] = {"description": description, "content": content}
     return found

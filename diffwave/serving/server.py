@@ -14,8 +14,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from diffwave.base.errors import InputError
 from diffwave.serving.limits import Limits
 
-MOST_CONNECTIONS = 1024
-"""Open at a time; uvicorn answers further ones with 503."""
+MOST_CONNECTIONS = 1024  # open at a time; uvicorn answers further ones with 503
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from collections.abc import AsyncGenerator
 
 import torch
@@ -12,9 +11,9 @@ from starlette.requests import Request
 from torch import Tensor
 
 from diffwave.base.errors import InputError, out_of_memory
-from diffwave.serving.batch import Utterance
+from diffwave.serving.batch import Utterance, generate_windows
 from diffwave.serving.bodies import mel_of_body
-from diffwave.serving.engine import Engine, Job, warm_up
+from diffwave.serving.engine import Engine, Job
 from diffwave.serving.errors import Refusal
 from diffwave.serving.limits import Limits
 from diffwave.serving.metrics import Metrics
@@ -35,23 +34,20 @@ class Service:
         threads: int = 1,
         max_batch: int = 1,
     ) -> None:
-        """
-        Args:
-            vocoder: on the device where it should run.
-            limits: what is taken.
-            workers: threads that generate.
-            threads: of PyTorch in each of them.
-            max_batch: windows generated together at most.
-        """
+        """A vocoder on its device, and `workers` that generate, with so many threads of PyTorch
+        each, at most `max_batch` windows together."""
         self.vocoder, self.limits, self.metrics = vocoder, limits or Limits(), Metrics()
         self.threads, self.max_batch, self.taken, self.ready = threads, max_batch, 0, False
         self._reading = asyncio.Semaphore(2)  # JSON takes thirty times its bytes while it is read
         self.engine = Engine(vocoder.model, workers, max_batch, self._count)
-        self.metrics.watch(lambda: self.engine.waiting)
+        self.metrics.waiting.set_function(lambda: self.engine.waiting)
 
     def start(self) -> None:
         """Warm up, and start the engine's threads."""
-        warm_up(self.vocoder.model, silence(self.vocoder, 64), self.threads)
+        torch.set_num_threads(self.threads)
+        # Generate once, so that no request waits for what PyTorch sets up lazily.
+        model, mel = self.vocoder.model, silence(self.vocoder, 64)
+        generate_windows(model, [Utterance(model, mel, model.sampling(), most=mel.shape[-1])])
         self.engine.start()
         self.ready = True
 
@@ -115,11 +111,8 @@ class Service:
                 self.vocoder.model,
                 mel,
                 self.vocoder.model.sampling(options.steps, None, options.n_iter),
-                seed=options.seed,
-                enhance=options.enhance,
-                transpose=options.transpose,
+                **options.model_dump(include={"seed", "enhance", "transpose", "stream"}),
                 most=CHUNK_FRAMES,
-                stream=options.stream,
                 alike=self.max_batch > 1,
             )
         except InputError as error:
@@ -128,12 +121,11 @@ class Service:
     def check(self, options: SpeechOptions) -> None:
         """Refusal (422) for more work per frame than this service does."""
         limits = self.limits
-        for name, value, most in (
-            ("steps", options.steps, limits.max_steps),
-            ("n_iter", options.n_iter, limits.max_iterations),
-        ):
-            if value is not None and value > most:
-                raise Refusal(422, f"{name} is {most} at most in this service, not {value}.")
+        for name, most in (("steps", limits.max_steps), ("n_iter", limits.max_iterations)):
+            if (getattr(options, name) or 0) > most:
+                raise Refusal(
+                    422, f"{name} is {most} at most in this service, not {getattr(options, name)}."
+                )
 
     async def generate(self, utterance: Utterance, stream: bool) -> AsyncGenerator[Tensor]:
         """The pieces of its wave, as they are generated.
@@ -180,14 +172,3 @@ def silence(vocoder: Vocoder, frames: int) -> Tensor:
     """The mel [n_mels, frames] of silence in a vocoder's convention."""
     wave = torch.zeros(frames * vocoder.hop_length + vocoder.config.mel.n_fft)
     return vocoder.mel(wave)[:, :frames].contiguous()
-
-
-class Stopwatch:
-    """Seconds since it was made."""
-
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
-
-    def seconds(self) -> float:
-        """So far."""
-        return time.perf_counter() - self._start

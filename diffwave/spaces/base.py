@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from diffwave.base.errors import InputError
+from diffwave.base.schema import check_fields
 from diffwave.mel import MelConfig, MelSpectrogram
 from diffwave.spaces.source import Excitation
 
@@ -50,6 +51,9 @@ class SpaceConfig(ABC):
     """Samples of frame 0 that lie before the first sample of the signal."""
     source_bands: tuple[float, ...] = ()
     """Hz, limits of the bands of a source's voiced share; none: the prior has no source."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "The space's ")
 
     @abstractmethod
     def of(self, mel: MelConfig) -> Self:

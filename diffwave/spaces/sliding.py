@@ -22,16 +22,13 @@ class SlidingConsistency:
         self.space, self.n_iter, self.frame = space, n_iter, 0
         self.overlap = max(0, space.config.n_fft - space.pad_left - 1) // space.hop_length
         """Frames before a block that reach into its samples."""
+        self.least_look_ahead = -(-space.pad_left // space.hop_length)
+        """Frames after a block that do."""
         self.fade = torch.linspace(0, 1, space.hop_length // 2 + 2)[1:-1]
         """Weights of a block's first samples; the rest is what the block before went on with."""
         self.spectrum: Tensor | None = None
         self.past: Tensor | None = None
         self.onward: Tensor | None = None
-
-    @property
-    def least_look_ahead(self) -> int:
-        """Frames after a block that reach into its samples."""
-        return -(-self.space.pad_left // self.space.hop_length)
 
     def push(self, coordinates: Tensor, mel: Tensor, frames: int) -> Tensor:
         """Samples [B, frames * hop_length] of the next frames; they are final.

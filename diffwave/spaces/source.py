@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from diffwave.dsp import source
@@ -17,17 +14,10 @@ from diffwave.dsp.source import Pulses
 class Excitation(NamedTuple):
     """A source, for the frames of a stretch of the signal."""
 
-    pulses: Tensor
-    """Pulse train [B, context(T)]."""
-    share: Tensor
-    """As of :class:`diffwave.dsp.source.Source`, [B, T, bands]."""
+    pulses: Tensor  # pulse train [B, context(T)]
+    share: Tensor  # as of :class:`diffwave.dsp.source.Source`, [B, T, bands]
 
 
 def pulse_train(pulses: Pulses, start: int, length: int) -> Tensor:
     """As :func:`diffwave.dsp.source.pulse_train`: samples start .. start + length - 1, [length]."""
     return torch.from_numpy(source.pulse_train(pulses, start, length))
-
-
-def band_weights(edges: Sequence[float], hz: NDArray[np.floating]) -> Tensor:
-    """As :func:`diffwave.dsp.source.band_weights`, [bands, K]."""
-    return torch.from_numpy(source.band_weights(edges, hz))

@@ -16,21 +16,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from diffwave.base.errors import InputError
-from diffwave.base.schema import check_fields, derived, shown
+from diffwave.base.schema import derived, shown
 from diffwave.dsp.consistency import match_bands
-from diffwave.dsp.source import shaped_source
+from diffwave.dsp.source import band_weights, shaped_source
 from diffwave.dsp.stft import reach
 from diffwave.mel import MelConfig, MelSpectrogram
 from diffwave.mel.normalise import frame_triples
 from diffwave.spaces.base import Prior, Space, SpaceConfig, curve_at
-from diffwave.spaces.source import Excitation, band_weights
+from diffwave.spaces.source import Excitation
 from diffwave.spaces.stft import STFT
 
 Samples = Annotated[int, Meta(ge=1, le=1 << 16)]
 RIDGE = 0.3
 """Ridge penalty on the weights of the envelope (measured choice; its bias is not penalised)."""
-POWER_FLOOR = 1e-9
-"""Added to |X|^2 before the logarithm, so that digital silence has one."""
+POWER_FLOOR = 1e-9  # added to |X|^2 before the logarithm, so that digital silence has one
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class SpectralConfig(SpaceConfig):
     of it they converge sooner, and blunt the pulses of a source."""
 
     def __post_init__(self) -> None:
-        check_fields(self, "The space's ")
+        super().__post_init__()
         bands = self.source_bands
         if len(bands) == 1 or any(low >= high for low, high in pairwise(bands)):
             raise InputError(
@@ -118,7 +117,7 @@ class SpectralSpace(Space):
         self.register_buffer("envelope_weight", torch.zeros(config.bins, 3 * config.n_mels))
         self.register_buffer("envelope_bias", torch.zeros(config.bins))
         if config.source_bands:
-            weights = band_weights(config.source_bands, self.hz)
+            weights = torch.from_numpy(band_weights(config.source_bands, self.hz))
             self.register_buffer("share_weights", weights, persistent=False)
 
     def analyse(self, wave: Tensor) -> Tensor:
@@ -212,6 +211,8 @@ class SpectralSpace(Space):
         if not examples:
             raise InputError("There is no audio to fit the envelope to.")
         n_features = 3 * self.config.n_mels + 1
+        penalty = torch.full((n_features,), RIDGE, dtype=torch.float64)
+        penalty[-1] = 0
         gram = torch.zeros(n_features, n_features, dtype=torch.float64)
         moment = torch.zeros(n_features, self.config.bins, dtype=torch.float64)
         for wave, mel in examples:
@@ -219,8 +220,6 @@ class SpectralSpace(Space):
             log_power = (self._power(wave) + POWER_FLOOR).log().flatten(0, -2).double()
             gram += features.T @ features
             moment += features.T @ log_power
-        penalty = torch.full((n_features,), RIDGE, dtype=torch.float64)
-        penalty[-1] = 0
         # Not lstsq, whose last bits depend on where the memory lies.
         factor = torch.linalg.cholesky(gram + penalty.diag())
         weights = torch.cholesky_solve(moment, factor)

@@ -48,9 +48,6 @@ class WaveformConfig(SpaceConfig):
     """Samples from frame to frame of the mel."""
     prior: EnergyPrior = EnergyPrior()
 
-    def __post_init__(self) -> None:
-        check_fields(self, "The space's ")
-
     def of(self, mel: MelConfig) -> WaveformConfig:
         return dataclasses.replace(self, hop_length=mel.hop_length)
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from diffwave.base.errors import InputError
-from diffwave.chain.samplers import Callback
 from diffwave.chain.sampling import Sampling
 from diffwave.model import DiffusionModel
+from diffwave.streaming.base import Stream
 from diffwave.streaming.blocks import blocks
 from diffwave.streaming.exact import ExactStream
 from diffwave.streaming.low_latency import LowLatencyStream
-
-Stream = ExactStream | LowLatencyStream
-
-__all__ = ["ExactStream", "LowLatencyStream", "Stream", "generate_stream", "open_stream"]
 
 
 def open_stream(
@@ -25,13 +22,9 @@ def open_stream(
     sampling: Sampling,
     block_frames: int | None,
     low_latency: bool,
-    *,
-    seed: int = 0,
-    enhance: bool = True,
-    transpose: float = 0.0,
-    callback: Callback | None = None,
+    **options: Any,
 ) -> Stream:
-    """What generates a mel in pieces; arguments as of `Vocoder.stream`.
+    """What generates a mel in pieces; options as of :class:`Stream`.
 
     block_frames: frames generated at a time; None with low latency, which has its own number.
 
@@ -40,19 +33,9 @@ def open_stream(
     """
     if low_latency and block_frames is not None:
         raise InputError("Low latency has its own number of frames at a time.")
-    if low_latency or block_frames is None:
-        return LowLatencyStream(
-            model, sampling, seed=seed, enhance=enhance, transpose=transpose, callback=callback
-        )
-    return ExactStream(
-        model,
-        sampling,
-        block_frames=block_frames,
-        seed=seed,
-        enhance=enhance,
-        transpose=transpose,
-        callback=callback,
-    )
+    if block_frames is None:
+        return LowLatencyStream(model, sampling, **options)
+    return ExactStream(model, sampling, block_frames=block_frames, **options)
 
 
 def generate_stream(

@@ -44,10 +44,8 @@ class Block(NamedTuple):
 
     start: int
     stop: int
-    known: int
-    """Frames before this one may be looked at: stop and the look-ahead, or all there are."""
-    whole: bool
-    """Whether the mel ends sooner than the look-ahead, so that all of it is known."""
+    known: int  # frames before this one may be looked at: stop and the look-ahead, or all there are
+    whole: bool  # whether the mel ends sooner than the look-ahead, so that all of it is known
     mel: Track
 
 

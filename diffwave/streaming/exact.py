@@ -7,52 +7,35 @@ and of the mel enhancer. These two work through the frames once; so does the pha
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
-from diffwave.chain.samplers import Callback
 from diffwave.chain.sampling import Sampling
 from diffwave.model import DiffusionModel
-from diffwave.streaming.blocks import Block, Track
-from diffwave.streaming.source import SourceTrack
+from diffwave.streaming.base import Stream
+from diffwave.streaming.blocks import Block
 from diffwave.synthesis import generate_piece, reach
 
 
-class ExactStream:
-    """Makes a block of frames of :func:`diffwave.streaming.generate_stream`."""
+class ExactStream(Stream):
+    """A stream of any number of frames at a time, whose wave is that of the whole mel."""
 
     def __init__(
-        self,
-        model: DiffusionModel,
-        sampling: Sampling,
-        *,
-        block_frames: int,
-        seed: int = 0,
-        enhance: bool = True,
-        transpose: float = 0.0,
-        callback: Callback | None = None,
+        self, model: DiffusionModel, sampling: Sampling, *, block_frames: int, **options: Any
     ) -> None:
-        """Arguments as of :func:`diffwave.synthesis.generate`; block_frames as chunk_frames.
-
-        Raises:
-            InputError: for a transposition asked of a model without a source.
-        """
-        self.model, self.sampling, self.block_frames = model, sampling, block_frames
-        self.seed, self.callback = seed, callback
-        self.enhancer = model.enhancer if enhance else None
-        self.reach = reach(model, sampling)
-        self.source = SourceTrack.of(model, transpose)
-        self.enhanced = Track()
-
-    @property
-    def look_ahead(self) -> int:
-        """Frames after a frame that its samples depend on."""
-        frames = self.reach + (0 if self.enhancer is None else self.enhancer.receptive_field)
-        return frames + (0 if self.source is None else self.source.look_ahead)
+        """Options as of :class:`Stream`."""
+        super().__init__(model, sampling, **options)
+        self.block_frames, self.reach = block_frames, reach(model, sampling)
+        source_ahead = 0 if self.source is None else self.source.look_ahead
+        self.look_ahead = self.reach + self.field + source_ahead
 
     def wave_of(self, block: Block) -> Tensor:
-        """Samples [B, (stop - start) * hop_length] of the block, on the CPU."""
-        model, hop = self.model, self.model.space.hop_length
-        self._enhance(block)
+        model, hop, start = self.model, self.model.space.hop_length, self.enhanced.end
+        stop = block.known - (0 if block.whole else self.field)
+        if stop > start:
+            self.enhanced.append(self.enhance(block, start)[..., : stop - start])
+        block.mel.forget(max(0, self.enhanced.end - self.field))
         first, stop = max(0, block.start - self.reach), min(block.stop + self.reach, block.known)
         excitation = None
         if self.source is not None:
@@ -62,25 +45,5 @@ class ExactStream:
         wave = generate_piece(
             model, mel, excitation, first * hop, self.sampling, self.seed, self.callback
         )
-        self._forget(block.stop - self.reach)
+        self.forget(block.stop - self.reach)
         return wave[:, (block.start - first) * hop : (block.stop - first) * hop].cpu()
-
-    def _enhance(self, block: Block) -> None:
-        """Enhance the frames that can be, given what the block may look at."""
-        start, field = self.enhanced.end, 0
-        if self.enhancer is not None:
-            field = self.enhancer.receptive_field
-        stop = block.known if block.whole else block.known - field
-        first = max(0, start - field)
-        mel = block.mel.frames(first, block.known)
-        if self.enhancer is not None:
-            mel = self.model.enhance(mel.to(self.model.device)).cpu()
-        if stop > start:
-            self.enhanced.append(mel[..., start - first : stop - first])
-        block.mel.forget(max(0, self.enhanced.end - field))
-
-    def _forget(self, before: int) -> None:
-        if self.source is not None:
-            self.source.forget(before)
-            before = min(before, self.source.needs_from)
-        self.enhanced.forget(max(0, before))
