@@ -17,7 +17,7 @@ from diffwave.chain.gaussian import alpha_sigma, q_sample
 from diffwave.chain.samplers import (
     SAMPLERS,
     Step,
-    Visit,
+    State,
     ancestral,
     ddim,
     dpm_solver_2m,
@@ -169,7 +169,7 @@ def test_the_share_of_fresh_noise_lies_between_ddim_and_ancestral(level: float) 
     x, x_0, levels, fresh = starts(), starts(seed=1), f64([level, 0.6]), starts(seed=2)
 
     def after(step: Step) -> Tensor:
-        return step(Visit(x, x_0, levels, 0, lambda i: fresh))  # type: ignore[no-any-return]
+        return step(State(x, x_0, levels, 0, lambda i: fresh))  # type: ignore[no-any-return]
 
     torch.testing.assert_close(after(stochastic_ddim(0)), after(ddim))
     torch.testing.assert_close(after(stochastic_ddim(1)), after(ancestral))

@@ -27,7 +27,7 @@ Noise = Callable[[int], Array]
 Callback = Callable[[int, Array, Array, Array], None]
 
 
-class Visit(NamedTuple):
+class State(NamedTuple):
     """A level of the chain, and all that a step from there may use."""
 
     x: Array  # the state at levels[i]
@@ -44,10 +44,10 @@ class Visit(NamedTuple):
         return self.levels[self.i], self.levels[self.i + 1]
 
 
-Step = Callable[[Visit], Array]  # from a visit to the state at the next level
+Step = Callable[[State], Array]  # from the state at a level to x at the next
 
 
-def ancestral(at: Visit) -> Array:
+def ancestral(at: State) -> Array:
     """Draw x_{t-1} from q(x_{t-1} | x_t, x_0 estimate): algorithm 2 of DDPM and DiffWave.
 
     With a learned variance that is what the noise has.
@@ -57,7 +57,7 @@ def ancestral(at: Visit) -> Array:
     return mean + variance**0.5 * at.noise(at.i)
 
 
-def ddim(at: Visit) -> Array:
+def ddim(at: State) -> Array:
     """DDIM, eta = 0 (Song et al. 2021, arXiv 2010.02502, eq. 12)."""
     bar, bar_next = at.ends
     return q_sample(at.x_0, bar_next, eps_from_x0(at.x, at.x_0, bar))
@@ -69,7 +69,7 @@ def stochastic_ddim(eta: float) -> Step:
     The deviation is eta times the posterior's: eta = 0 is :func:`ddim`, eta = 1 :func:`ancestral`.
     """
 
-    def step(at: Visit) -> Array:
+    def step(at: State) -> Array:
         bar, bar_next = at.ends
         _, variance = q_posterior_mean_variance(at.x_0, at.x, bar, bar_next)
         fresh = eta**2 * float(variance) / (1 - float(bar_next))
@@ -79,7 +79,7 @@ def stochastic_ddim(eta: float) -> Step:
     return step
 
 
-def dpm_solver_2m(at: Visit) -> Array:
+def dpm_solver_2m(at: State) -> Array:
     """DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095, algorithm 2).
 
     With lambda = log(alpha / sigma) and h the step in lambda, the estimate is extrapolated by
@@ -121,7 +121,7 @@ def sample(
             `Estimate` with a learned variance.
         x: state at levels[0], any shape.
         levels: alpha_bar to visit, noisiest first: rising values in [0, 1), [S].
-        noise: as of :class:`Visit`; of the shape of x, from torch's generator when None.
+        noise: as of :class:`State`; of the shape of x, from torch's generator when None.
         callback: `callback(i, alpha_bar, x, x_0)` is called at every level.
 
     Returns:
@@ -140,7 +140,7 @@ def sample(
         if callback is not None:
             callback(i, alpha_bar, x, x_0)
         if i + 1 < len(levels):
-            x, before = step(Visit(x, x_0, levels, i, draw, before, share)), x_0
+            x, before = step(State(x, x_0, levels, i, draw, before, share)), x_0
     return x_0
 
 
