@@ -18,7 +18,6 @@ import argparse
 import copy
 import math
 import signal
-import sys
 import time
 from pathlib import Path
 
@@ -28,7 +27,7 @@ from torch import Tensor, nn
 
 from diffwave import Vocoder
 from diffwave.base.audio import read_audio
-from diffwave.base.errors import InputError
+from diffwave.base.errors import InputError, run_script
 from diffwave.checkpoint import save_checkpoint
 from diffwave.data.config import DataConfig
 from diffwave.data.corpus import MelFolder, sixteen_bit
@@ -160,8 +159,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        print(f"enhance.py: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_script(main)

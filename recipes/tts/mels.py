@@ -13,18 +13,18 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
 import torch
-from common import MEL, InputError, Labels, Utterance, clip  # first: it makes the others known
+from common import MEL, Labels, Utterance, clip  # first: it makes the others known
 from tqdm import tqdm
 
 from acoustic import Voices, load, predict  # isort: skip
 from speak import text_to_mel, write_mel  # isort: skip
 
 from diffwave.base.audio import write_audio
+from diffwave.base.errors import InputError, run_script
 from diffwave.mel import MelSpectrogram
 
 
@@ -116,8 +116,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        print(f"mels.py: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_script(main)

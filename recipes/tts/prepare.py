@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from common import MEL, InputError, Labels, Utterance, audio_file, clip  # first
+from common import MEL, Labels, Utterance, audio_file, clip  # first
 from phonemes import SPECIAL, encode, phonemes
 from safetensors.numpy import save_file
 from tqdm import tqdm
 
 from diffwave.base.audio import read_audio
+from diffwave.base.errors import InputError, run_script
 from diffwave.base.files import atomic_path
 from diffwave.data.config import PrepareConfig
 from diffwave.data.recording import frame_powers, pieces, speech_rms
@@ -115,8 +115,4 @@ def analyse(corpora: Path, utterance: Utterance) -> tuple[Utterance, np.ndarray,
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        print(f"prepare.py: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_script(main)
