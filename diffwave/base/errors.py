@@ -23,7 +23,7 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or "allocate" in str(error)
 
 
-def run_script(main: Callable[[], object]) -> NoReturn:
+def run_script(main: Callable[[], int | None]) -> NoReturn:
     """Run the `main` of a script and exit with what it returns; with 2 after bad input."""
     try:
         sys.exit(main())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -55,11 +57,22 @@ def _most_steps(config: ModelConfig) -> int:
     return max(sampling.default, trained, *(preset.steps for preset in sampling.presets))
 
 
-def each(jobs: list[Job], work: Callable[[Job], object]) -> int:
-    """Do the work of every file; what fails is named on standard error. Returns how many succeeded.
+def named(text: str) -> tuple[str, str]:
+    """Name and place of "NAME=PLACE"; a place alone is named by the last part of its path."""
+    name, equals, place = text.partition("=")
+    if equals and name and place and os.sep not in name and not Path(text).exists():
+        return printable(name), place
+    return printable(Path(text).absolute().name), text
 
-    Whatever is wrong with one file, the others are worth doing.
+
+def each(jobs: list[Job], work: Callable[[Job], object], folder: bool = True) -> int:
+    """Do the work of every file of a folder, or of the only one. Returns how many succeeded.
+
+    What fails in a folder is named on standard error: the other files are worth doing.
     """
+    if not folder:
+        work(jobs[0])
+        return 1
     done = 0
     for job in tqdm(jobs, unit="file", disable=None):
         try:

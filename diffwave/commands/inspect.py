@@ -15,7 +15,7 @@ from diffwave.base.text import printable
 from diffwave.commands.common import table
 from diffwave.commands.options import Inspect
 from diffwave.mel import check_mel
-from diffwave.mel.conventions import CONVENTIONS, Convention
+from diffwave.mel.conventions import Convention, convention_with
 from diffwave.mel.convert import difference, rms
 from diffwave.mel.incoming import AUTO, Incoming, read_incoming
 from diffwave.vocoder import DEFAULT, Vocoder
@@ -29,7 +29,7 @@ SMOOTHED = 0.75
 def run(options: Inspect) -> int:
     """Print the findings, a picture and advice, or the findings as JSON."""
     vocoder = Vocoder.from_pretrained(options.checkpoint or DEFAULT, "cpu")
-    expected = next((c for c in CONVENTIONS.values() if c.mel == vocoder.config.mel), None)
+    expected = convention_with(vocoder.config.mel)
     incoming = read_incoming(options.input, options.convention or AUTO, options.stats, expected)
     findings = _findings(incoming, vocoder)
     findings["advice"] = _advice(incoming, findings, options)

@@ -69,7 +69,7 @@ def _synthesize(source: Path, target: Path, options: Synthesize) -> None:
     vocoder = vocoder_of(options)
     if options.f0 is not None or options.transpose:
         vocoder.model.source_predictor()  # known before anything is made
-    made, spent, done = 0.0, 0.0, 0
+    made, spent = 0.0, 0.0
 
     def generate(job: Job) -> None:
         nonlocal made, spent
@@ -111,16 +111,12 @@ def _synthesize(source: Path, target: Path, options: Synthesize) -> None:
 
     folder = source.is_dir()
     with tqdm(total=0, unit="frame", disable=folder or None, leave=False) as bar:
-        if folder:
-            done = each(jobs, generate)
-        else:
-            generate(jobs[0])
+        done = each(jobs, generate, folder)
     what = f"{done} files in {target}" if folder else options.output
     factor = f", real-time factor {spent / made:.3f}" if made else ""
     line = f"{what}: {made:.2f} s of speech in {spent:.2f} s{factor}"
     print(printable(line), file=sys.stderr if options.output == "-" else sys.stdout)
-    if folder:
-        check_all_done(done, jobs)
+    check_all_done(done, jobs)
 
 
 def _trace() -> ModuleType:

@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 from diffwave.data.config import DataConfig
 from diffwave.data.source import Track, crop_of
 from diffwave.mel import MelSpectrogram
+from diffwave.mel.normalise import scaled_log
 from diffwave.model import ModelConfig
 from diffwave.spaces.source import Excitation, pulse_train
 
@@ -265,6 +266,6 @@ def amplified(mel: Tensor, log_gain: float, frontend: MelSpectrogram) -> Tensor:
     What lies at the floor of the convention, of which nobody knows how far it is below, stays.
     """
     ends = torch.tensor([[0.0, math.inf]]).expand(len(mel), 2)
-    low, high = frontend.scaled_log(ends).split(1, dim=1)
+    low, high = scaled_log(ends, frontend.config).split(1, dim=1)
     louder = torch.minimum((mel + log_gain * frontend.slope).clamp_min(low), high)
     return torch.where(mel > low + 1e-4 * frontend.slope, louder, low)

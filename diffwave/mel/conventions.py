@@ -7,7 +7,6 @@ logarithm, clipped below their own maximum, or of a filterbank made for another 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -18,9 +17,9 @@ from torch.nn import functional as F
 
 from diffwave.base.errors import InputError
 from diffwave.base.schema import stored, strictly
-from diffwave.mel.config import PRESETS, MelConfig
-from diffwave.mel.frontend import mel_filterbank
-from diffwave.mel.normalise import log_amplitude
+from diffwave.mel.config import HIFIGAN, HTK, PRESETS, SLANEY, MelConfig
+from diffwave.mel.frontend import mel_filterbank, power_spectrum
+from diffwave.mel.normalise import log_amplitude, scaled_log
 
 TINY = 1e-20
 
@@ -80,17 +79,10 @@ class Convention:
         """Values of filterbank @ |STFT|^power, [n_mels, T]."""
         if self.linear:
             return mel
-        config = self.mel
-        values = config.log_factor * (mel + self.added).clamp(min=config.floor).log()
-        values = values + config.offset
-        if config.limits is not None:
-            values = values.clamp(*config.limits)
+        mel = mel + self.added
         if self.depth is not None:
-            values = values.clamp(min=float(values.max()) - self.depth)
-        if config.mean is not None and config.scale is not None:
-            mean, scale = values.new_tensor(config.mean), values.new_tensor(config.scale)
-            values = (values - mean[:, None]) / scale[:, None]
-        return values
+            mel = mel.clamp(min=float(mel.max()) * math.exp(-self.depth / self.mel.log_factor))
+        return scaled_log(mel, self.mel)
 
     def bands(self, values: Tensor) -> Tensor:
         """The inverse of `values`, as far as it goes: filterbank @ |STFT|^power, above 0."""
@@ -122,27 +114,17 @@ class Convention:
     def analyse(self, wave: Tensor) -> Tensor:
         """Mel [n_mels, T] of a wave [L] at the convention's rate, float32."""
         config = self.mel
-        padded = F.pad(wave[None].float(), (config.pad_left, config.pad_right), mode="reflect")[0]
-        stft = torch.stft(
-            padded, config.n_fft, config.hop_length, config.win_length,
-            torch.hann_window(config.win_length), center=False, return_complex=True,
-        )  # fmt: skip
-        power = stft.real.square() + stft.imag.square()
+        padded = F.pad(wave[None].float(), (config.pad_left, config.pad_right), mode="reflect")
+        power = power_spectrum(padded, config, torch.hann_window(config.win_length))
         magnitude = power if self.power == 2 else (power + config.magnitude_eps).sqrt()
         if config.normalized:
             window = torch.hann_window(config.win_length).square().sum()
             magnitude = magnitude / (window if self.power == 2 else window.sqrt())
-        return self.values(self.filterbank().float() @ magnitude)
+        return self.values((self.filterbank().float() @ magnitude)[0])
 
 
-_LN: dict[str, Any] = {
-    "mel_scale": "slaney", "mel_norm": "slaney", "centered": False, "magnitude_eps": 1e-9,
-    "log": "ln", "floor": 1e-5,
-}  # fmt: skip
-_POWER: dict[str, Any] = {"mel_scale": "htk", "mel_norm": None, "centered": True, "floor": 1e-10}
-_SLANEY: dict[str, Any] = {
-    "mel_scale": "slaney", "mel_norm": "slaney", "centered": True, "floor": 1e-10
-}  # fmt: skip
+_POWER: dict[str, Any] = {**HTK, "centered": True, "floor": 1e-10}
+_SLANEY: dict[str, Any] = {**SLANEY, "centered": True, "floor": 1e-10}
 _WHISPER: dict[str, Any] = {**_SLANEY, "log": "log10", "gain": 0.25, "offset": 1.0}
 
 _OF_PRESETS = {
@@ -174,24 +156,24 @@ CONVENTIONS: dict[str, Convention] = {
         ),
         # configs/bigvgan_v2_*.json of BigVGAN, fmax null
         Convention(
-            MelConfig("bigvgan-22k", 22050, 1024, 256, 1024, 80, 0, 11025, **_LN),
+            MelConfig("bigvgan-22k", 22050, 1024, 256, 1024, 80, 0, 11025, **HIFIGAN),
             "BigVGAN v2 22 kHz and HiFi-GAN with fmax null",
         ),
         Convention(
-            MelConfig("bigvgan-24k", 24000, 1024, 256, 1024, 100, 0, 12000, **_LN),
+            MelConfig("bigvgan-24k", 24000, 1024, 256, 1024, 100, 0, 12000, **HIFIGAN),
             "BigVGAN v2, 24 kHz",
         ),
         # HiFi-GAN's mel at other rates and hops, as many recipes have it
         Convention(
-            MelConfig("hifigan-16k", 16000, 1024, 256, 1024, 80, 0, 8000, **_LN),
+            MelConfig("hifigan-16k", 16000, 1024, 256, 1024, 80, 0, 8000, **HIFIGAN),
             "HiFi-GAN recipes at 16 kHz",
         ),
         Convention(
-            MelConfig("hifigan-24k", 24000, 1024, 256, 1024, 80, 0, 12000, **_LN),
+            MelConfig("hifigan-24k", 24000, 1024, 256, 1024, 80, 0, 12000, **HIFIGAN),
             "HiFi-GAN recipes at 24 kHz",
         ),
         Convention(
-            MelConfig("hifigan-hop200", 22050, 1024, 200, 800, 80, 0, 8000, **_LN),
+            MelConfig("hifigan-hop200", 22050, 1024, 200, 800, 80, 0, 8000, **HIFIGAN),
             "HiFi-GAN's mel at a hop of 200 and a window of 800 samples",
         ),
         # meldataset.py of StyleTTS 2: torchaudio's filterbank keeps its default rate of 16 kHz
@@ -249,9 +231,9 @@ ALIASES = {
 """Other names of the same."""
 
 
-@functools.cache
-def _lower_names() -> dict[str, str]:
-    return {name.lower(): name for name in CONVENTIONS} | ALIASES
+def convention_with(mel: MelConfig) -> Convention | None:
+    """The known convention of these settings, if there is one."""
+    return next((each for each in CONVENTIONS.values() if each.mel == mel), None)
 
 
 def convention_of(text: str) -> Convention:
@@ -264,7 +246,8 @@ def convention_of(text: str) -> Convention:
         InputError: an unknown name or setting, or settings that contradict each other.
     """
     name, *words = text.split(",")
-    known = _lower_names().get(name.strip().lower())
+    word = name.strip().lower()
+    known = ALIASES.get(word, word if word in CONVENTIONS else None)
     if known is None:
         raise InputError(
             f"Unknown mel convention {name.strip()!r:.80}; known are {', '.join(CONVENTIONS)}."

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from diffwave.base.errors import InputError
+from diffwave.mel.check import check_shape
 from diffwave.mel.conventions import TINY, Convention
 
 ITERATIONS = 8
@@ -98,7 +99,14 @@ def convert(mel: Tensor, source: Convention, target: Convention) -> Tensor:
         InputError: for a mel that has not the source's bands, has fewer than two frames, or holds
             NaN or infinity.
     """
-    check_bands(mel, source)
+    if mel.dim() != 2 or not mel.is_floating_point():
+        raise InputError(
+            f"A mel-spectrogram must be floating point of the shape [{source.mel.n_mels}, frames], "
+            f"not {mel.dtype} of the shape {list(mel.shape)}."
+        )
+    check_shape(tuple(mel.shape), source.mel)
+    if not torch.isfinite(mel).all():
+        raise InputError("The mel-spectrogram holds NaN or infinity.")
     values = mel.detach().double()
     differs = difference(source, target)
     bands = source.bands(values)
@@ -110,26 +118,6 @@ def convert(mel: Tensor, source: Convention, target: Convention) -> Tensor:
         bands = _at_times(bands.log(), _times(source, target, bands.shape[1])).exp()
     magnitude = _magnitude(bands, source)
     return target.values(_analyse(magnitude, source, target)).float()
-
-
-def check_bands(mel: Tensor, convention: Convention) -> None:
-    """Raise InputError unless a mel is [n_mels, T] of a convention's bands, and finite."""
-    n_mels = convention.mel.n_mels
-    if mel.dim() != 2 or not mel.is_floating_point():
-        raise InputError(
-            f"A mel-spectrogram must be floating point of the shape [{n_mels}, frames], not "
-            f"{mel.dtype} of the shape {list(mel.shape)}."
-        )
-    if mel.shape[0] != n_mels:
-        turned = ", and looks transposed" if mel.shape[1] == n_mels else ""
-        raise InputError(
-            f"The mel-spectrogram of shape {list(mel.shape)} has {mel.shape[0]} bands{turned}, but "
-            f"the {convention.name!r} convention has {n_mels}."
-        )
-    if mel.shape[1] < 2:
-        raise InputError("The mel-spectrogram has fewer than 2 frames.")
-    if not torch.isfinite(mel).all():
-        raise InputError("The mel-spectrogram holds NaN or infinity.")
 
 
 def _edges(convention: Convention) -> tuple[float, float]:
