@@ -15,7 +15,7 @@ from diffwave.base.errors import InputError, out_of_memory
 from diffwave.base.text import aligned, notice, printable
 from diffwave.commands.jobs import Job
 from diffwave.commands.options import Generation
-from diffwave.model import DiffusionModel, ModelConfig
+from diffwave.model import DiffusionModel
 from diffwave.vocoder import DEFAULT, Vocoder
 
 
@@ -26,7 +26,9 @@ def vocoder_of(options: Generation) -> Vocoder:
     vocoder = Vocoder.from_pretrained(
         options.checkpoint or DEFAULT, options.device, options.precision
     )
-    most = _most_steps(vocoder.config)
+    sampling, chain = vocoder.config.sampling, vocoder.config.diffusion.alpha_bars()
+    trained = 0 if chain is None else len(chain)  # a whole discrete chain is worth its steps
+    most = max(sampling.default, trained, *(preset.steps for preset in sampling.presets))
     if options.steps is not None and options.steps > most:
         notice(
             f"{options.steps} steps take longer and seldom sound better: "
@@ -49,12 +51,6 @@ def described(options: Generation, model: DiffusionModel) -> str:
         f"{chosen.steps} steps of {chosen.solver}, {chosen.n_iter} mel-consistency iterations, "
         f"seed {options.seed}{plain}"
     )
-
-
-def _most_steps(config: ModelConfig) -> int:
-    sampling, chain = config.sampling, config.diffusion.alpha_bars()
-    trained = 0 if chain is None else len(chain)  # a whole discrete chain is worth its steps
-    return max(sampling.default, trained, *(preset.steps for preset in sampling.presets))
 
 
 def named(text: str) -> tuple[str, str]:

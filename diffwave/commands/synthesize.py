@@ -64,8 +64,7 @@ def _standard_input(folder: Path) -> Path:
 def _synthesize(source: Path, target: Path, options: Synthesize) -> None:
     known = (*MEL_SUFFIXES, *AUDIO_SUFFIXES)
     jobs = file_jobs(source, target, known, AUDIO_SUFFIXES, "mel or recording")
-    if options.trace is not None:
-        _trace().check_trace()
+    drawn = None if options.trace is None else _trace()
     vocoder = vocoder_of(options)
     if options.f0 is not None or options.transpose:
         vocoder.model.source_predictor()  # known before anything is made
@@ -80,10 +79,10 @@ def _synthesize(source: Path, target: Path, options: Synthesize) -> None:
         bar.reset(mel.shape[-1])
         start = time.perf_counter()
         trace, watch = None, None
-        if options.trace is not None:
+        if drawn is not None:
             sampling = vocoder.model.sampling(options.steps, options.sampler, options.n_iter)
-            _trace().check_size(sampling.steps, mel.shape[-1] * vocoder.hop_length)
-            trace = _trace().Trace(vocoder.sample_rate, sampling.n_iter)
+            drawn.check_size(sampling.steps, mel.shape[-1] * vocoder.hop_length)
+            trace = drawn.Trace(vocoder.sample_rate, sampling.n_iter)
             watch = trace.watch
         wave = vocoder.stream(
             mel,
@@ -100,11 +99,11 @@ def _synthesize(source: Path, target: Path, options: Synthesize) -> None:
         clipped = write_audio(out, wave, vocoder.sample_rate, options.bits)
         spent += time.perf_counter() - start
         made += mel.shape[-1] * vocoder.hop_length / vocoder.sample_rate
-        if trace is not None:
+        if drawn is not None:
             place = Path(options.trace or "")
             make_folder(place)
             name = file.relative_to(source) if source.is_dir() else Path(file.name)
-            _trace().save(trace, place, str(name.with_suffix("")))
+            drawn.save(trace, place, str(name.with_suffix("")))
         if clipped:
             with tqdm.external_write_mode(sys.stderr):
                 notice(f"{out}: {clipped} samples were clipped at full scale.")
@@ -123,6 +122,7 @@ def _trace() -> ModuleType:
     """What draws a trace, whose libraries not every installation has."""
     with needed_for("A trace"):
         from diffwave.analysis import trace
+    trace.check_trace()
     return trace
 
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from diffwave.base.files import in_order
 from diffwave.data.config import DataConfig
 from diffwave.data.source import Track, crop_of
 from diffwave.mel import MelSpectrogram
@@ -201,7 +202,7 @@ class Crops:
         """
         keys = ((n, size, tuple(rows)) for n in itertools.count(step) for rows in shares)
         if not self.config.workers:
-            return self._from_thread(keys)
+            return in_order(ThreadPoolExecutor(1, "crops"), lambda key: self.batch(*key), keys, 1)
         return iter(
             DataLoader(
                 _Batches(self),
@@ -212,14 +213,6 @@ class Crops:
                 worker_init_fn=_leave_signals_to_the_trainer,
             )
         )
-
-    def _from_thread(self, keys: Iterator[BatchKey]) -> Iterator[Batch]:
-        with ThreadPoolExecutor(1, "crops") as pool:
-            ahead = pool.submit(self.batch, *next(keys))
-            while True:
-                batch = ahead.result()
-                ahead = pool.submit(self.batch, *next(keys))
-                yield batch
 
     def _crop(self, rng: np.random.Generator) -> Crop:
         """A crop of random place, gain, speed and polarity (beside a source: the clip's)."""

@@ -9,15 +9,16 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from msgspec import Meta
 from torch import Tensor
 from torch.nn import functional as F
 
 from diffwave.base.errors import InputError
-from diffwave.base.schema import stored, strictly
-from diffwave.mel.config import HIFIGAN, HTK, PRESETS, SLANEY, MelConfig
+from diffwave.base.schema import convert, hints, shown
+from diffwave.mel.config import HIFIGAN, HTK, PRESETS, SLANEY, Above0, MelConfig
 from diffwave.mel.frontend import mel_filterbank, power_spectrum
 from diffwave.mel.normalise import log_amplitude, scaled_log
 
@@ -35,15 +36,15 @@ class Convention:
     mel: MelConfig
     used_by: str
     """Whose it is."""
-    power: int = 1
+    power: Annotated[int, Meta(ge=1, le=2)] = 1
     """Exponent of the magnitudes that enter the filterbank, 1 or 2."""
     linear: bool = False
     """Whether no logarithm is taken."""
-    depth: float | None = None
+    depth: Above0 | None = None
     """Values lower than this below the largest one of the utterance are raised to it."""
-    added: float = 0.0
+    added: Annotated[float, Meta(ge=0, lt=1e30)] = 0.0
     """What is added before the logarithm."""
-    filter_rate: int | None = None
+    filter_rate: Annotated[int, Meta(ge=1, le=1 << 20)] | None = None
     """Sample rate that the filterbank was made for, where it is not that of the waves."""
 
     @property
@@ -255,47 +256,19 @@ def convention_of(text: str) -> Convention:
     base = CONVENTIONS[known]
     if not words:
         return base
+    own = {key: kind for key, kind in hints(Convention).items() if key not in ("mel", "used_by")}
+    kinds = {**hints(MelConfig), **own}
     changes: dict[str, Any] = {}
     for word in words:
-        key, equals, value = word.partition("=")
+        key, equals, value = (part.strip() for part in word.partition("="))
         if not equals:
             raise InputError(f"A setting of a convention is given as KEY=VALUE, not {word!r:.80}.")
-        changes[key.strip()] = _value(value.strip())
-    own = {field.name for field in dataclasses.fields(Convention)} - {"mel", "used_by"}
-    mine = {key: changes.pop(key) for key in own & set(changes)}
-    _check_own(mine)
-    if changes:
-        config = {**stored(base.mel), "name": text, **changes}
-        if "n_mels" in changes and base.mel.mean is not None:
-            config["mean"] = config["scale"] = None
-        base = dataclasses.replace(base, mel=strictly(MelConfig, config, "a mel"))
-    return dataclasses.replace(base, **mine)
-
-
-def _value(text: str) -> Any:
-    words = {"true": True, "false": False, "none": None, "null": None}
-    if text.lower() in words:
-        return words[text.lower()]
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
-
-
-def _check_own(changes: dict[str, Any]) -> None:
-    allowed = {
-        "power": lambda value: value in (1, 2) and not isinstance(value, bool),
-        "linear": lambda value: isinstance(value, bool),
-        "depth": lambda value: value is None or _positive(value),
-        "added": lambda value: value == 0 or _positive(value),
-        "filter_rate": lambda value: value is None or (type(value) is int and 0 < value < 1 << 20),
-    }
-    for key, value in changes.items():
-        if not allowed[key](value):
-            raise InputError(f"A convention's {key} cannot be {value!r:.80}.")
-
-
-def _positive(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) and value > 0
+        if key not in kinds:
+            raise InputError(f"Unknown setting {shown(key)}; known are {', '.join(kinds)}.")
+        value = "null" if value.lower() == "none" else value
+        changes[key] = convert(value, kinds[key], f"A convention's {key}")
+    mine = {key: changes.pop(key) for key in own.keys() & changes.keys()}
+    if "n_mels" in changes and base.mel.mean is not None:
+        changes["mean"] = changes["scale"] = None
+    mel = dataclasses.replace(base.mel, **{"name": text, **changes}) if changes else base.mel
+    return dataclasses.replace(base, mel=mel, **mine)

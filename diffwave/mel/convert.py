@@ -112,7 +112,10 @@ def convert(mel: Tensor, source: Convention, target: Convention) -> Tensor:
     bands = source.bands(values)
     if differs.exact:
         units = (target.window_norm / source.window_norm) ** source.power
-        return target.values(bands * (units * _heights(source, target))[:, None]).float()
+        # The triangles may be of another height.
+        ours, theirs = source.filterbank().sum(1), target.filterbank().sum(1)
+        heights = torch.where(ours > 0, theirs / ours.clamp(min=TINY), 1.0)
+        return target.values(bands * (units * heights)[:, None]).float()
     bands = _widened(bands, source, target)
     if differs.frames:
         bands = _at_times(bands.log(), _times(source, target, bands.shape[1])).exp()
@@ -123,12 +126,6 @@ def convert(mel: Tensor, source: Convention, target: Convention) -> Tensor:
 def _edges(convention: Convention) -> tuple[float, float]:
     stretch = convention.stretch
     return convention.mel.fmin * stretch, convention.mel.fmax * stretch
-
-
-def _heights(source: Convention, target: Convention) -> Tensor:
-    """Ratio of the heights of the triangles, [n_mels]."""
-    sums = source.filterbank().sum(1), target.filterbank().sum(1)
-    return torch.where(sums[0] > 0, sums[1] / sums[0].clamp(min=TINY), 1.0)
 
 
 def _widened(bands: Tensor, source: Convention, target: Convention) -> Tensor:

@@ -52,7 +52,7 @@ def read_jobs(source: str) -> list[Job]:
     if source.lower().endswith(MANIFESTS):
         jobs = [_job(row, line, source) for line, row in _rows(source)]
     else:
-        jobs = [Job(str(name.with_suffix("")), mel) for name, mel in _folder(source)]
+        jobs = [Job(name, mel) for name, mel in listed(source, MEL_SUFFIXES)]
     if not jobs:
         raise InputError(f"There is no mel in {source}.")
     seen: dict[str, str] = {}
@@ -64,24 +64,23 @@ def read_jobs(source: str) -> list[Job]:
     return jobs
 
 
-def _folder(source: str) -> Iterator[tuple[PurePosixPath, str]]:
-    """Relative names of the mels in a folder, and where they are."""
-    if is_remote(source):
-        try:
-            system, root = fsspec.url_to_fs(source)
-            names = [str(name) for name in system.find(root)]
-        except (OSError, ValueError, ImportError) as error:
-            raise InputError(f"Cannot list {source}: {error}.") from None
-        for name in sorted(names):
-            if name.lower().endswith(MEL_SUFFIXES):
-                inside = name.removeprefix(root.rstrip("/") + "/")
-                yield PurePosixPath(inside), system.unstrip_protocol(name)
-        return
-    folder = Path(source)
-    if not folder.is_dir():
-        raise InputError(f"There is no folder {source}; a manifest ends in .csv or .jsonl.")
-    for path in find_files(folder, MEL_SUFFIXES):
-        yield PurePosixPath(path.relative_to(folder).as_posix()), str(path.absolute())
+def listed(place: str, suffixes: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Names within a folder, or below an address, without their suffixes; and where they are."""
+    if not is_remote(place):
+        files = find_files(Path(place), suffixes)
+        return [(f.relative_to(place).with_suffix("").as_posix(), str(f.absolute())) for f in files]
+    try:
+        system, root = fsspec.url_to_fs(place)
+        names = sorted(name for name in system.find(root) if name.lower().endswith(suffixes))
+    except FileNotFoundError:
+        names = []
+    except (OSError, ValueError, ImportError) as error:
+        raise InputError(f"Cannot list {place}: {error}.") from None
+    top = root.rstrip("/") + "/"
+    return [
+        (str(PurePosixPath(name.removeprefix(top)).with_suffix("")), system.unstrip_protocol(name))
+        for name in names
+    ]
 
 
 def _rows(source: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -147,16 +146,7 @@ class Results:
 
     def done(self) -> set[str]:
         """Ids of all speech that is there: a file under its own name is whole."""
-        if self.remote:
-            system, root = fsspec.url_to_fs(self.place)
-            try:
-                names = [n.removeprefix(root.rstrip("/") + "/") for n in system.find(root)]
-            except FileNotFoundError:
-                names = []
-        else:
-            root = Path(self.place)
-            names = [p.relative_to(root).as_posix() for p in find_files(root, (self.suffix,))]
-        return {n.removesuffix(self.suffix) for n in names if n.endswith(self.suffix)}
+        return {name for name, _ in listed(self.place, (self.suffix,))}
 
     def write(self, id: str, wave: Iterable[Any], sample_rate: int) -> int:
         """Store speech whole or not at all; how many samples were clipped.
