@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from privileges import without_privileges
 from small_run import Configure, small_config, write_clips
 from tiny import random_model, spectral_config, waveform_config
+from told import Refuses, everything, one_line
 
+from diffwave import cli
 from diffwave.checkpoint import save_checkpoint
 from diffwave.data import envelope
 from diffwave.train.config import TrainConfig
@@ -64,6 +66,31 @@ def vocoder(tiny_checkpoint: Path) -> Vocoder:
 def waveform_vocoder(tiny_waveform_checkpoint: Path) -> Vocoder:
     """A small DiffWave with random weights."""
     return Vocoder.from_pretrained(tiny_waveform_checkpoint, "cpu")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, which is the current one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def refuses(here: Path, capsys: pytest.CaptureFixture[str]) -> Refuses:
+    """Checks that a command ends with status 2 and one line with some words, and makes nothing."""
+
+    def check(arguments: Iterable[object], *words: str) -> None:
+        before = everything(here)
+        capsys.readouterr()
+        try:
+            status = cli.main([*map(str, arguments)])
+        except SystemExit as stop:  # argparse's own
+            status = int(str(stop.code))
+        assert status == 2
+        one_line(capsys, *words)
+        assert everything(here) == before
+
+    return check
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from test_files import everything
 from tiny import enhancing_config, random_model, spectral_config, waveform_config
+from told import everything
 
 from diffwave.base.errors import InputError
 from diffwave.checkpoint import (

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from told import everything
 
 from diffwave.base import files
 from diffwave.base.errors import InputError
@@ -48,14 +49,6 @@ def refused(*parts: str) -> Iterator[None]:
     assert message.endswith(".")
     for part in parts:
         assert part in message
-
-
-def everything(folder: Path) -> dict[str, bytes]:
-    return {
-        str(entry.relative_to(folder)): entry.read_bytes()
-        for entry in folder.rglob("*")
-        if entry.is_file()
-    }
 
 
 def put(place: Path, text: str) -> None:

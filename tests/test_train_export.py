@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +13,9 @@ import torch
 import yaml
 from safetensors.torch import load_file
 from tiny import enhancing_config, random_model
+from told import Refuses, process
 from torch.amp.grad_scaler import GradScaler
 
-from diffwave import cli
 from diffwave.base.errors import InputError
 from diffwave.base.schema import stored
 from diffwave.checkpoint import load_checkpoint, save_checkpoint
@@ -188,9 +186,8 @@ def test_the_card_says_how_it_is_sampled(run: Path, tmp_path: Path) -> None:
 
 def test_the_command_in_a_process_of_its_own(run: Path, tmp_path: Path) -> None:
     (tmp_path / "scores.json").write_text(json.dumps(SCORES))
-    command = [sys.executable, "-m", "diffwave.cli", "export", str(run), str(tmp_path / "out")]
-    options = ["--scores", str(tmp_path / "scores.json"), "--no-half", "--title", "Me"]
-    result = subprocess.run([*command, *options], capture_output=True, text=True, timeout=120)
+    options = ["--scores", tmp_path / "scores.json", "--no-half", "--title", "Me"]
+    result = process("export", run, tmp_path / "out", *options)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout == f"exported {tmp_path / 'out'}: 7 steps, 1.5 minutes\n"
     assert (tmp_path / "out" / "README.md").read_text().count("\n# Me\n") == 1
@@ -208,22 +205,12 @@ def test_the_command_in_a_process_of_its_own(run: Path, tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_exported_is_told(
-    run: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    arguments: list[str],
-    sentence: str,
+    run: Path, arguments: list[str], sentence: str, refuses: Refuses
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     Path("other.json").write_text('{"metrics": {"pesq": 3}}')
     state = torch.load(saved_states(run)[0], weights_only=True)
     foreign = state | {"ema": state["ema"][:-1]}
     for name, content in (("old", {"step": 3}), ("foreign", foreign)):
         Path(name).mkdir()
         torch.save(content, Path(name) / "step-00000003.pt")
-    assert cli.main(["export", *arguments]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith(f"diffwave: {sentence}")
-    assert error.count("\n") == 1
-    assert not Path("out").exists()
+    refuses(["export", *arguments], f"diffwave: {sentence}")

@@ -1,8 +1,19 @@
-"""What a command says of bad input."""
+"""Commands as a process or called, and what they say of bad input."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
+
+ROOT = Path(__file__).parents[1]
+Refuses = Callable[..., None]
+"""`refuses(arguments, *words)`, a fixture."""
 
 
 def one_line(capsys: pytest.CaptureFixture[str], *words: str) -> None:
@@ -12,3 +23,21 @@ def one_line(capsys: pytest.CaptureFixture[str], *words: str) -> None:
     assert captured.err.endswith("\n")
     for word in words:
         assert word in captured.err
+
+
+def process(*arguments: object, **settings: Any) -> subprocess.CompletedProcess[str]:
+    """`diffwave ...` in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "diffwave.cli", *map(str, arguments)],
+        capture_output=True, text=True, timeout=300,
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, **settings,
+    )  # fmt: skip
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    """What the files below a folder hold."""
+    return {
+        str(entry.relative_to(folder)): entry.read_bytes()
+        for entry in folder.rglob("*")
+        if entry.is_file()
+    }
