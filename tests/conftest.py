@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from privileges import without_privileges
 from small_run import Configure, small_config, write_clips
 from tiny import random_model, spectral_config, waveform_config
-from told import Refuses, everything, one_line
+from told import Refuses, Watch, everything, one_line
 
 from diffwave import cli
 from diffwave.checkpoint import save_checkpoint
@@ -91,6 +91,22 @@ def refuses(here: Path, capsys: pytest.CaptureFixture[str]) -> Refuses:
         assert everything(here) == before
 
     return check
+
+
+@pytest.fixture
+def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
+    """`watch(owner, name, look)`: `look` is called with what the function is, and before it."""
+
+    def begin(owner: object, name: str, look: Callable[..., object]) -> None:
+        function = getattr(owner, name)
+
+        def watched(*given: object, **named: object) -> object:
+            look(*given, **named)
+            return function(*given, **named)
+
+        monkeypatch.setattr(owner, name, watched)
+
+    return begin
 
 
 @pytest.fixture

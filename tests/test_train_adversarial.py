@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from signals import speech_like
 from small_run import Configure, assert_same_state
 from tiny import batch_of, randn, random_model, source_config, spectral_config, waveform_config
+from told import Watch
 from torch import Tensor
 
 from diffwave.base.errors import InputError
@@ -177,15 +178,9 @@ def test_a_step_picks_some_of_them() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.33, 1.0])
-def test_some_steps_unroll_all_levels(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_some_steps_unroll_all_levels(share: float, watch: Watch) -> None:
     calls: list[float] = []
-    forward = SpectralNet.forward
-
-    def note(self: object, x: Tensor, t: Tensor, *given: object) -> Tensor:
-        calls.append(float(t[0]))
-        return forward(self, x, t, *given)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(SpectralNet, "forward", note)
+    watch(SpectralNet, "forward", lambda net, x, t, *_: calls.append(float(t[0])))
     config = dataclasses.replace(CONFIG, unrolled=1.0, unrolled_whole=share, unrolled_n_iter=0)
     loss, first = UnrolledLoss(model, config), []
     for i in range(30):
@@ -199,7 +194,7 @@ def test_some_steps_unroll_all_levels(share: float, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("each", [0.0, 1.0])
-def test_both_losses_look_at_the_same_samples(each: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_losses_look_at_the_same_samples(each: float, watch: Watch) -> None:
     """The network and the mel-consistency iterations run as often as for one; values stay."""
     weights = {"adversarial": 0.3}
     config = dataclasses.replace(CONFIG, unrolled=0.7, weights=weights, unrolled_each=each)
@@ -212,13 +207,7 @@ def test_both_losses_look_at_the_same_samples(each: float, monkeypatch: pytest.M
             name: float(loss(model, model.denoiser, batch).mean())  # type: ignore[operator]
             for name, loss in objective.losses.items()
         }
-    decode = SpectralSpace.decode
-
-    def note(*given: object) -> Tensor:
-        calls.append(1)
-        return decode(*given)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(SpectralSpace, "decode", note)
+    watch(SpectralSpace, "decode", lambda *_: calls.append(1))
     value = float(objective(batch).detach())
     assert len(calls) == 1 + int(each)
     assert value == pytest.approx(0.7 * parts["unrolled"] + 0.3 * parts["adversarial"], rel=1e-4)

@@ -198,9 +198,6 @@ def test_float16_halves_its_scale_until_gradients_fit(
     assert not learner.step(0, 0.0).finite
 
 
-# --- losses with a discriminator -------------------------------------------------------------
-
-
 # --- the learning rate, and what a step costs ------------------------------------------------
 
 

@@ -12,8 +12,15 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+    "OMP_NUM_THREADS": "1",
+}
 Refuses = Callable[..., None]
 """`refuses(arguments, *words)`, a fixture."""
+Watch = Callable[..., None]
+"""`watch(owner, name, look)`, a fixture."""
 
 
 def one_line(capsys: pytest.CaptureFixture[str], *words: str) -> None:
@@ -27,10 +34,14 @@ def one_line(capsys: pytest.CaptureFixture[str], *words: str) -> None:
 
 def process(*arguments: object, **settings: Any) -> subprocess.CompletedProcess[str]:
     """`diffwave ...` in a process of its own."""
+    return script("-m", "diffwave.cli", *arguments, **settings)
+
+
+def script(*arguments: object, **settings: Any) -> subprocess.CompletedProcess[str]:
+    """`python ...` with this package and what the tests may import."""
     return subprocess.run(
-        [sys.executable, "-m", "diffwave.cli", *map(str, arguments)],
-        capture_output=True, text=True, timeout=300,
-        env=os.environ | {"PYTHONPATH": str(ROOT)}, **settings,
+        [sys.executable, *map(str, arguments)],
+        capture_output=True, text=True, timeout=300, env=ENVIRONMENT, **settings,
     )  # fmt: skip
 
 
