@@ -8,14 +8,8 @@ import pytest
 from told import Refuses
 
 
-@pytest.mark.parametrize(
-    ("setting", "word"),
-    [("run.folder=", "run.folder"), ("optim.learning_rate=1", "optim.learning_rate")],
-)
-def test_a_wrong_setting_is_named_before_any_work(
-    setting: str, word: str, refuses: Refuses
-) -> None:
-    refuses(["train", "--set", setting], word)
+def test_a_wrong_setting_is_named_before_any_work(refuses: Refuses) -> None:
+    refuses(["train", "--set", "optim.learning_rate=1"], "optim.learning_rate")
 
 
 def test_a_missing_package_is_told(refuses: Refuses, monkeypatch: pytest.MonkeyPatch) -> None:
