@@ -76,7 +76,7 @@ def test_a_folder_and_a_manifest_name_the_same_jobs(recipe: Recipe, tmp_path: Pa
         ("m.jsonl", '{"mel": "a.npy"}\n{"mel"', "Line 2 of"),
         ("m.jsonl", "[1]\n", "Line 1 of"),
         ("m.jsonl", '{"mel": 3}\n', "Line 1 of"),
-        ("m.jsonl", '{"mel": "a.npy", "id": 3}\n', "not text"),
+        ("m.jsonl", '{"mel": "a.npy", "id": 3}\n', "id must be text"),
     ],
 )
 def test_manifests_that_are_none(

@@ -22,7 +22,7 @@ from diffwave.commands.convert_mel import converted, warn
 from diffwave.commands.jobs import Job, file_jobs
 from diffwave.commands.options import Synthesize
 from diffwave.commands.raw import run_raw
-from diffwave.mel import check_mel
+from diffwave.mel import check_one
 from diffwave.mel.files import F0_SUFFIXES, MEL_SUFFIXES, read_f0, read_mel
 from diffwave.mel.incoming import mistaken
 from diffwave.vocoder import Vocoder
@@ -144,8 +144,6 @@ def _mel_of(vocoder: Vocoder, source: Path, options: Synthesize) -> Tensor:
         return vocoder.mel(wave)
     if options.convention is not None:
         return converted(source, options.convention, options.stats, vocoder.config.mel)
-    mel = check_mel(read_mel(source), vocoder.config.mel)
-    if len(mel) != 1:
-        raise InputError(f"{source} holds {len(mel)} mel-spectrograms; save one to a file.")
-    warn(source, mistaken(mel[0], vocoder.config.mel))
-    return mel[0]
+    mel = check_one(read_mel(source), vocoder.config.mel, source)
+    warn(source, mistaken(mel, vocoder.config.mel))
+    return mel

@@ -52,6 +52,14 @@ def check_mel(mel: Tensor | ArrayLike, config: MelConfig) -> Tensor:
     return mel
 
 
+def check_one(mel: Tensor | ArrayLike, config: MelConfig, place: object) -> Tensor:
+    """The only mel of a place, [n_mels, T], as `check_mel` has it; InputError for several."""
+    mels = check_mel(mel, config)
+    if len(mels) != 1:
+        raise InputError(f"{place} holds {len(mels)} mel-spectrograms; give one.")
+    return mels[0]
+
+
 def as_tensor(name: str, value: Tensor | ArrayLike, integers: bool = False) -> Tensor:
     """An array of floating-point numbers as a tensor, or an `InputError` that begins "A `name`"."""
     if not isinstance(value, Tensor):

@@ -16,25 +16,29 @@ import csv
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
 
 from diffwave.base.errors import InputError, run_script
 from diffwave.base.files import read_error, read_json
+from diffwave.base.schema import NotNegative, convert
 from diffwave.base.text import markdown_table
 
-COLUMNS = ("machine", "vcpus", "price", "currency", "date", "source")
+Word = Annotated[str, Meta(min_length=1)]
 
 
 @dataclass(frozen=True)
 class Machine:
     """What is for hire."""
 
-    machine: str
-    vcpus: float
-    price: float
+    machine: Word
+    vcpus: Annotated[float, Meta(gt=0, le=1e6)]
+    price: NotNegative
     """Of an hour."""
-    currency: str
-    date: str
-    source: str
+    currency: Word
+    date: Word
+    source: Word
 
 
 def read_prices(path: Path) -> list[Machine]:
@@ -46,19 +50,9 @@ def read_prices(path: Path) -> list[Machine]:
         raise read_error(path, error) from None
     except (UnicodeDecodeError, csv.Error):
         raise InputError(f"{path} is no table of prices.") from None
-    machines = []
-    for line, row in enumerate(rows, 2):
-        values = [row.get(name) or "" for name in COLUMNS]
-        try:
-            vcpus, price = float(values[1]), float(values[2])
-        except ValueError:
-            vcpus = price = math.nan
-        if not (0 < vcpus < math.inf and 0 <= price < math.inf) or not all(values):
-            raise InputError(f"Line {line} of {path} needs {', '.join(COLUMNS)}.")
-        machines.append(Machine(values[0], vcpus, price, *values[3:]))
-    if not machines:
+    if not rows:
         raise InputError(f"{path} names no machine.")
-    return machines
+    return [convert(row, Machine, f"Line {line} of {path}: ") for line, row in enumerate(rows, 2)]
 
 
 def main() -> None:

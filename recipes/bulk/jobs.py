@@ -11,13 +11,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Annotated, Any
 
 import fsspec
+from msgspec import Meta
 
 from diffwave.base.audio import write_audio
 from diffwave.base.errors import InputError
 from diffwave.base.files import find_files, make_folder, read_error, remove_leftovers
+from diffwave.base.schema import convert
 from diffwave.mel.files import MEL_SUFFIXES
 
 MANIFESTS = (".csv", ".jsonl")
@@ -83,7 +85,7 @@ def listed(place: str, suffixes: tuple[str, ...]) -> list[tuple[str, str]]:
     ]
 
 
-def _rows(source: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _rows(source: str) -> Iterator[tuple[int, Any]]:
     """The rows of a manifest with the numbers of their lines."""
     try:
         with fsspec.open(source, "rt", encoding="utf-8-sig", newline="") as file:
@@ -100,7 +102,7 @@ def _rows(source: str) -> Iterator[tuple[int, dict[str, Any]]]:
         raise InputError(f"Cannot read {source}: {error}.") from None
 
 
-def _json_rows(file: IO[str], source: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _json_rows(file: IO[str], source: str) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(file, 1):
         if not line.strip():
             continue
@@ -108,17 +110,18 @@ def _json_rows(file: IO[str], source: str) -> Iterator[tuple[int, dict[str, Any]
             row = json.loads(line)
         except (ValueError, RecursionError):
             raise InputError(f"Line {number} of {source} is not valid JSON.") from None
-        if not isinstance(row, dict):
-            raise InputError(f"Line {number} of {source} does not hold a JSON object.")
         yield number, row
 
 
-def _job(row: dict[str, Any], line: int, source: str) -> Job:
-    mel, name = row.get("mel"), row.get("id")
-    if not isinstance(mel, str) or not mel:
-        raise InputError(f"Line {line} of {source} names no mel.")
-    if name is not None and not isinstance(name, str):
-        raise InputError(f"Line {line} of {source} has an id that is not text.")
+@dataclass
+class _Row:
+    mel: Annotated[str, Meta(min_length=1)]
+    id: str | None = None
+
+
+def _job(values: Any, line: int, source: str) -> Job:
+    row = convert(values, _Row, f"Line {line} of {source}: ", strict=True)
+    mel, name = row.mel, row.id
     path = PurePosixPath(mel)
     relative = not (path.is_absolute() or is_remote(mel))
     name = name or str(path.with_suffix("") if relative else path.stem)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import MEL, Labels, Utterance, clip  # first: it makes the others known
+from common import MEL, Labels, Utterance, clip, lines_of  # first: it makes the others known
 from tqdm import tqdm
 
 from acoustic import Voices, load, predict  # isort: skip
@@ -82,12 +82,8 @@ def of_texts(options: argparse.Namespace, model: Any, voices: Voices) -> None:
 
 def read_texts(path: Path) -> list[tuple[str, str, str]]:
     """Id, speaker and text of every line id|speaker|text; what begins with # is left out."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise InputError(f"Cannot read {path}: {error.strerror}.") from None
     found = []
-    for line in lines:
+    for line in lines_of(path):
         if line.strip() and not line.startswith("#"):
             name, speaker, text = (*line.split("|", 2), "", "")[:3]
             if not text:
