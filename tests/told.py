@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from diffwave.base.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {
@@ -30,6 +33,17 @@ def one_line(capsys: pytest.CaptureFixture[str], *words: str) -> None:
     assert captured.err.endswith("\n")
     for word in words:
         assert word in captured.err
+
+
+@contextmanager
+def refused(*words: str) -> Iterator[None]:
+    """The block ends in an InputError of one sentence with these words in it."""
+    with pytest.raises(InputError) as error:
+        yield
+    message = str(error.value)
+    assert message.endswith(".") and "\n" not in message
+    for word in words:
+        assert word in message
 
 
 def process(*arguments: object, **settings: Any) -> subprocess.CompletedProcess[str]:

@@ -232,11 +232,13 @@ class ConvertMel(Options):
 
 
 @dataclass(kw_only=True)
-class Inspect(Voice):
+class Inspect(Options):
     """Say what a mel-spectrogram is, and what to do with it."""
 
     input: str = argument(positional=True)
     """A mel-spectrogram (.npy, .npz, .pt, .safetensors)."""
+    checkpoint: str | None = argument(None, metavar="NAME")
+    """That it shall fit: bundled name, folder or hub id (default: the bundled voice)."""
     convention: str | None = argument(None, "--from", metavar="NAME")
     """Convention that it is of, where it is known (default: recognise it)."""
     stats: str | None = argument(None, metavar="FILE")
@@ -449,7 +451,7 @@ class Import(Card):
 
 
 @dataclass(kw_only=True)
-class Bench(Voice):
+class Bench(Options):
     """Measure what vocoders cost on this machine, ours and others."""
 
     quick: bool = argument(False, exclusive=True)
@@ -460,6 +462,8 @@ class Bench(Voice):
     """Measure nothing: tables and plot of an earlier --json."""
     systems: str | None = argument(None, metavar="NAMES")
     """Comma-separated (default: all)."""
+    checkpoint: str | None = argument(None, metavar="NAME")
+    """Of ours (default: the bundled voice)."""
     json: str | None = argument(None, metavar="FILE")
     """Write everything that was measured."""
     plot: str | None = argument(None, metavar="FILE.png")
