@@ -14,7 +14,7 @@ from diffwave.base.errors import InputError
 from diffwave.mel.conventions import CONVENTIONS
 from diffwave.mel.files import write_mel
 from diffwave.mel.incoming import declared, read_incoming
-from diffwave.mel.recognise import known_bands, possible, recognise
+from diffwave.mel.recognise import _models, possible, recognise
 from diffwave.mel.traits import is_linear, traits
 
 HIFIGAN = CONVENTIONS["hifigan"]
@@ -42,10 +42,10 @@ def test_names_and_layouts(name: str, turned: bool) -> None:
 
 
 def test_which_conventions_can_be_named() -> None:
-    assert known_bands() == sorted({c.mel.n_mels for c in CONVENTIONS.values()})
+    assert sorted(_models()) == sorted({c.mel.n_mels for c in CONVENTIONS.values()})
     labels = {
         label.removesuffix("*")
-        for bands in known_bands()
+        for bands in _models()
         for label in recognise(torch.randn(bands, 400)).probabilities
     }
     assert labels == set(CONVENTIONS) - {"hifigan-hop200"}  # another tempo of "hifigan"
