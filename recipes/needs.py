@@ -6,13 +6,14 @@ python needs.py FIRST_STAGE LAST_STAGE METRICS
 import importlib
 import sys
 
-from diffwave.base.errors import InputError
+from diffwave.base.errors import InputError, run_script
 
 MODULES = {1: "diffwave.data.prepare", 2: "diffwave.train.loop", 3: "diffwave.commands.evaluate"}
 
 
-def main(first: int, last: int, metrics: list[str]) -> None:
+def main() -> None:
     """Import it; raises InputError when something is missing, warns of single metrics."""
+    first, last = map(int, sys.argv[1:3])
     for stage, module in MODULES.items():
         if first <= stage <= last:
             try:
@@ -22,7 +23,7 @@ def main(first: int, last: int, metrics: list[str]) -> None:
     if first <= 3 <= last:
         from diffwave.eval.metrics import choose_metrics
 
-        found, missing = choose_metrics(metrics)
+        found, missing = choose_metrics([name for name in sys.argv[3].split(",") if name])
         if not found:
             raise InputError(f"Stage 3 has no metric to score with; {INSTALL}.")
         for name, reason in missing.items():
@@ -31,8 +32,4 @@ def main(first: int, last: int, metrics: list[str]) -> None:
 
 INSTALL = "pip install -e '.[train,eval]' in the project's folder"
 if __name__ == "__main__":
-    try:
-        main(int(sys.argv[1]), int(sys.argv[2]), [name for name in sys.argv[3].split(",") if name])
-    except InputError as error:
-        print(f"needs.py: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_script(main)

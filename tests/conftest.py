@@ -6,7 +6,7 @@ import dataclasses
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from privileges import without_privileges
 from small_run import Configure, small_config, write_clips
 from tiny import enhancing_config, random_model, source_config, spectral_config, waveform_config
+from told import Refuses, Watch, everything, one_line
 
+from diffwave import cli
 from diffwave.checkpoint import save_checkpoint
 from diffwave.data import envelope
 from diffwave.spaces import EnergyPrior, WaveformConfig
@@ -79,6 +81,47 @@ def vocoders(vocoder: Vocoder, waveform_vocoder: Vocoder) -> dict[str, Vocoder]:
     }
     made = {name: Vocoder(random_model(config), "cpu") for name, config in configs.items()}
     return made | {"spectral": vocoder, "waveform": waveform_vocoder}
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, which is the current one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def refuses(here: Path, capsys: pytest.CaptureFixture[str]) -> Refuses:
+    """Checks that a command ends with status 2 and one line with some words, and makes nothing."""
+
+    def check(arguments: Iterable[object], *words: str) -> None:
+        before = everything(here)
+        capsys.readouterr()
+        try:
+            status = cli.main([*map(str, arguments)])
+        except SystemExit as stop:  # argparse's own
+            status = int(str(stop.code))
+        assert status == 2
+        one_line(capsys, *words)
+        assert everything(here) == before
+
+    return check
+
+
+@pytest.fixture
+def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
+    """`watch(owner, name, look)`: `look` is called with what the function is, and before it."""
+
+    def begin(owner: object, name: str, look: Callable[..., object]) -> None:
+        function = getattr(owner, name)
+
+        def watched(*given: object, **named: object) -> object:
+            look(*given, **named)
+            return function(*given, **named)
+
+        monkeypatch.setattr(owner, name, watched)
+
+    return begin
 
 
 @pytest.fixture

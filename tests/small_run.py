@@ -17,6 +17,8 @@ from signals import speech_like
 
 from diffwave.checkpoint import load_checkpoint
 from diffwave.train.config import TrainConfig
+from diffwave.train.learner import Learner
+from diffwave.train.processes import Processes
 from diffwave.train.settings import read_config
 
 SMALL = {
@@ -57,6 +59,16 @@ def overrides(clips: Path, folder: Path, changes: dict[str, object]) -> list[str
 def small_config(clips: Path, folder: Path, **changes: object) -> TrainConfig:
     """Settings of a small run."""
     return read_config(None, overrides(clips, folder, changes))
+
+
+def learner_of(config: TrainConfig, begin: bool = True) -> Learner:
+    """What learns by these settings, before its first step."""
+    with Processes("cpu") as processes:
+        made = Learner(config, processes, progress_bar=False)
+        if begin:
+            made.begin()
+            made.go_to(0)
+        return made
 
 
 def metrics(folder: Path, name: str) -> dict[int, float]:

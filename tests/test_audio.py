@@ -10,7 +10,8 @@ import pytest
 import soundfile
 import torch
 from signals import RMS, speech_like
-from test_files import everything, files_limited_to, posix, refused
+from test_files import files_limited_to, posix
+from told import everything, refused
 
 from diffwave.base import audio
 from diffwave.base.audio import AUDIO_SUFFIXES, read_audio, resample, write_audio

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
+import functools
 import importlib
 import json
-import os
 import random
 import signal
 import subprocess
@@ -21,11 +21,12 @@ import psutil
 import pytest
 import soundfile
 from tiny import speech_mel
+from told import ENVIRONMENT, ROOT, script
 
 from diffwave import Vocoder
 from diffwave.base.errors import InputError
 
-ROOT = Path(__file__).parents[1]
+Recipe = dict[str, ModuleType]
 BULK = ROOT / "recipes" / "bulk"
 
 
@@ -42,9 +43,7 @@ def write(path: Path, text: str) -> str:
     return str(path)
 
 
-def test_a_folder_and_a_manifest_name_the_same_jobs(
-    recipe: dict[str, ModuleType], tmp_path: Path
-) -> None:
+def test_a_folder_and_a_manifest_name_the_same_jobs(recipe: Recipe, tmp_path: Path) -> None:
     read = recipe["jobs"].read_jobs
     (tmp_path / "mels" / "b").mkdir(parents=True)
     for name in ("a.npy", "b/c.npy", ".hidden.npy", "text.txt"):
@@ -77,11 +76,11 @@ def test_a_folder_and_a_manifest_name_the_same_jobs(
         ("m.jsonl", '{"mel": "a.npy"}\n{"mel"', "Line 2 of"),
         ("m.jsonl", "[1]\n", "Line 1 of"),
         ("m.jsonl", '{"mel": 3}\n', "Line 1 of"),
-        ("m.jsonl", '{"mel": "a.npy", "id": 3}\n', "not text"),
+        ("m.jsonl", '{"mel": "a.npy", "id": 3}\n', "id must be text"),
     ],
 )
 def test_manifests_that_are_none(
-    recipe: dict[str, ModuleType], tmp_path: Path, name: str, text: str, words: str
+    recipe: Recipe, tmp_path: Path, name: str, text: str, words: str
 ) -> None:
     with pytest.raises(InputError, match=words):
         recipe["jobs"].read_jobs(write(tmp_path / name, text))
@@ -91,7 +90,7 @@ def test_manifests_that_are_none(
 
 
 def test_a_worker_speaks_and_says_what_is_wrong(
-    recipe: dict[str, ModuleType], tiny_checkpoint: Path, tmp_path: Path
+    recipe: Recipe, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     worker, jobs = recipe["worker"], recipe["jobs"]
     attempts, mel = worker.Attempts(), speech_mel(0.5)
@@ -100,21 +99,15 @@ def test_a_worker_speaks_and_says_what_is_wrong(
     with fsspec.open("memory://in/far.npy", "wb") as file:
         np.save(file, mel.numpy())
     wave = Vocoder.from_pretrained(tiny_checkpoint, "cpu")(mel, seed=3).numpy()
-    for results in (
-        jobs.Results(str(tmp_path / "out"), ".wav"),
-        jobs.Results("memory://out", ".wav"),
-    ):
+    for place in (str(tmp_path / "out"), "memory://out"):
+        results = jobs.Results(place, ".wav")
         (tmp_path / "out").mkdir(exist_ok=True)
         assert results.done() == set()
         speak = worker.Synthesiser(
             str(tiny_checkpoint), "cpu", 1, {"seed": 3}, results, attempts.begin, attempts.end
         )
-        paths = [
-            tmp_path / "good.npy",
-            "memory://in/far.npy",
-            tmp_path / "two.npy",
-            tmp_path / "no.npy",
-        ]
+        good, two, none = (tmp_path / f"{name}.npy" for name in ("good", "two", "no"))
+        paths = [good, "memory://in/far.npy", two, none]
         ids = np.array(["a/good", "far", "two", "no"], dtype=object)
         found = speak({"id": ids, "mel": np.array(list(map(str, paths)), dtype=object)})
         assert list(found["reason"][:2]) == ["", ""] and results.done() == {"a/good", "far"}
@@ -127,7 +120,7 @@ def test_a_worker_speaks_and_says_what_is_wrong(
 
 
 def test_a_mel_that_ends_its_worker_each_time_is_given_up(
-    recipe: dict[str, ModuleType], tiny_checkpoint: Path, tmp_path: Path
+    recipe: Recipe, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     worker = recipe["worker"]
     attempts, results = worker.Attempts(), recipe["jobs"].Results(str(tmp_path), ".wav")
@@ -141,7 +134,7 @@ def test_a_mel_that_ends_its_worker_each_time_is_given_up(
 
 
 def test_a_report_counts_each_job_once_and_stores_both_tables(
-    recipe: dict[str, ModuleType], tmp_path: Path
+    recipe: Recipe, tmp_path: Path
 ) -> None:
     report = recipe["report"].Report(tmp_path, total=5, already=1, workers=2, every=1e9)
     batch = {"id": ["a", "=b"], "mel": ["a.npy", "b.npy"], "speech": [4.0, 0.0], "work": [1.0, 0.5]}
@@ -160,20 +153,12 @@ def test_a_report_counts_each_job_once_and_stores_both_tables(
     assert [duration(s) for s in (40, 312, 12_000)] == ["40 s", "5 min 12 s", "3 h 20 min"]
 
 
-def cost(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(BULK / "cost.py"), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
-    )
-
-
 def test_the_cost_follows_from_the_real_time_factor_and_the_prices(tmp_path: Path) -> None:
     prices = write(
         tmp_path / "p.csv", "machine,vcpus,price,currency,date,source\nmine,4,0.5,EUR,2026-01,me\n"
     )
     summary = write(tmp_path / "summary.json", '{"rtf_of_a_worker": 0.04}')
+    cost = functools.partial(script, BULK / "cost.py")
     done = cost(summary, "--prices", prices, "--hours", 200)
     assert done.returncode == 0, done.stderr
     row = [cell.strip() for cell in done.stdout.splitlines()[-1].strip("|").split("|")]
@@ -192,7 +177,7 @@ def start(*arguments: object) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+        env=ENVIRONMENT,
     )
 
 
@@ -209,7 +194,7 @@ def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 @pytest.mark.slow
 def test_killing_workers_and_the_run_itself_loses_nothing_and_doubles_nothing(
-    recipe: dict[str, ModuleType], tiny_checkpoint: Path, tmp_path: Path
+    recipe: Recipe, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("ray")
     pytest.importorskip("pyarrow")

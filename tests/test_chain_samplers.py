@@ -16,8 +16,8 @@ from diffwave.chain import schedule
 from diffwave.chain.gaussian import alpha_sigma, q_sample
 from diffwave.chain.samplers import (
     SAMPLERS,
-    Step,
     State,
+    Step,
     ancestral,
     ddim,
     dpm_solver_2m,

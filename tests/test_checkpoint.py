@@ -9,16 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from test_files import everything
 from tiny import enhancing_config, random_model, spectral_config, waveform_config
+from told import everything, refused
 
 from diffwave.base.errors import InputError
-from diffwave.checkpoint import (
-    CONFIG_FILE,
-    WEIGHTS_FILE,
-    load_checkpoint,
-    save_checkpoint,
-)
+from diffwave.checkpoint import CONFIG_FILE, WEIGHTS_FILE, load_checkpoint, save_checkpoint
 from diffwave.model import ModelConfig
 
 
@@ -152,14 +147,8 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
 def test_damage_is_told_in_a_sentence(checkpoint: Path, name: str) -> None:
     damage, words = DAMAGES[name]
     damage(checkpoint)
-    with pytest.raises(InputError) as error:
+    with refused(str(checkpoint), *words):
         load_checkpoint(checkpoint)
-    message = str(error.value)
-    assert str(checkpoint) in message
-    assert message.endswith(".")
-    assert "\n" not in message
-    for word in words:
-        assert word in message
 
 
 def test_every_cut_of_the_weights_is_noticed(checkpoint: Path) -> None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +11,11 @@ import soundfile
 import torch
 from safetensors import safe_open
 from signals import speech_like
-from told import one_line
+from told import ROOT, Refuses, one_line, process
 
 from diffwave import cli
 from diffwave.mel.conventions import ALIASES, CONVENTIONS
 
-ROOT = Path(__file__).parents[1]
 REAL = ROOT / "egs" / "mel.npy"
 """A recording's mel in HiFi-GAN's convention."""
 
@@ -32,20 +28,14 @@ def mel_of(name: str, seconds: float = 2.0) -> np.ndarray:
 
 def test_as_a_process(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", mel_of("espnet"))
-    done = subprocess.run(
-        [sys.executable, "-m", "diffwave.cli", "convert-mel", "a.npy", "b.npy", "--from", "espnet",
-         "--to", "hifigan"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
-    )  # fmt: skip
+    words = "convert-mel a.npy b.npy --from espnet --to hifigan"
+    done = process(*words.split(), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "espnet (as told) to hifigan, estimated, as these differ: filterbank" in done.stdout
     assert np.load(tmp_path / "b.npy").shape == mel_of("espnet").shape
 
 
-def test_an_exact_conversion_there_and_back(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_an_exact_conversion_there_and_back(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mel = np.load(REAL)
     np.save("a.npy", mel)
     assert cli.main(["convert-mel", "a.npy", "b.npz", "--from", "hifigan", "--to", "matcha"]) == 0
@@ -62,10 +52,7 @@ def test_an_exact_conversion_there_and_back(
 
 
 @pytest.mark.parametrize("stats", ["stats.npy", "-2.5,0.5"])
-def test_statistics_and_frames_first(
-    stats: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_statistics_and_frames_first(stats: str, here: Path) -> None:
     mel = mel_of("espnet")
     np.save("stats.npy", np.stack([np.full(80, -2.5), np.full(80, 0.5)]))
     np.save("plain.npy", mel)
@@ -75,20 +62,14 @@ def test_statistics_and_frames_first(
     np.testing.assert_allclose(np.load("c.npy"), np.load("b.npy"), atol=1e-3)
 
 
-def test_auto_says_what_it_found(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_auto_says_what_it_found(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.save("a.npy", mel_of("vocos", 4.0).T)
     assert cli.main(["convert-mel", "a.npy", "b.npy"]) == 0
     assert "vocos (recognised) to hifigan, estimated" in capsys.readouterr().out
     assert len(np.load("b.npy")) == 80
 
 
-def test_a_folder(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_folder(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("in/deep").mkdir(parents=True)
     np.save("in/a.npy", mel_of("vocos"))
     np.savez("in/deep/b.npz", mel=mel_of("vocos"), other=np.zeros(3))
@@ -96,7 +77,7 @@ def test_a_folder(
     assert cli.main(["convert-mel", "in", "out", "--from", "vocos"]) == 2
     told = capsys.readouterr()
     assert "2 files in out; vocos (as told) to hifigan" in told.out
-    assert "c.npy: " in told.err and "80 bands, but the 'vocos' convention has 100" in told.err
+    assert "c.npy: " in told.err and "80 mel bands on axis 0, but the 'vocos'" in told.err
     made = sorted(str(path.relative_to("out")) for path in Path("out").rglob("*.npy"))
     assert made == ["a.npy", "deep/b.npy"]
 
@@ -106,11 +87,9 @@ def test_a_folder(
     [
         (["missing.npy", "b.npy"], "missing.npy"),
         (["a.npy", "b.wav", "--from", "hifigan"], "must end in .npy, .npz, .safetensors"),
-        (["a.npy", "no/b.npy"], "no folder"),
-        (["a.npy", "a.npy"], "another name"),
         (["a.npy", "b.npy", "--from", "melgan"], "Unknown mel convention 'melgan'"),
         (["a.npy", "b.npy", "--to", "hifigan,hop=2"], "'hop'"),
-        (["a.npy", "b.npy", "--from", "vocos"], "has 80 bands, but the 'vocos' convention has 100"),
+        (["a.npy", "b.npy", "--from", "vocos"], "80 mel bands on axis 0, but the 'vocos'"),
         (["a.npy", "b.npy", "--from", "hifigan", "--stats", "c.npy"], "c.npy"),
         (["a.npy", "b.npy", "--from", "hifigan", "--stats=1,0"], "above zero"),
         (["nan.npy", "b.npy", "--from", "hifigan"], "NaN"),
@@ -121,22 +100,14 @@ def test_a_folder(
     ],
 )
 def test_one_sentence_and_nothing_written(
-    arguments: list[str],
-    words: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str], words: str, refuses: Refuses
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     np.save("a.npy", mel_of("hifigan"))
     np.save("nan.npy", np.full((80, 20), math.nan, dtype=np.float32))
     np.save("odd.npy", np.zeros((77, 300), dtype=np.float32))
     np.save("few.npy", np.zeros((80, 5), dtype=np.float32))
     np.save("batch.npy", np.zeros((2, 80, 9), dtype=np.float32))
-    before = sorted(os.listdir())
-    assert cli.main(["convert-mel", *arguments]) == 2
-    one_line(capsys, words)
-    assert sorted(os.listdir()) == before
+    refuses(["convert-mel", *arguments], words)
 
 
 def test_the_conventions_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

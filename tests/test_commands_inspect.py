@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from signals import speech_like
-from told import one_line
+from told import ROOT, Refuses, process
 
 from diffwave import cli
 from diffwave.mel.conventions import CONVENTIONS
 
-ROOT = Path(__file__).parents[1]
 REAL = ROOT / "egs" / "mel.npy"
 
 
@@ -30,10 +27,7 @@ def findings(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str
 
 def test_as_a_process(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.load(REAL))
-    done = subprocess.run(
-        [sys.executable, "-m", "diffwave.cli", "inspect", "a.npy"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
-    )  # fmt: skip
+    done = process("inspect", "a.npy", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = dict(line.split("  ", 1) for line in done.stdout.splitlines() if "  " in line)
     assert rows["convention"].strip().startswith("hifigan")
@@ -60,10 +54,7 @@ def test_a_smoothed_mel_is_told_from_a_recording(
     assert findings(capsys, REAL, *told)["smoothed"] < 0.6  # type: ignore[operator]
 
 
-def test_another_layout_and_convention(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_another_layout_and_convention(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     convention = CONVENTIONS["vocos"]
     mel = convention.analyse(torch.from_numpy(speech_like(4.0, 24000)))
     np.save("a.npy", mel.T)
@@ -94,16 +85,8 @@ def test_clipped_and_silent(capsys: pytest.CaptureFixture[str], tmp_path: Path) 
         (["b.npy", "--checkpoint", "x"], "'x'"),
     ],
 )
-def test_one_sentence(
-    arguments: list[str],
-    words: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_one_sentence(arguments: list[str], words: str, refuses: Refuses) -> None:
     Path("a.wav").write_bytes(b"RIFF")
     np.save("a.npy", np.zeros((3, 4), dtype=np.float32))
     np.save("b.npy", np.load(REAL))
-    assert cli.main(["inspect", *arguments]) == 2
-    one_line(capsys, words)
+    refuses(["inspect", *arguments], words)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +12,13 @@ import pytest
 import soundfile
 import torch
 from signals import speech_like
-from told import one_line
+from told import Refuses, process
 
 from diffwave import cli
 from diffwave.analysis.likelihood import Bound
 from diffwave.mel import MelSpectrogram, preset
 from diffwave.vocoder import Vocoder
 
-ROOT = Path(__file__).parent.parent
 CORPUS = os.environ.get("LJSPEECH_WAVS", "")
 """Folder of LJSpeech's recordings, for the test on real speech."""
 
@@ -46,21 +43,13 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_process_on_samples(
     tmp_path: Path, folders: Path, tiny_waveform_checkpoint: Path
 ) -> None:
-    command = [sys.executable, "-m", "diffwave.cli", "likelihood", "low", "other=high"]
     options = ["--checkpoint", tiny_waveform_checkpoint, "--steps", 6, "--device", "cpu"]
     outputs = [
         *("--json", tmp_path / "a.json"),
         *("--per-frame", tmp_path / "a.csv"),
         *("--plot", tmp_path / "a.png"),
     ]
-    done = subprocess.run(
-        [*command, *map(str, [*options, *outputs])],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        cwd=folders,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-    )
+    done = process("likelihood", "low", "other=high", *options, *outputs, cwd=folders)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "bits per sample, a chain of 6 steps, noise drawn 2x"
@@ -140,24 +129,14 @@ def test_a_part_of_each_at_another_rate(
     ],
 )
 def test_refuses(
-    arguments: list[str],
-    words: str,
-    folders: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    tiny_checkpoint: Path,
+    arguments: list[str], words: str, folders: Path, tiny_checkpoint: Path, refuses: Refuses
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     for name in ("low", "high", "mels"):
-        (tmp_path / name).symlink_to(folders / name)
-    (tmp_path / "empty").mkdir()
+        Path(name).symlink_to(folders / name)
+    Path("empty").mkdir()
     soundfile.write("short.wav", speech_like(0.01), 22050)
-    before = sorted(os.listdir())
-    chosen = [] if "--checkpoint" in arguments else ["--checkpoint", str(tiny_checkpoint)]
-    assert cli.main(["likelihood", *arguments, *chosen, "--steps", "1"]) == 2
-    one_line(capsys, words)
-    assert sorted(os.listdir()) == before
+    chosen = [] if "--checkpoint" in arguments else ["--checkpoint", tiny_checkpoint]
+    refuses(["likelihood", *arguments, *chosen, "--steps", 1], words)
 
 
 @pytest.mark.skipif(not CORPUS, reason="needs LJSPEECH_WAVS, a folder of LJSpeech's recordings")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 from signals import speech_like
+from told import Refuses, process
 
 from diffwave import cli
 
@@ -30,13 +29,8 @@ def test_a_folder_is_prepared(audio: Path, tmp_path: Path) -> None:
         soundfile.write(audio / f"silent{i}.wav", np.zeros(20000), 22050)
     (tmp_path / "settings.yaml").write_text("data: {prepare: {level: keep}}\n")
     target = tmp_path / "new" / "corpus"
-    command = [sys.executable, "-m", "diffwave.cli", "prepare", str(audio), str(target), *SETTINGS]
-    result = subprocess.run(
-        [*command, "--config", str(tmp_path / "settings.yaml"), "--jobs", "2"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    more = ["--config", tmp_path / "settings.yaml", "--jobs", 2]
+    result = process("prepare", audio, target, *SETTINGS, *more)
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines() == [
         "16 files, 0.00 hours",
@@ -72,33 +66,20 @@ def test_again_verified_and_damaged(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["{audio}"], "Where should the prepared corpus be written? Give a second folder."),
-        (["{audio}/none", "{out}"], "There is no folder {audio}/none."),
-        (["{empty}", "{out}"], "There is no audio (.wav, .flac, .ogg, .opus, .mp3) below {empty}."),
-        (["{audio}", "{audio}"], "{audio} is not empty, and holds no prepared corpus"),
-        (["{audio}", "{audio}/0.wav"], "it exists and is not a folder"),
-        (["{audio}", "{out}", "--set", "data.prepare.levle=keep"], "did you mean data.prepare"),
-        (["{audio}", "{out}", "--verify"], "--verify takes the prepared folder alone."),
-        (["{audio}", "--verify"], "{audio} holds no prepared corpus."),
-        (["{audio}", "{out}", "--set", "data.mel_folder={empty}"], "There is no mel (.npy, "),
-        (["{audio}", "{out}", "--jobs", "-1"], "of at least 0, not '-1'"),
+        (["audio"], "Where should the prepared corpus be written? Give a second folder."),
+        (["audio/none", "out"], "There is no folder audio/none."),
+        (["empty", "out"], "There is no audio (.wav, .flac, .ogg, .opus, .mp3) below empty."),
+        (["audio", "audio"], "audio is not empty, and holds no prepared corpus"),
+        (["audio", "audio/0.wav"], "it exists and is not a folder"),
+        (["audio", "out", "--set", "data.prepare.levle=keep"], "did you mean data.prepare"),
+        (["audio", "out", "--verify"], "--verify takes the prepared folder alone."),
+        (["audio", "--verify"], "audio holds no prepared corpus."),
+        (["audio", "out", "--set", "data.mel_folder=empty"], "There is no mel (.npy, "),
+        (["audio", "out", "--jobs", "-1"], "of at least 0, not '-1'"),
     ],
 )
 def test_bad_input_is_one_sentence(
-    audio: Path,
-    tmp_path: Path,
-    arguments: list[str],
-    sentence: str,
-    capsys: pytest.CaptureFixture[str],
+    audio: Path, arguments: list[str], sentence: str, refuses: Refuses
 ) -> None:
-    places = {"audio": audio, "empty": tmp_path / "empty", "out": tmp_path / "out"}
-    places["empty"].mkdir()
-    try:
-        status = cli.main(["prepare", *(word.format(**places) for word in arguments)])
-    except SystemExit as stopped:  # argparse's own
-        status = int(str(stopped.code))
-    assert status == 2
-    error = capsys.readouterr().err
-    assert sentence.format(**places) in error
-    assert error.count("\n") == 1
-    assert not places["out"].exists()
+    Path("empty").mkdir()
+    refuses(["prepare", *arguments], sentence)

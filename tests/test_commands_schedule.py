@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,12 +11,10 @@ import numpy as np
 import pytest
 import soundfile
 from signals import RMS, speech_like
-from told import one_line
+from told import Refuses, process
 
 from diffwave import cli
 from diffwave.chain import schedule
-
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +32,8 @@ def figures(path: Path) -> dict:
 
 def test_a_process(tmp_path: Path, corpus: Path) -> None:
     chosen = ["diffwave-base", "ours=1e-4,1e-3,0.01,0.05,0.2,0.5", "--rescale"]
-    files = ["--json", str(tmp_path / "a.json"), "--plot", str(tmp_path / "a.png")]
-    done = subprocess.run(
-        [sys.executable, "-m", "diffwave.cli", "schedule", *chosen, "--corpus", corpus, *files],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-    )
+    files = ["--json", tmp_path / "a.json", "--plot", tmp_path / "a.png"]
+    done = process("schedule", *chosen, "--corpus", corpus, *files)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     assert f"deviation {RMS:.3g}" in done.stdout.splitlines()[0]
@@ -135,23 +126,13 @@ def test_published_and_default(capsys: pytest.CaptureFixture[str]) -> None:
         (["--json", "no/a.json"], "no folder"),
     ],
 )
-def test_refuses(
-    arguments: list[str],
-    words: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert cli.main(["schedule", *arguments]) == 2
-    one_line(capsys, words)
-    assert os.listdir() == []
+def test_refuses(arguments: list[str], words: str, refuses: Refuses) -> None:
+    refuses(["schedule", *arguments], words)
 
 
-def test_recordings_that_are_too_short(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    soundfile.write(tmp_path / "a.wav", speech_like(0.02), 22050)
-    assert cli.main(["schedule", "--corpus", str(tmp_path)]) == 2
-    one_line(capsys, "1024 samples")
+def test_recordings_that_are_too_short(refuses: Refuses) -> None:
+    soundfile.write("a.wav", speech_like(0.02), 22050)
+    refuses(["schedule", "--corpus", "."], "1024 samples")
 
 
 @pytest.mark.parametrize("arguments", [["schedule"], ["likelihood", "."]])

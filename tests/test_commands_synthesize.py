@@ -19,9 +19,8 @@ import soundfile
 import torch
 from safetensors.torch import save_file
 from signals import speech_like
-from test_files import everything
 from tiny import HOP, enhancing_config, random_model, source_config, speech_mel
-from told import one_line
+from told import Refuses, everything, one_line
 
 from diffwave import cli
 from diffwave.checkpoint import save_checkpoint
@@ -34,10 +33,9 @@ Synthesize = Callable[..., int]
 
 
 @pytest.fixture
-def mels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def mels(here: Path) -> Path:
     """Folder a/ of a.npy, deep/er/b.npy and a file of another kind; the current one is above it."""
-    monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "a"
+    folder = here / "a"
     (folder / "deep" / "er").mkdir(parents=True)
     np.save(folder / "a.npy", MEL)
     np.save(folder / "deep" / "er" / "b.npy", MEL[:, :10])
@@ -302,27 +300,12 @@ def test_a_name_that_is_no_text(
         ("a/a.npy out.wav --checkpoint nonsense", "'nonsense': neither"),
         ("a/a.npy out.wav --checkpoint damaged", "model.safetensors is damaged"),
         ("a/a.npy out.wav --device nonsense", "no device 'nonsense'"),
-        ("'' ''", "input: must not be empty"),
-        ("a/a.npy out.wav --checkpoint ''", "--checkpoint: must not be empty"),
-        ("a/a.npy out.wav --steps 0", "--steps: must be an integer of at least 1, not '0'"),
         ("a/a.npy out.wav --sampler euler", "'euler' (choose from 'ddim', 'ddim-0.25'"),
-        ("a/a.npy out.wav --threads 1000000000", "--threads: must be an integer of at most 1024"),
-        ("a/a.npy out.wav --chunk 0", "--chunk: must be an integer of at least 1"),
-        ("a/a.npy out.wav --bits 8", "--bits: invalid choice: '8'"),
-        ("a/a.npy out.wav --seed x", "--seed: must be an integer, not 'x'"),
         ("a/a.npy out.wav --transpose 25", "--transpose: must be a number of at most 24"),
-        ("a/a.npy out.wav --transpose nan", "--transpose"),
-        ("a/a.npy out.wav --loud", "--loud"),
-        ("", "input, output"),
     ],
 )
 def test_what_is_wrong_is_one_sentence_and_nothing_changes(
-    arguments: str,
-    words: str,
-    mels: Path,
-    tiny_checkpoint: Path,
-    synthesize: Synthesize,
-    capsys: pytest.CaptureFixture[str],
+    arguments: str, words: str, mels: Path, tiny_checkpoint: Path, refuses: Refuses
 ) -> None:
     Path("folder.wav").mkdir()
     Path("out.wav").write_bytes(b"the result of an earlier run")
@@ -339,14 +322,8 @@ def test_what_is_wrong_is_one_sentence_and_nothing_changes(
     np.save("f0.npy", F0)
     shutil.copytree(tiny_checkpoint, "damaged")
     Path("damaged/model.safetensors").write_bytes(b"")
-    before = everything(Path())
-    try:
-        status = synthesize(*shlex.split(arguments))
-    except SystemExit as stop:
-        status = int(str(stop.code))
-    assert status == 2
-    one_line(capsys, "diffwave", words)
-    assert everything(Path()) == before
+    model = ["--checkpoint", tiny_checkpoint, "--device", "cpu", "--steps", 2]
+    refuses(["synthesize", *model, *shlex.split(arguments)], "diffwave", words)
 
 
 # --- pitch

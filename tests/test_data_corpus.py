@@ -199,7 +199,7 @@ def test_a_centred_frontends_last_frame_is_no_difference(tmp_path: Path) -> None
         (MEL[:, :-5], r"a\.npy has 46 frames, but a\.wav has 51: more than data\.mel_tolerance"),
         (MEL.T.numpy(), r"a\.npy: .* looks transposed"),
         (MEL.numpy() + 60, r"a\.npy: .* do not fit the 'hifigan' convention"),
-        (np.stack((MEL, MEL)), r"a\.npy holds 2 mels"),
+        (np.stack((MEL, MEL)), r"a\.npy: it holds 2 mel-spectrograms"),
     ],
 )
 def test_a_mel_that_does_not_fit_is_named(tmp_path: Path, mel: object, message: str) -> None:

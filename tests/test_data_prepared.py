@@ -113,11 +113,7 @@ def test_an_index_that_makes_no_sense(
     path = written / "corpus.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     with pytest.raises(InputError, match=message):
-        [
-            prepared.clip(entry)
-            for prepared in [open_prepared(written)]
-            for entry in prepared.entries
-        ]
+        list(map((prepared := open_prepared(written)).clip, prepared.entries))
 
 
 def held_out(count: int, **settings: object) -> list[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from told import everything, refused
 
 from diffwave.base import files
 from diffwave.base.errors import InputError
@@ -37,25 +38,6 @@ def files_limited_to(size: int) -> Iterator[None]:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, handler)
-
-
-@contextmanager
-def refused(*parts: str) -> Iterator[None]:
-    """The block ends in an InputError of one sentence with these parts in it."""
-    with pytest.raises(InputError) as error:
-        yield
-    message = str(error.value)
-    assert message.endswith(".")
-    for part in parts:
-        assert part in message
-
-
-def everything(folder: Path) -> dict[str, bytes]:
-    return {
-        str(entry.relative_to(folder)): entry.read_bytes()
-        for entry in folder.rglob("*")
-        if entry.is_file()
-    }
 
 
 def put(place: Path, text: str) -> None:

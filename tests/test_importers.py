@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +12,9 @@ import torch
 from signals import speech_like
 from their_checkpoints import CYCLE, HOP, MELS, content, equations, random_state
 from tiny import speech_mel
-from told import one_line
+from told import Refuses, process
 
-from diffwave import Vocoder, cli
+from diffwave import Vocoder
 from diffwave.base.errors import InputError
 from diffwave.checkpoint import load_checkpoint
 from diffwave.importers import PROJECTS, About, import_checkpoint
@@ -132,11 +130,8 @@ def test_the_command_makes_a_voice(project: str, tmp_path: Path) -> None:
     file, out = written(project, tmp_path), tmp_path / "voice"
     words = ["--dilation-cycle", str(CYCLE), "--schedule", "diffwave-base"]
     more = ["--license", "apache-2.0", "--speaker", "LJ", "--data", "LJSpeech | all", *words]
-    done = subprocess.run(
-        [sys.executable, "-m", "diffwave.cli", "import", project, str(file), str(out), *more],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert done.stderr == ""
+    done = process("import", project, file, out, *more)
+    assert (done.returncode, done.stderr) == (0, "")
     assert PROJECTS[project].title in done.stdout and done.stdout.count("\n") == 1
     config = json.loads((out / "config.json").read_text())
     assert config["diffusion"] == {
@@ -206,7 +201,7 @@ def test_weights_of_several_gpus(tmp_path: Path) -> None:
 @pytest.mark.parametrize("project", PROJECTS)
 @pytest.mark.parametrize("what", ["missing", "unknown", "shape", "infinite", "layers"])
 def test_every_tensor_is_accounted_for(
-    project: str, what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    project: str, what: str, here: Path, refuses: Refuses
 ) -> None:
     state = random_state(project)
     name = sorted(key for key in state if key.endswith("bias"))[3]
@@ -223,24 +218,19 @@ def test_every_tensor_is_accounted_for(
         state[name] = torch.zeros(5)
     else:
         state[name] = state[name] * float("nan")
-    file = written(project, tmp_path, state)
-    command = ["import", project, str(file), str(tmp_path / "out"), "--schedule=diffwave-base"]
-    assert cli.main([*command, f"--dilation-cycle={CYCLE}"]) == 2
-    one_line(capsys, str(file), *([name] if what != "layers" else []))
-    assert not (tmp_path / "out").exists()
+    file = written(project, here, state)
+    command = ["import", project, file, "out", "--schedule=diffwave-base"]
+    words = [str(file), *([name] if what != "layers" else [])]
+    refuses([*command, f"--dilation-cycle={CYCLE}"], *words)
 
 
 @pytest.mark.parametrize(("said", "is_of"), [("lmnt", "philsyn"), ("philsyn", "lmnt")])
 def test_a_file_of_another_project_is_named(
-    said: str, is_of: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    said: str, is_of: str, here: Path, refuses: Refuses
 ) -> None:
-    file = tmp_path / "file"
-    torch.save(content(said, random_state(is_of)), file)
-    assert cli.main(["import", said, str(file), str(tmp_path / "out")]) == 2
-    one_line(capsys, "looks like", PROJECTS[is_of].title)
-    whole = written(is_of, tmp_path)
-    assert cli.main(["import", said, str(whole), str(tmp_path / "out")]) == 2
-    one_line(capsys, "looks like", PROJECTS[is_of].title)
+    torch.save(content(said, random_state(is_of)), "file")
+    for file in ("file", written(is_of, here)):
+        refuses(["import", said, file, "out"], "looks like", PROJECTS[is_of].title)
 
 
 @pytest.mark.parametrize(
@@ -257,17 +247,12 @@ def test_a_file_of_another_project_is_named(
         ({"model": {"a": np.float64}}, "Python objects"),
     ],
 )
-def test_files_that_are_none(
-    held: Any, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = tmp_path / "weights.pt"
+def test_files_that_are_none(held: Any, words: str, refuses: Refuses) -> None:
     if isinstance(held, bytes):
-        file.write_bytes(held)
+        Path("weights.pt").write_bytes(held)
     elif held is not None:
-        torch.save(held, file)
-    assert cli.main(["import", "lmnt", str(file), str(tmp_path / "out")]) == 2
-    one_line(capsys, str(file), words)
-    assert list(tmp_path.iterdir()) == ([] if held is None else [file])
+        torch.save(held, "weights.pt")
+    refuses(["import", "lmnt", "weights.pt", "out"], "weights.pt", words)
 
 
 @pytest.mark.parametrize(
@@ -283,11 +268,10 @@ def test_files_that_are_none(
     ],
 )
 def test_settings_that_make_no_sense(
-    params: dict[str, Any], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    params: dict[str, Any], words: str, here: Path, refuses: Refuses
 ) -> None:
-    file = written("lmnt", tmp_path, params=params)
-    assert cli.main(["import", "lmnt", str(file), str(tmp_path / "out")]) == 2
-    one_line(capsys, str(file), words)
+    file = written("lmnt", here, params=params)
+    refuses(["import", "lmnt", file, "out"], str(file), words)
 
 
 @pytest.mark.parametrize(
@@ -299,13 +283,8 @@ def test_settings_that_make_no_sense(
         (["--schedule", "angle"], "angles"),
     ],
 )
-def test_wrong_options(
-    arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = written("lmnt", tmp_path)
-    assert cli.main(["import", "lmnt", str(file), str(tmp_path / "out"), *arguments]) == 2
-    one_line(capsys, words)
-    assert not (tmp_path / "out").exists()
+def test_wrong_options(arguments: list[str], words: str, here: Path, refuses: Refuses) -> None:
+    refuses(["import", "lmnt", written("lmnt", here), "out", *arguments], words)
 
 
 def test_a_size_without_a_schedule_needs_one(tmp_path: Path) -> None:

@@ -45,11 +45,7 @@ def test_dict_roundtrip(
     [
         ({"hop": 256}, "Unknown setting 'hop' of a mel; known are name, "),
         ({"n_fft": "1024"}, "In the settings of a mel, n_fft must be an integer, not '1024'"),
-        ({"n_mels": True}, "n_mels must be an integer"),
-        ({"hop_length": 1 << 20000}, "hop_length must be an integer of at most 65536"),
-        ({"centered": 1}, "centered must be true or false"),
         ({"fmax": math.inf}, "fmax must be a number below 1e\\+?30"),
-        ({"limits": [0, "1"]}, r"limits\[1\] must be a number"),
         ({"limits": [1, 0]}, "two rising numbers"),
         ({"hop_length": 2000}, "In the mel 'hifigan', hop_length must not exceed n_fft"),
         ({"win_length": 1025}, "win_length must not exceed n_fft"),
@@ -57,26 +53,14 @@ def test_dict_roundtrip(
         ({"fmin": 8000}, "fmin < fmax"),
         ({"fmin": -1}, "0 <= fmin"),
         ({"fmin": 0.1, "fmax": 0.5}, "no frequency of the transform lies in a mel band"),
-        ({"log": "log2"}, "log must be one of ln, log10, db, not 'log2'"),
         ({"mel_norm": "area"}, "mel_norm must be one of slaney, None"),
-        ({"floor": 0}, "floor must be a number above 0"),
         ({"mean": [0] * 80}, "mean and scale must be given together"),
         ({"mean": [0] * 79, "scale": [1] * 80}, "mean and scale must be of n_mels numbers"),
-        ({"mean": [0] * 80, "scale": [0] * 80}, r"scale\[0\] must be a number above 0"),
     ],
 )
 def test_bad_settings_are_named(change: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         strictly(MelConfig, stored(HIFIGAN) | change, "a mel")
-
-
-def test_what_is_no_mapping_of_all_settings_is_told() -> None:
-    values = stored(HIFIGAN)
-    del values["hop_length"]
-    with pytest.raises(InputError, match="setting 'hop_length' of a mel is missing"):
-        strictly(MelConfig, values, "a mel")
-    with pytest.raises(InputError, match="mapping"):
-        strictly(MelConfig, [], "a mel")
 
 
 @pytest.mark.parametrize("name", PRESETS)

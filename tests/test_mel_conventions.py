@@ -91,11 +91,11 @@ def test_names_aliases_and_changes() -> None:
         ("hifigan,hop=200", "Unknown setting 'hop'"),
         ("hifigan,hop_length=4096", "must not exceed"),
         ("hifigan,hop_length=x", "must be an integer"),
-        ("hifigan,power=3", "power cannot be 3"),
-        ("hifigan,linear=1", "linear cannot be 1"),
-        ("hifigan,depth=-1", "depth cannot be -1"),
-        ("hifigan,added=inf", "added cannot be inf"),
-        ("hifigan,filter_rate=0", "filter_rate cannot be 0"),
+        ("hifigan,power=3", "power must be an integer of at most 2"),
+        ("hifigan,linear=x", "linear must be true or false"),
+        ("hifigan,depth=-1", "depth must be a number above 0"),
+        ("hifigan,added=inf", "added must be a number below"),
+        ("hifigan,filter_rate=0", "filter_rate must be an integer of at least 1"),
     ],
 )
 def test_wrong_words_are_told(word: str, message: str) -> None:

@@ -142,8 +142,8 @@ def test_the_level_is_known(name: str) -> None:
         (torch.zeros(80), "floating point of the shape"),
         (torch.zeros(80, 5, dtype=torch.int32), "torch.int32"),
         (torch.zeros(5, 80), "looks transposed"),
-        (torch.zeros(100, 5), "has 100 bands, but the 'hifigan' convention has 80"),
-        (torch.zeros(80, 1), "fewer than 2 frames"),
+        (torch.zeros(100, 5), "has 100 mel bands on axis 0, but the 'hifigan' convention has 80"),
+        (torch.zeros(80, 1), "single frame"),
         (torch.full((80, 5), math.nan), "NaN or infinity"),
     ],
 )

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from diffwave.base.errors import InputError
 from diffwave.mel.conventions import CONVENTIONS
-from diffwave.mel.incoming import declared, read_incoming, write_converted
-from diffwave.mel.recognise import known_bands, possible, recognise
+from diffwave.mel.files import write_mel
+from diffwave.mel.incoming import declared, read_incoming
+from diffwave.mel.recognise import _models, possible, recognise
 from diffwave.mel.traits import is_linear, traits
 
 HIFIGAN = CONVENTIONS["hifigan"]
@@ -41,10 +42,10 @@ def test_names_and_layouts(name: str, turned: bool) -> None:
 
 
 def test_which_conventions_can_be_named() -> None:
-    assert known_bands() == sorted({c.mel.n_mels for c in CONVENTIONS.values()})
+    assert sorted(_models()) == sorted({c.mel.n_mels for c in CONVENTIONS.values()})
     labels = {
         label.removesuffix("*")
-        for bands in known_bands()
+        for bands in _models()
         for label in recognise(torch.randn(bands, 400)).probabilities
     }
     assert labels == set(CONVENTIONS) - {"hifigan-hop200"}  # another tempo of "hifigan"
@@ -117,7 +118,7 @@ def test_only_amplitudes_are_linear() -> None:
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
 def test_what_a_file_says_goes_before_what_it_looks_like(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"a{suffix}"
-    write_converted(path, REAL, CONVENTIONS["bigvgan-22k"])
+    write_mel(path, REAL, "bigvgan-22k")
     assert declared(path) == "bigvgan-22k"
     incoming = read_incoming(path)
     assert incoming.convention.name == "bigvgan-22k" and incoming.how == "as the file says"

@@ -17,6 +17,7 @@ import soundfile
 import torch
 from signals import speech_like
 from tiny import enhancing_config, random_model
+from told import ENVIRONMENT, ROOT, script
 
 from diffwave.base.audio import read_audio
 from diffwave.checkpoint import load_checkpoint, save_checkpoint
@@ -24,7 +25,6 @@ from diffwave.checkpoint import load_checkpoint, save_checkpoint
 for package in ("transformers", "espeakng_loader", "phonemizer", "pyworld", "scipy"):
     pytest.importorskip(package)
 
-ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "recipes" / "tts"
 TEXTS = {"u1": "Hello, world.", "u2": "This is a test.", "u3": "Say it again."}
 SMALL = [
@@ -33,14 +33,8 @@ SMALL = [
 ]  # fmt: skip
 
 
-def run(script: str, *arguments: object, seconds: int = 120) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(RECIPE / script), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-    )
+def run(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return script(RECIPE / name, *arguments)
 
 
 def training(corpora: Path, labels: Path, out: Path, *more: object) -> list[object]:
@@ -129,7 +123,7 @@ def test_a_signal_ends_training_well(corpora: Path, aligned: Path, tmp_path: Pat
         [sys.executable, str(RECIPE / str(arguments[0])), *map(str, arguments[1:])],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env=ENVIRONMENT,
     )
     assert process.stdout is not None
     for line in process.stdout:
@@ -145,14 +139,14 @@ def test_bad_input_is_one_sentence(corpora: Path, aligned: Path, tmp_path: Path)
     started = time.monotonic()
     broken = tmp_path / "labels.json"
     broken.write_text("{}")
-    for script, arguments, message in [
+    for name, arguments, message in [
         ("prepare.py", [corpora, tmp_path, "--speaker", "nobody"], "Cannot read"),
         ("align.py", [tmp_path], "Cannot read the labels"),
         ("train.py", [corpora, broken, "--out", tmp_path / "m"], "Cannot read the labels"),
         ("train.py", [tmp_path, aligned / "labels.json", "--out", tmp_path / "m"], "nothing to"),
         ("intelligibility.py", [tmp_path / "none.txt", tmp_path], "Cannot read"),
     ]:
-        refused = run(script, *arguments)
+        refused = run(name, *arguments)
         assert refused.returncode == 2, refused.stderr
         assert refused.stderr.count("\n") == 1 and message in refused.stderr, refused.stderr
     assert not (tmp_path / "m").exists()

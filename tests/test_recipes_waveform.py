@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from told import ROOT, script
 
-ROOT = Path(__file__).parents[1]
-
-
-def draw(run: Path, picture: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "recipes/waveform/curve.py"), str(run), str(picture)],
-        capture_output=True, text=True, cwd=ROOT, env={"PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+CURVE = ROOT / "recipes/waveform/curve.py"
 
 
 @pytest.mark.parametrize("validations", [0, 1, 3])
@@ -26,12 +18,12 @@ def test_a_curve_is_drawn_of_whatever_was_noted(tmp_path: Path, validations: int
         rows.append(f"{i},{i:.2f},loss_validation,0.5")
         rows += [f"{i},{i:.2f},loss_level_{level},0.{level + 1}" for level in range(8)]
     (tmp_path / "metrics.csv").write_text("\n".join(rows) + "\n")
-    done = draw(tmp_path, tmp_path / "curve.png")
+    done = script(CURVE, tmp_path, tmp_path / "curve.png")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "curve.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_a_run_without_a_loss_is_one_sentence(tmp_path: Path) -> None:
-    done = draw(tmp_path, tmp_path / "curve.png")
+    done = script(CURVE, tmp_path, tmp_path / "curve.png")
     assert done.returncode == 2 and done.stderr.splitlines()[-1].endswith("notes no loss.")
     assert not list(tmp_path.iterdir())

@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from test_files import everything
 from tiny import HOP, speech_mel
+from told import everything
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = str(ROOT / "synthesize.py")

@@ -12,8 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from signals import speech_like
-from small_run import Configure, assert_same_state
+from small_run import Configure, assert_same_state, learner_of
 from tiny import batch_of, randn, random_model, source_config, spectral_config, waveform_config
+from told import Watch
 from torch import Tensor
 
 from diffwave.base.errors import InputError
@@ -29,12 +30,10 @@ from diffwave.train.discriminators import (
     SpectrogramDiscriminator,
     of_equal_level,
 )
-from diffwave.train.learner import Learner
 from diffwave.train.loop import train
 from diffwave.train.losses import UnrolledLoss
 from diffwave.train.objective import Objective
 from diffwave.train.optimizers import learning_rate
-from diffwave.train.processes import Processes
 from diffwave.train.settings import read_config
 from diffwave.train.state import read_state, saved_states
 
@@ -177,15 +176,9 @@ def test_a_step_picks_some_of_them() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.33, 1.0])
-def test_some_steps_unroll_all_levels(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_some_steps_unroll_all_levels(share: float, watch: Watch) -> None:
     calls: list[float] = []
-    forward = SpectralNet.forward
-
-    def note(self: object, x: Tensor, t: Tensor, *given: object) -> Tensor:
-        calls.append(float(t[0]))
-        return forward(self, x, t, *given)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(SpectralNet, "forward", note)
+    watch(SpectralNet, "forward", lambda net, x, t, *_: calls.append(float(t[0])))
     config = dataclasses.replace(CONFIG, unrolled=1.0, unrolled_whole=share, unrolled_n_iter=0)
     loss, first = UnrolledLoss(model, config), []
     for i in range(30):
@@ -199,7 +192,7 @@ def test_some_steps_unroll_all_levels(share: float, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("each", [0.0, 1.0])
-def test_both_losses_look_at_the_same_samples(each: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_losses_look_at_the_same_samples(each: float, watch: Watch) -> None:
     """The network and the mel-consistency iterations run as often as for one; values stay."""
     weights = {"adversarial": 0.3}
     config = dataclasses.replace(CONFIG, unrolled=0.7, weights=weights, unrolled_each=each)
@@ -212,13 +205,7 @@ def test_both_losses_look_at_the_same_samples(each: float, monkeypatch: pytest.M
             name: float(loss(model, model.denoiser, batch).mean())  # type: ignore[operator]
             for name, loss in objective.losses.items()
         }
-    decode = SpectralSpace.decode
-
-    def note(*given: object) -> Tensor:
-        calls.append(1)
-        return decode(*given)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(SpectralSpace, "decode", note)
+    watch(SpectralSpace, "decode", lambda *_: calls.append(1))
     value = float(objective(batch).detach())
     assert len(calls) == 1 + int(each)
     assert value == pytest.approx(0.7 * parts["unrolled"] + 0.3 * parts["adversarial"], rel=1e-4)
@@ -287,18 +274,9 @@ def test_only_bfloat16_makes_them_less_precise(precision: torch.dtype) -> None:
 # --- a run -----------------------------------------------------------------------------------
 
 
-def learner_of(configure: Configure, **changes: object) -> Learner:
-    with Processes("cpu") as processes:
-        config = configure(**IN_A_RUN | changes)
-        learner = Learner(config, processes, progress_bar=False)
-        learner.begin()
-        learner.go_to(0)
-        return learner
-
-
 def test_they_learn_alone_at_first(configure: Configure) -> None:
     warmup = {"loss__adversarial__warmup_steps": 2, "optim__warmup_steps": 10}
-    learner = learner_of(configure, **warmup)
+    learner = learner_of(configure(**IN_A_RUN | warmup))
     network, critics = learner.trained.model.network, learner.trained.discriminators
 
     def norms() -> tuple[float, float]:
@@ -327,7 +305,7 @@ def test_they_learn_alone_at_first(configure: Configure) -> None:
 
 def test_they_come_in_late(configure: Configure) -> None:
     late = {"loss__adversarial__start": 0.5, "loss__adversarial__warmup_steps": 0}
-    learner = learner_of(configure, **late)
+    learner = learner_of(configure(**IN_A_RUN | late))
     critics = learner.trained.discriminators
     before = [p.detach().clone() for p in critics.parameters()]
     assert learner.step(0, 0.4).discriminator_loss == 0
@@ -342,10 +320,9 @@ def test_their_products_count_as_cost(
 ) -> None:
     """In steps in which the model learns from them as well, whichever step it is."""
     monkeypatch.setattr(learner_module, "matrix_throughput", lambda device, dtype: 1e9)
-    one, more = (
-        learner_of(configure, loss__adversarial__pick=pick, loss__adversarial__warmup_steps=9)
-        for pick in (1, 3)
-    )
+    changes = IN_A_RUN | {"loss__adversarial__warmup_steps": 9}
+    picks = ({"loss__adversarial__pick": pick} for pick in (1, 3))
+    one, more = (learner_of(configure(**changes | pick)) for pick in picks)
     assert 0 < 1.05 * one.seconds_at_best < more.seconds_at_best
     assert all(p.grad is None for p in more.trained.discriminators.parameters())
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +13,9 @@ import torch
 import yaml
 from safetensors.torch import load_file
 from tiny import enhancing_config, random_model
+from told import Refuses, process
 from torch.amp.grad_scaler import GradScaler
 
-from diffwave import cli
 from diffwave.base.errors import InputError
 from diffwave.base.schema import stored
 from diffwave.checkpoint import load_checkpoint, save_checkpoint
@@ -58,6 +56,11 @@ def make_run(folder: Path, steps: int = 7, seed: int = 0, init: str = "") -> Pat
     return folder
 
 
+def card_of(folder: Path) -> str:
+    """The model card, without the blanks that make its table line up."""
+    return re.sub(" +", " ", (folder / "README.md").read_text())
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     return make_run(tmp_path / "run")
@@ -81,7 +84,7 @@ def test_precision_is_as_asked(run: Path, tmp_path: Path, half: bool) -> None:
     tensors = load_file(tmp_path / "out" / "model.safetensors")
     kinds = {tensor.dtype for name, tensor in tensors.items() if "network." in name}
     assert kinds == {torch.float16 if half else torch.float32}
-    card = (tmp_path / "out" / "README.md").read_text()
+    card = card_of(tmp_path / "out")
     assert f"stored in {'half' if half else 'single'} precision" in card
 
 
@@ -104,20 +107,15 @@ def test_the_best_weights_may_be_taken(run: Path, tmp_path: Path) -> None:
     export_run(run, tmp_path / "out", best=True, half=False)
     for name, parameter in load_checkpoint(tmp_path / "out").named_parameters():
         torch.testing.assert_close(parameter, best.get_parameter(name))
-    card = (tmp_path / "out" / "README.md").read_text()
+    card = card_of(tmp_path / "out")
     assert "| weights | those of the best validation so far (pesq 2.25) |" in card
 
 
 def test_the_card_says_all_stages_and_scores(run: Path, tmp_path: Path) -> None:
     first = make_run(tmp_path / "first", steps=1234)
-    export_run(
-        run,
-        tmp_path / "voice",
-        earlier=(first,),
-        scores=SCORES,
-        about=About(data="two hours of me"),
-    )
-    card = re.sub(" +", " ", (tmp_path / "voice" / "README.md").read_text())
+    about = About(data="two hours of me")
+    export_run(run, tmp_path / "voice", earlier=(first,), scores=SCORES, about=about)
+    card = card_of(tmp_path / "voice")
     assert "\n# voice\n" in card
     assert "| training | 1,234 steps in 1.5 min; then 7 steps in 1.5 min |" in card
     assert "| data | two hours of me |" in card
@@ -142,7 +140,7 @@ def test_the_settings_are_shipped_without_folders_of_this_machine(tmp_path: Path
         assert str(tmp_path) not in path.read_text()
     export_run(last, tmp_path / "alone")
     assert read_config(str(tmp_path / "alone" / "settings.yaml")).optim.lr == 0.125
-    assert f"| base voice | {UNPUBLISHED} |" in (tmp_path / "alone" / "README.md").read_text()
+    assert f"| base voice | {UNPUBLISHED} |" in card_of(tmp_path / "alone")
 
 
 def test_a_voice_tuned_from_another_is_compared_with_it(tmp_path: Path) -> None:
@@ -151,7 +149,7 @@ def test_a_voice_tuned_from_another_is_compared_with_it(tmp_path: Path) -> None:
     rows += ["7,2,pesq,3.25", "7,2,loss_validation,0.75", "7,2,lr,1"]
     (run / "metrics.csv").write_text("step,minutes,name,value\n" + "\n".join(rows) + "\n")
     export_run(run, tmp_path / "out", about=About(speaker="Mary | me", licence="cc-by-4.0"))
-    lines = (tmp_path / "out" / "README.md").read_text().splitlines()
+    lines = card_of(tmp_path / "out").splitlines()
     row = "| before and after | pesq 2.500 to 3.250; loss_validation 0.900 to 0.750 |"
     assert {"| base voice | ljspeech-22k |", "| speaker | Mary \\| me |", row} <= set(lines)
     front = yaml.safe_load("\n".join(lines[1 : lines.index("---", 1)]))
@@ -162,7 +160,7 @@ def test_a_voice_tuned_from_another_is_compared_with_it(tmp_path: Path) -> None:
     state = torch.load(saved_states(run)[0], weights_only=True)
     torch.save(state | {"best": 3.5, "best_by": "pesq"}, saved_states(run)[0])
     export_run(run, tmp_path / "out", best=True)
-    assert "| before and after | pesq 2.500 to 3.500 |" in (tmp_path / "out/README.md").read_text()
+    assert "| before and after | pesq 2.500 to 3.500 |" in card_of(tmp_path / "out")
 
 
 def test_a_card_without_scores_claims_none(run: Path, tmp_path: Path) -> None:
@@ -170,7 +168,7 @@ def test_a_card_without_scores_claims_none(run: Path, tmp_path: Path) -> None:
     (tmp_path / "out" / "notes.txt").write_text("mine")
     (run / SETTINGS_FILE).unlink()
     export_run(run, tmp_path / "out", about=About("Aunt Mary"))
-    card = (tmp_path / "out" / "README.md").read_text()
+    card = card_of(tmp_path / "out")
     assert card.startswith('---\nlicense: "unknown"\n') and "\n# Aunt Mary\n" in card
     assert "Scores" not in card and "How it was trained" not in card and "| data |" not in card
     assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
@@ -183,17 +181,16 @@ def test_the_card_says_how_it_is_sampled(run: Path, tmp_path: Path) -> None:
     torch.save(state, saved_states(run)[0])
     export_run(run, tmp_path / "out")
     text = "steps: 2 of ddim; noise levels: 1, 0.55; mel-consistency iterations: 6"
-    assert f"| default | {text} |" in (tmp_path / "out" / "README.md").read_text()
+    assert f"| default | {text} |" in card_of(tmp_path / "out")
 
 
 def test_the_command_in_a_process_of_its_own(run: Path, tmp_path: Path) -> None:
     (tmp_path / "scores.json").write_text(json.dumps(SCORES))
-    command = [sys.executable, "-m", "diffwave.cli", "export", str(run), str(tmp_path / "out")]
-    options = ["--scores", str(tmp_path / "scores.json"), "--no-half", "--title", "Me"]
-    result = subprocess.run([*command, *options], capture_output=True, text=True, timeout=120)
+    options = ["--scores", tmp_path / "scores.json", "--no-half", "--title", "Me"]
+    result = process("export", run, tmp_path / "out", *options)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout == f"exported {tmp_path / 'out'}: 7 steps, 1.5 minutes\n"
-    assert (tmp_path / "out" / "README.md").read_text().count("\n# Me\n") == 1
+    assert card_of(tmp_path / "out").count("\n# Me\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -208,22 +205,12 @@ def test_the_command_in_a_process_of_its_own(run: Path, tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_exported_is_told(
-    run: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    arguments: list[str],
-    sentence: str,
+    run: Path, arguments: list[str], sentence: str, refuses: Refuses
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     Path("other.json").write_text('{"metrics": {"pesq": 3}}')
     state = torch.load(saved_states(run)[0], weights_only=True)
     foreign = state | {"ema": state["ema"][:-1]}
     for name, content in (("old", {"step": 3}), ("foreign", foreign)):
         Path(name).mkdir()
         torch.save(content, Path(name) / "step-00000003.pt")
-    assert cli.main(["export", *arguments]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith(f"diffwave: {sentence}")
-    assert error.count("\n") == 1
-    assert not Path("out").exists()
+    refuses(["export", *arguments], f"diffwave: {sentence}")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from small_run import Configure, overrides
+from small_run import Configure, assert_same, learner_of, overrides
 from tiny import enhancing_config, random_model
 from torch import Tensor
 
@@ -19,25 +19,15 @@ from diffwave.base.errors import InputError
 from diffwave.checkpoint import load_checkpoint, save_checkpoint
 from diffwave.data.envelope import envelope_path, save_envelope
 from diffwave.train import learner as module
-from diffwave.train.config import OptimConfig, TrainConfig
+from diffwave.train.config import OptimConfig
 from diffwave.train.learner import Learner, Measured, matrix_throughput
 from diffwave.train.objective import Objective
 from diffwave.train.optimizers import learning_rate
-from diffwave.train.processes import Processes
-
-
-def make(config: TrainConfig, begin: bool = True) -> Learner:
-    with Processes("cpu") as processes:
-        made = Learner(config, processes, progress_bar=False)
-        if begin:
-            made.begin()
-            made.go_to(0)
-        return made
 
 
 @pytest.fixture
 def learner(configure: Configure, request: pytest.FixtureRequest) -> Learner:
-    return make(configure(**getattr(request, "param", {})))
+    return learner_of(configure(**getattr(request, "param", {})))
 
 
 def weights(learner: Learner) -> list[Tensor]:
@@ -52,7 +42,7 @@ def changed(learner: Learner, before: list[Tensor]) -> bool:
 
 
 def test_weights_follow_from_the_seed(configure: Configure) -> None:
-    one, again, other = (make(configure(run__seed=seed), False) for seed in (1, 1, 2))
+    one, again, other = (learner_of(configure(run__seed=seed), False) for seed in (1, 1, 2))
     assert not changed(one, weights(again)) and changed(one, weights(other))
     waves = [each.crops.batch(0, 2).wave for each in (one, again, other)]
     assert torch.equal(waves[0], waves[1]) and not torch.equal(waves[0], waves[2])
@@ -64,14 +54,14 @@ def test_a_batch_that_does_not_divide_is_told_before_the_data_is_read(
 ) -> None:
     monkeypatch.setattr(module, "load_corpus", None)  # is not called
     with pytest.raises(InputError, match=r"batch_size = 4 does not divide into 1 processes x 3"):
-        make(configure(optim__accumulate=3, optim__batch_size=4))
+        learner_of(configure(optim__accumulate=3, optim__batch_size=4))
 
 
 def test_the_envelope_is_fitted_or_taken_from_a_prepared_corpus(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = configure()
-    first = make(config, begin=False)
+    first = learner_of(config, begin=False)
     space = first.trained.model.space
     assert not space.state_dict()["envelope_weight"].any()
     first.begin()
@@ -80,11 +70,10 @@ def test_the_envelope_is_fitted_or_taken_from_a_prepared_corpus(
     envelope_path(prepared).parent.mkdir(parents=True)
     save_envelope(envelope_path(prepared), space)
     monkeypatch.setattr(module, "fitted_space", None)  # is not called
-    again = make(config, begin=False)
+    again = learner_of(config, begin=False)
     config.data.folder = str(prepared)
     again.begin()
-    for name, tensor in again.trained.average.space.state_dict().items():
-        assert torch.equal(tensor, space.state_dict()[name])
+    assert_same(again.trained.average.space.state_dict(), space.state_dict())
 
 
 @pytest.mark.parametrize(
@@ -99,7 +88,7 @@ def test_the_envelope_is_fitted_or_taken_from_a_prepared_corpus(
 def test_what_no_loss_trains_is_frozen_and_matrices_decay(
     configure: Configure, losses: dict[str, object], network: bool, enhancer: bool
 ) -> None:
-    trained = make(configure(optim__weight_decay=0.3, **losses), begin=False).trained
+    trained = learner_of(configure(optim__weight_decay=0.3, **losses), begin=False).trained
     for part, wanted in zip(trained.model.learners(), (network, enhancer), strict=True):
         assert {p.requires_grad for p in part.parameters()} == {wanted}
     groups = trained.optimizer.param_groups
@@ -113,7 +102,7 @@ def test_a_checkpoint_without_an_enhancer_begins_one(
     configure: Configure, tiny_checkpoint: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    learner = make(configure(run__init=tiny_checkpoint), begin=False)
+    learner = learner_of(configure(run__init=tiny_checkpoint), begin=False)
     before = {name: t.clone() for name, t in learner.trained.model.state_dict().items()}
     learner.begin()
     assert f"{tiny_checkpoint} has no mel enhancer; its training starts here" in caplog.text
@@ -125,9 +114,8 @@ def test_a_checkpoint_without_an_enhancer_begins_one(
 def test_a_checkpoints_enhancer_is_taken_or_refused(configure: Configure, tmp_path: Path) -> None:
     given = random_model(enhancing_config())
     save_checkpoint(given, tmp_path / "given", half=False)
-    learner = make(configure(run__init=tmp_path / "given"))
-    for name, tensor in given.state_dict().items():
-        assert torch.equal(learner.trained.model.state_dict()[name], tensor), name
+    learner = learner_of(configure(run__init=tmp_path / "given"))
+    assert_same(learner.trained.model.state_dict(), given.state_dict())
     for change, sentence in (
         ({"enhancer__channels": 12}, r"given has enhancer\.\w+ = "),
         ({"enhancer__layers": 0}, r"given has enhancer\.\w+ = "),
@@ -135,9 +123,9 @@ def test_a_checkpoints_enhancer_is_taken_or_refused(configure: Configure, tmp_pa
         ({"mel": "coqui"}, r"has mel\.\w+ = "),
     ):
         with pytest.raises(InputError, match=sentence):
-            make(configure(run__init=tmp_path / "given", **change))
+            learner_of(configure(run__init=tmp_path / "given", **change))
     with pytest.raises(InputError, match="no checkpoint"):
-        make(configure(run__init="nowhere"))
+        learner_of(configure(run__init="nowhere"))
 
 
 # --- a step ----------------------------------------------------------------------------------
@@ -157,7 +145,7 @@ def test_a_step_changes_the_weights_and_says_what_it_found(learner: Learner) -> 
 
 
 def test_the_enhancers_gradient_does_not_slow_the_network_down(configure: Configure) -> None:
-    learners = [make(configure(loss__enhancement=weight)) for weight in (0, 1, 1e4)]
+    learners = [learner_of(configure(loss__enhancement=weight)) for weight in (0, 1, 1e4)]
     norms = [each.step(0, 0.0).gradient_norm for each in learners]
     assert norms[0] < norms[1] < 1e-2 * norms[2]
     for other in learners[1:]:  # to rounding: an early PyTorch's sums depend on where memory lies
@@ -196,9 +184,6 @@ def test_float16_halves_its_scale_until_gradients_fit(
     assert changed(learner, before) and scaler.get_scale() == 2.0**10
     bad_loss(monkeypatch, float("nan"))
     assert not learner.step(0, 0.0).finite
-
-
-# --- losses with a discriminator -------------------------------------------------------------
 
 
 # --- the learning rate, and what a step costs ------------------------------------------------

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from signals import speech_like
 from tiny import batch_of, enhancing_config, randn, random_model, spectral_config, waveform_config
+from told import Watch
 from torch import Tensor
 
 from diffwave.base.errors import InputError
@@ -335,16 +336,10 @@ def test_every_loss_trains_its_own_part(config: object) -> None:
             assert all((p.grad is not None) == (part is trained) for p in part.parameters())
 
 
-def test_a_predicted_mel_reaches_the_network_enhanced(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_predicted_mel_reaches_the_network_enhanced(watch: Watch) -> None:
     model = random_model(enhancing_config()).requires_grad_(True)
-    batch = batch_of(model)
-    seen, forward = [], SpectralNet.forward
-
-    def noting(self: object, x: Tensor, t: Tensor, *given: object) -> Tensor:
-        seen.append(given[0])
-        return forward(self, x, t, *given)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(SpectralNet, "forward", noting)
+    batch, seen = batch_of(model), []
+    watch(SpectralNet, "forward", lambda net, x, t, mel, *_: seen.append(mel))
     objective = Objective(model, LossConfig())
     own = model.mel(batch.wave, pad=False)
     for mel, expected in ((None, own), (own - 1, model.enhance(own - 1))):
@@ -354,25 +349,17 @@ def test_a_predicted_mel_reaches_the_network_enhanced(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
-def test_only_the_network_computes_in_half_precision(
-    precision: torch.dtype, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_the_network_computes_in_half_precision(precision: torch.dtype, watch: Watch) -> None:
     outside, inside = [], []
-    encode, forward = SpectralSpace.encode, SpectralNet.forward
 
-    def note(self: object, *inputs: Tensor) -> Tensor:
-        outside.append(torch.is_autocast_enabled("cpu"))
-        return encode(self, *inputs)  # type: ignore[arg-type]
+    def precision_now() -> torch.dtype | None:
+        return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
 
-    def listen(self: object, *inputs: Tensor) -> Tensor:
-        inside.append(torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None)
-        return forward(self, *inputs)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(SpectralSpace, "encode", note)
-    monkeypatch.setattr(SpectralNet, "forward", listen)
+    watch(SpectralSpace, "encode", lambda *_: outside.append(precision_now()))
+    watch(SpectralNet, "forward", lambda *_: inside.append(precision_now()))
     exact = Objective(spectral, LossConfig())(batch_of(spectral))
     less = Objective(spectral, LossConfig(), precision)(batch_of(spectral))
-    assert (outside, inside) == ([False, False], [None, precision])
+    assert (outside, inside) == ([None, None], [None, precision])
     assert less.dtype == torch.float32
     torch.testing.assert_close(less, exact, rtol=0.02, atol=0)
 

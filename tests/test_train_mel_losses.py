@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from unittest import mock
 
 import pytest
 import torch
@@ -52,20 +53,14 @@ Answer = Callable[[Tensor], tuple[Tensor, Tensor]]
 def given_to_enhancer(
     model: DiffusionModel,
     batch: Batch,
-    monkeypatch: pytest.MonkeyPatch,
     answer: Answer = lambda mel: (mel, mel[:, 0]),
     **settings: float,
 ) -> tuple[Tensor, Tensor]:
     """The mel that the enhancer is given, and the loss of what it answers."""
-    given: list[Tensor] = []
-
-    def enhance(mel: Tensor) -> tuple[Tensor, Tensor]:
-        given.append(mel)
-        return answer(mel)
-
-    monkeypatch.setattr(model, "enhance_gated", enhance)
-    loss = loss_of(model, batch, **settings)
-    return given[0], loss
+    with mock.patch.object(model, "enhance_gated", side_effect=answer) as enhance:
+        loss = loss_of(model, batch, **settings)
+    (given,) = enhance.call_args.args
+    return given, loss
 
 
 # --- smoothing -------------------------------------------------------------------------------
@@ -100,9 +95,7 @@ def test_smoothing_is_scipys_gaussian_filter(
 @pytest.mark.parametrize(
     ("share", "damaged"), [(0.0, [0, 0, 0]), (0.5, [1, 0, 0]), (1.0, [1, 1, 1])]
 )
-def test_recordings_pass_and_the_others_are_damaged(
-    share: float, damaged: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_recordings_pass_and_the_others_are_damaged(share: float, damaged: list[int]) -> None:
     """A perfect enhancer pays nothing but the constant under the roots, and for a wrong gate."""
     model = model_of()
     batch = batch_of(model)
@@ -112,13 +105,8 @@ def test_recordings_pass_and_the_others_are_damaged(
         batch.mel = brought
         for right in (1, -1):
             gates = right * SURE * (2 * torch.tensor(damaged)[:, None].expand(3, FRAMES) - 1.0)
-            given, loss = given_to_enhancer(
-                model,
-                batch,
-                monkeypatch,
-                lambda _, gates=gates: (mel, gates),  # type: ignore[misc]
-                enhancement_share=share,
-            )
+            answer: Answer = lambda _, gates=gates: (mel, gates)  # noqa: E731
+            given, loss = given_to_enhancer(model, batch, answer, enhancement_share=share)
             expected = torch.full((3,), 1.5e-3 + (SURE if right < 0 else 0))
             torch.testing.assert_close(loss, expected, rtol=1e-3, atol=1e-5)
         for i, other in enumerate(damaged):
@@ -131,26 +119,22 @@ def test_recordings_pass_and_the_others_are_damaged(
     [(0.1, True, False), (0.5, True, True), (0.9, False, True)],
 )
 def test_a_third_is_blurred_over_time_a_third_over_bands(
-    where: float, over_time: bool, over_bands: bool, monkeypatch: pytest.MonkeyPatch
+    where: float, over_time: bool, over_bands: bool
 ) -> None:
     model = model_of()
     batch = batch_of(model)
     batch.draws[:, :2] = torch.tensor([0, where])
-    given, _ = given_to_enhancer(
-        model, batch, monkeypatch, enhancement_blur=1.2, enhancement_noise=0.0
-    )
+    given, _ = given_to_enhancer(model, batch, enhancement_blur=1.2, enhancement_noise=0.0)
     frames, bands = 1.2 * batch.draws[:, 2] * over_time, 1.2 * batch.draws[:, 3] * over_bands
     torch.testing.assert_close(given, smoothed(model.space.mel_of_crop(batch.wave), frames, bands))
 
 
 @pytest.mark.parametrize("name", ["hifigan", "espnet"])
-def test_noise_is_in_nepers(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_noise_is_in_nepers(name: str) -> None:
     model = model_of(name)
     batch = batch_of(model)
     batch.draws[:, 0], batch.draws[:, 4] = 0, torch.tensor([0.0, 0.5, 1.0])
-    given, _ = given_to_enhancer(
-        model, batch, monkeypatch, enhancement_blur=0.0, enhancement_noise=0.2
-    )
+    given, _ = given_to_enhancer(model, batch, enhancement_blur=0.0, enhancement_noise=0.2)
     added = (given - model.space.mel_of_crop(batch.wave)) / model.mel.slope
     expected = torch.tensor([0.0, 0.1, 0.2])
     torch.testing.assert_close(added.std((1, 2)), expected, rtol=0.05, atol=1e-5)
@@ -161,7 +145,7 @@ def test_noise_is_in_nepers(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", ["hifigan", "espnet"])
 @pytest.mark.parametrize("kind", ["constant", "changing", "edges"])
-def test_an_error_counts_in_nepers(name: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_counts_in_nepers(name: str, kind: str) -> None:
     """One neper in each of 80 bands is sqrt(80), in natural and in decimal logarithms.
 
     The change from frame to frame counts half; frames whose context is cut off do not count.
@@ -175,23 +159,18 @@ def test_an_error_counts_in_nepers(name: str, kind: str, monkeypatch: pytest.Mon
         "changing": (-1.0) ** place,
         "edges": ((place < 4) | (place >= FRAMES - 4)).float(),
     }[kind]
-    _, loss = given_to_enhancer(
-        model,
-        batch,
-        monkeypatch,
-        lambda _: (mel + sign * model.mel.slope, gates + 2 * SURE * (kind == "edges") * sign),
-        enhancement_share=0.0,
-    )
+    answer = mel + sign * model.mel.slope, gates + 2 * SURE * (kind == "edges") * sign
+    _, loss = given_to_enhancer(model, batch, lambda _: answer, enhancement_share=0.0)
     expected = {"constant": math.sqrt(80) + 0.5e-3, "changing": 2 * math.sqrt(80), "edges": 1.5e-3}
     torch.testing.assert_close(loss, torch.full((3,), expected[kind]), rtol=1e-3, atol=1e-5)
 
 
-def test_gradients_are_finite_where_there_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradients_are_finite_where_there_is_no_error() -> None:
     """At no error at all the length has no gradient of its own."""
     model = model_of()
     change = torch.zeros(3, 80, FRAMES, requires_grad=True)
     answer: Answer = lambda mel: (mel + change, change[:, 0])  # noqa: E731
-    _, loss = given_to_enhancer(model, batch_of(model), monkeypatch, answer, enhancement_share=0.0)
+    _, loss = given_to_enhancer(model, batch_of(model), answer, enhancement_share=0.0)
     loss.sum().backward()
     assert change.grad is not None and bool(change.grad.isfinite().all())
 

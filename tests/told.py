@@ -1,8 +1,29 @@
-"""What a command says of bad input."""
+"""Commands as a process or called, and what they say of bad input."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
 import pytest
+
+from diffwave.base.errors import InputError
+
+ROOT = Path(__file__).parents[1]
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+    "OMP_NUM_THREADS": "1",
+}
+Refuses = Callable[..., None]
+"""`refuses(arguments, *words)`, a fixture."""
+Watch = Callable[..., None]
+"""`watch(owner, name, look)`, a fixture."""
 
 
 def one_line(capsys: pytest.CaptureFixture[str], *words: str) -> None:
@@ -12,3 +33,36 @@ def one_line(capsys: pytest.CaptureFixture[str], *words: str) -> None:
     assert captured.err.endswith("\n")
     for word in words:
         assert word in captured.err
+
+
+@contextmanager
+def refused(*words: str) -> Iterator[None]:
+    """The block ends in an InputError of one sentence with these words in it."""
+    with pytest.raises(InputError) as error:
+        yield
+    message = str(error.value)
+    assert message.endswith(".") and "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def process(*arguments: object, **settings: Any) -> subprocess.CompletedProcess[str]:
+    """`diffwave ...` in a process of its own."""
+    return script("-m", "diffwave.cli", *arguments, **settings)
+
+
+def script(*arguments: object, **settings: Any) -> subprocess.CompletedProcess[str]:
+    """`python ...` with this package and what the tests may import."""
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        capture_output=True, text=True, timeout=300, env=ENVIRONMENT, **settings,
+    )  # fmt: skip
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    """What the files below a folder hold."""
+    return {
+        str(entry.relative_to(folder)): entry.read_bytes()
+        for entry in folder.rglob("*")
+        if entry.is_file()
+    }

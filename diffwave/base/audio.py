@@ -231,7 +231,7 @@ def write_audio(
     def checked() -> Iterator[Samples]:
         nonlocal clipped
         for piece in (wave,) if isinstance(wave, Tensor) else wave:
-            samples = _samples_of(name, piece)
+            samples = samples_of(piece, f"write {name}")
             if bits != "float":
                 clipped += int(np.count_nonzero(np.abs(samples) > 1))
                 samples = np.clip(samples, -1, 1)
@@ -262,15 +262,15 @@ def write_audio(
     return clipped
 
 
-def _samples_of(name: str, wave: Tensor) -> Samples:
-    """The samples [L] of a wave [L] or [1, L]; InputError if it is none."""
+def samples_of(wave: Tensor, purpose: str) -> Samples:
+    """The samples [L] of a wave [L] or [1, L]; InputError, "Cannot `purpose`", if it is none."""
     if not wave.is_floating_point() or wave.shape[:-1] not in ((), (1,)) or not wave.ndim:
         raise InputError(
-            f"Cannot write {name}: the wave must be floating-point of the shape [L], not "
+            f"Cannot {purpose}: the wave must be floating-point of the shape [L], not "
             f"{wave.dtype} of the shape {list(wave.shape)}."
         )
     if not torch.isfinite(wave).all():
-        raise InputError(f"Cannot write {name}: the wave holds values that are not finite numbers.")
+        raise InputError(f"Cannot {purpose}: the wave holds values that are not finite numbers.")
     samples: Samples = wave.detach().flatten().cpu().to(torch.float32).numpy()
     return samples
 

@@ -1,6 +1,11 @@
 """The one exception a caller is meant to read: bad input, described in one sentence."""
 
-from diffwave.base.text import printable
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from diffwave.base.text import notice, printable
 
 
 class InputError(ValueError):
@@ -16,3 +21,12 @@ class InputError(ValueError):
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says so; PyTorch's own, on the CPU, is a RuntimeError."""
     return isinstance(error, MemoryError) or "allocate" in str(error)
+
+
+def run_script(main: Callable[[], int | None]) -> NoReturn:
+    """Run the `main` of a script and exit with what it returns; with 2 after bad input."""
+    try:
+        sys.exit(main())
+    except InputError as error:
+        notice(f"{Path(sys.argv[0]).name}: {error}")
+        sys.exit(2)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +15,7 @@ from diffwave.base.errors import InputError, out_of_memory
 from diffwave.base.text import aligned, notice, printable
 from diffwave.commands.jobs import Job
 from diffwave.commands.options import Generation
-from diffwave.model import DiffusionModel, ModelConfig
+from diffwave.model import DiffusionModel
 from diffwave.vocoder import DEFAULT, Vocoder
 
 
@@ -24,7 +26,9 @@ def vocoder_of(options: Generation) -> Vocoder:
     vocoder = Vocoder.from_pretrained(
         options.checkpoint or DEFAULT, options.device, options.precision
     )
-    most = _most_steps(vocoder.config)
+    sampling, chain = vocoder.config.sampling, vocoder.config.diffusion.alpha_bars()
+    trained = 0 if chain is None else len(chain)  # a whole discrete chain is worth its steps
+    most = max(sampling.default, trained, *(preset.steps for preset in sampling.presets))
     if options.steps is not None and options.steps > most:
         notice(
             f"{options.steps} steps take longer and seldom sound better: "
@@ -49,17 +53,22 @@ def described(options: Generation, model: DiffusionModel) -> str:
     )
 
 
-def _most_steps(config: ModelConfig) -> int:
-    sampling, chain = config.sampling, config.diffusion.alpha_bars()
-    trained = 0 if chain is None else len(chain)  # a whole discrete chain is worth its steps
-    return max(sampling.default, trained, *(preset.steps for preset in sampling.presets))
+def named(text: str) -> tuple[str, str]:
+    """Name and place of "NAME=PLACE"; a place alone is named by the last part of its path."""
+    name, equals, place = text.partition("=")
+    if equals and name and place and os.sep not in name and not Path(text).exists():
+        return printable(name), place
+    return printable(Path(text).absolute().name), text
 
 
-def each(jobs: list[Job], work: Callable[[Job], object]) -> int:
-    """Do the work of every file; what fails is named on standard error. Returns how many succeeded.
+def each(jobs: list[Job], work: Callable[[Job], object], folder: bool = True) -> int:
+    """Do the work of every file of a folder, or of the only one. Returns how many succeeded.
 
-    Whatever is wrong with one file, the others are worth doing.
+    What fails in a folder is named on standard error: the other files are worth doing.
     """
+    if not folder:
+        work(jobs[0])
+        return 1
     done = 0
     for job in tqdm(jobs, unit="file", disable=None):
         try:

@@ -13,8 +13,8 @@ from diffwave.commands.common import check_all_done, each, table
 from diffwave.commands.jobs import Job, file_jobs
 from diffwave.commands.options import ConvertMel
 from diffwave.mel.conventions import ALIASES, CONVENTIONS, convention_of
-from diffwave.mel.files import MEL_SUFFIXES
-from diffwave.mel.incoming import AUTO, OUTPUTS, read_incoming, write_converted
+from diffwave.mel.files import MEL_SUFFIXES, OUTPUTS, write_mel
+from diffwave.mel.incoming import AUTO, read_incoming
 from diffwave.mel.statistics import read_statistics
 
 
@@ -38,16 +38,13 @@ def run(options: ConvertMel) -> int:
         mel = incoming.to(target)
         warn(job[0], incoming.doubt)
         make_folder(job[1].parent)
-        write_converted(job[1], mel, target)
+        write_mel(job[1], mel, target.name)
         lines.append(f"{list(mel.shape)}, {incoming.described(target)}")
 
-    if not source.is_dir():
-        work(jobs[0])
-        print(printable(f"{place}: {lines[0]}"))
-        return 0
-    done = each(jobs, work)
+    done = each(jobs, work, source.is_dir())
     kinds = sorted({line.partition("], ")[2] for line in lines})
-    print(printable(f"{done} files in {place}" + "".join(f"; {kind}" for kind in kinds)))
+    what = "; ".join([f"{done} files in {place}", *kinds])
+    print(printable(what if source.is_dir() else f"{place}: {lines[0]}"))
     check_all_done(done, jobs)
     return 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from tqdm import tqdm
 from diffwave.base.errors import InputError
 from diffwave.base.libraries import needed_for
 from diffwave.base.text import printable
-from diffwave.commands.common import described, generation, vocoder_of
+from diffwave.commands.common import described, generation, named, vocoder_of
 from diffwave.commands.options import Evaluate
 from diffwave.eval.metrics import choose_metrics
 from diffwave.vocoder import DEFAULT
@@ -59,7 +58,7 @@ def _systems(options: Evaluate, folder: Path) -> dict[str, System]:
     checkpoint = options.checkpoint or (None if options.generated else DEFAULT)
     places: dict[str, str] = {}
     for text in [*options.generated, *([checkpoint] if checkpoint else [])]:
-        name, place = _named(text)
+        name, place = named(text)
         if name in places:
             raise InputError(
                 f"Two systems would be called {name!r}, {places[name]} and {place}: "
@@ -83,14 +82,6 @@ def _systems(options: Evaluate, folder: Path) -> dict[str, System]:
             files, resynthesise, vocoder.sample_rate, folder, notes, options.rate
         )
     return systems
-
-
-def _named(text: str) -> tuple[str, str]:
-    """Name and place of "NAME=PLACE"; a place alone is named by the last part of its path."""
-    name, equals, place = text.partition("=")
-    if equals and name and place and os.sep not in name and not Path(text).exists():
-        return printable(name), place
-    return printable(Path(text).absolute().name), text
 
 
 def transcripts(folder: str) -> dict[str, str]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from diffwave.base.files import read_json
+from diffwave.base.libraries import needed_for
 from diffwave.checkpoint import CONFIG_FILE, load_checkpoint
 from diffwave.commands.options import Export
 from diffwave.model import DiffusionModel
-from diffwave.train.settings import missing_package
 from diffwave.vocoder import find_checkpoint
 
 
@@ -20,30 +20,23 @@ def run(options: Export) -> int:
             written to.
     """
     if options.onnx:
-        return _export_onnx(options)
-    try:
+        from diffwave.onnx.export import export_onnx
+
+        export_onnx(_model_of(options), options.output, options.half)
+        print(f"exported {options.output}")
+        return 0
+    with needed_for("Training", "train"):
         from diffwave.train.export import About, export_run
-    except ImportError as error:
-        raise missing_package(error) from None
-    words = (options.title, options.data, options.speaker, options.license)
     progress = export_run(
         Path(options.run),
         Path(options.output),
         earlier=tuple(map(Path, options.after)),
         scores=read_json(options.scores) if options.scores else None,
-        about=About(*(word or "" for word in words)),
+        about=About(**options.about()),
         half=options.half,
         best=options.best,
     )
     print(f"exported {options.output}: {progress.step} steps, {progress.minutes:.1f} minutes")
-    return 0
-
-
-def _export_onnx(options: Export) -> int:
-    from diffwave.onnx.export import export_onnx
-
-    export_onnx(_model_of(options), options.output, options.half)
-    print(f"exported {options.output}")
     return 0
 
 
@@ -54,8 +47,6 @@ def _model_of(options: Export) -> DiffusionModel:
         return load_checkpoint(folder / "best")
     if not folder.is_dir() or (folder / CONFIG_FILE).exists():
         return load_checkpoint(find_checkpoint(options.run))
-    try:
+    with needed_for("Training", "train"):
         from diffwave.train.export import averaged_model
-    except ImportError as error:
-        raise missing_package(error) from None
     return averaged_model(folder)[0]

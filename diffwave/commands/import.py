@@ -18,10 +18,7 @@ def run(options: Import) -> int:
         schedule=options.schedule or "",
         mel=options.mel or "",
         dilation_cycle=options.dilation_cycle or 0,
-        title=options.title or "",
-        data=options.data or "",
-        speaker=options.speaker or "",
-        licence=options.license or "",
+        **options.about(),
     )
     config = import_checkpoint(options.project, Path(options.file), Path(options.output), about)
     print(

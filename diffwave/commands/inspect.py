@@ -14,9 +14,8 @@ from diffwave.base.errors import InputError
 from diffwave.base.text import printable
 from diffwave.commands.common import table
 from diffwave.commands.options import Inspect
-from diffwave.commands.voices import named
 from diffwave.mel import check_mel
-from diffwave.mel.conventions import Convention
+from diffwave.mel.conventions import Convention, convention_with
 from diffwave.mel.convert import difference, rms
 from diffwave.mel.incoming import AUTO, Incoming, read_incoming
 from diffwave.vocoder import DEFAULT, Vocoder, bundled_for
@@ -30,7 +29,7 @@ SMOOTHED = 0.75
 def run(options: Inspect) -> int:
     """Print the findings, a picture and advice, or the findings as JSON."""
     vocoder = Vocoder.from_pretrained(options.checkpoint or DEFAULT, "cpu")
-    expected = named(vocoder.config.mel)
+    expected = convention_with(vocoder.config.mel)
     incoming = read_incoming(options.input, options.convention or AUTO, options.stats, expected)
     voice = None if options.checkpoint else bundled_for(incoming.convention)
     if voice in (None, DEFAULT):

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from diffwave.base.errors import InputError
 from diffwave.base.libraries import needed_for
 from diffwave.base.text import printable
-from diffwave.commands.common import table
+from diffwave.commands.common import named, table
 from diffwave.commands.options import Likelihood
 from diffwave.mel.files import MEL_SUFFIXES, read_mel
 from diffwave.vocoder import DEFAULT, Vocoder
@@ -85,9 +85,7 @@ def _files(options: Likelihood) -> dict[str, dict[str, Path]]:
     """The recordings of every set, by name."""
     sets: dict[str, dict[str, Path]] = {}
     for text in options.recordings:
-        name, equals, place = text.partition("=")
-        if not (equals and name and place) or Path(text).exists():
-            name, place = Path(text).absolute().name, text
+        name, place = named(text)
         if name in sets:
             raise InputError(f"Two sets would be called {name!r}: name one, other={place}.")
         path = Path(place)

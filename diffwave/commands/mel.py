@@ -33,12 +33,9 @@ def run(options: Mel) -> int:
         write_mel(job[1], mel)
         shape[:] = mel.shape
 
-    if not source.is_dir():
-        analyse(jobs[0])
-        print(printable(f"{target}: {shape}, {config.name} convention"))
-        return 0
-    done = each(jobs, analyse)
-    print(printable(f"{done} files in {target}, {config.name} convention"))
+    done = each(jobs, analyse, source.is_dir())
+    what = f"{done} files in {target}" if source.is_dir() else f"{target}: {shape}"
+    print(printable(f"{what}, {config.name} convention"))
     check_all_done(done, jobs)
     return 0
 

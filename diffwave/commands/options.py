@@ -44,11 +44,29 @@ class Options:
 
 
 @dataclass(kw_only=True)
-class Generation(Options):
-    """How speech is generated with a checkpoint."""
+class Voice(Options):
+    """Which checkpoint."""
 
     checkpoint: str | None = argument(None, metavar="NAME")
     """Bundled name, folder or hub id (default: the bundled voice)."""
+
+
+@dataclass(kw_only=True)
+class Computation(Voice):
+    """How something is computed with it."""
+
+    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] = 0
+    """Same seed, same result."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:N or mps."""
+    threads: Threads = 0
+    """CPU threads; 0: as many as PyTorch chooses."""
+
+
+@dataclass(kw_only=True)
+class Generation(Computation):
+    """How speech is generated with it."""
+
     steps: Annotated[int, Meta(ge=1, le=10_000)] | None = None
     """Network calls (default: the checkpoint's; the bundled voice is tuned for 1, 2, 4 and 8)."""
     n_iter: Annotated[int, Meta(ge=0, le=10_000)] | None = None
@@ -58,18 +76,39 @@ class Generation(Options):
     ) = None
     """Solver of the reverse process; ddim-ETA adds ETA of the ancestral sampler's noise (default:
     the checkpoint's)."""
-    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] = 0
-    """Same seed, same wave."""
     enhance: bool = True
     """Run the mel enhancer, if the checkpoint has one, on mels that a model predicted or smoothed;
     those of recordings pass unchanged."""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:N or mps."""
     precision: Literal["float32", "bfloat16", "int8"] = "float32"
     """Of the network's matrix products: int8 (CPU) is faster on most processors, bfloat16 on those
     that have it; both change the wave a little."""
-    threads: Threads = 0
-    """CPU threads; 0: as many as PyTorch chooses."""
+
+
+@dataclass(kw_only=True)
+class Selection(Options):
+    """Which recordings of a folder."""
+
+    only: str = argument("*", metavar="PATTERN")
+    """Recordings to take, by file name."""
+
+
+@dataclass(kw_only=True)
+class Card(Options):
+    """What only people know of a voice."""
+
+    title: str | None = None
+    """Of the model card (default: the folder's name)."""
+    data: str | None = argument(None, metavar="TEXT")
+    """What it was trained on, for the model card."""
+    speaker: str | None = argument(None, metavar="NAME")
+    """Whose voice it is, for the model card."""
+    license: str | None = argument(None, metavar="ID")
+    """Licence of the weights, such as cc-by-4.0, for the model card."""
+
+    def about(self) -> dict[str, str]:
+        """The same as arguments of `diffwave.card.About`."""
+        words = {"title": self.title, "data": self.data, "speaker": self.speaker}
+        return {name: word or "" for name, word in {**words, "licence": self.license}.items()}
 
 
 @dataclass(kw_only=True)
@@ -225,7 +264,7 @@ class Info(Options):
 
 
 @dataclass(kw_only=True)
-class Evaluate(Generation):
+class Evaluate(Generation, Selection):
     """Score generated audio, or a checkpoint, against recordings."""
 
     reference: str = argument(positional=True)
@@ -233,8 +272,6 @@ class Evaluate(Generation):
     generated: list[str] = argument([], positional=True, metavar="[NAME=]DIR")
     """Folders of generated audio of the same file names, one for each system; without any, or
     beside them, a checkpoint: see --checkpoint."""
-    only: str = argument("*", metavar="PATTERN")
-    """Recordings to take, by file name."""
     rate: Annotated[int, Meta(ge=8000, le=192_000)] | None = argument(None, metavar="HZ")
     """Resample recordings and generated audio to this rate before they are compared (default: the
     recordings' for folders, the checkpoint's for a checkpoint)."""
@@ -260,17 +297,13 @@ class Evaluate(Generation):
 
 
 @dataclass(kw_only=True)
-class Likelihood(Options):
+class Likelihood(Computation, Selection):
     """Bound the code length of recordings under a checkpoint, term by term."""
 
     recordings: list[str] = argument([], positional=True, metavar="[NAME=]DIR")
     """Recordings, or folders of them; of several sets each is told from the first (ROC)."""
-    checkpoint: str | None = argument(None, metavar="NAME")
-    """Bundled name, folder or hub id (default: the bundled voice)."""
     mels: list[str] = argument([], metavar="[NAME=]DIR")
     """Mels of the recordings of a set, by file name, in place of their own; repeatable."""
-    only: str = argument("*", metavar="PATTERN")
-    """Recordings to take, by file name."""
     limit: AtLeastOne | None = argument(None, metavar="N")
     """Take the first N recordings of every folder (default: all)."""
     seconds: Annotated[float, Meta(ge=0.2, le=1e6)] | None = None
@@ -280,18 +313,12 @@ class Likelihood(Options):
     where every level was)."""
     draws: Annotated[int, Meta(ge=1, le=1000)] = 2
     """Independent estimates, from which the error of the noise is known."""
-    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] = 0
-    """Same seed, same figures."""
     json: str | None = argument(None, metavar="FILE")
     """Write every term, and the total of every recording."""
     per_frame: str | None = argument(None, metavar="FILE.csv")
     """Write the bound of every frame: how unusual the sound is there."""
     plot: str | None = argument(None, metavar="FILE.png")
     """Draw the terms by step, the bound by frame, and the ROC of several sets."""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:N or mps."""
-    threads: Threads = 0
-    """CPU threads; 0: as many as PyTorch chooses."""
 
     def check(self) -> None:
         if not self.recordings:
@@ -300,7 +327,7 @@ class Likelihood(Options):
 
 
 @dataclass(kw_only=True)
-class Schedule(Options):
+class Schedule(Selection):
     """Say where a chain ends, how long it must be and what its betas cost."""
 
     schedules: list[str] = argument([], positional=True, metavar="[NAME=]BETAS")
@@ -313,8 +340,6 @@ class Schedule(Options):
     """Recordings whose mean and power spectrum are the data's (default: white data, see --rms)."""
     checkpoint: str | None = argument(None, metavar="NAME")
     """The data are the states that this checkpoint makes of the corpus."""
-    only: str = argument("*", metavar="PATTERN")
-    """Recordings of the corpus to take, by file name."""
     limit: AtLeastOne = argument(64, metavar="N")
     """Recordings of the corpus to take at most."""
     mean: Annotated[float, Meta(ge=-1e6, le=1e6)] = 0.0
@@ -343,18 +368,26 @@ class Schedule(Options):
 
 
 @dataclass(kw_only=True)
-class Prepare(Options):
+class Settings(Options):
+    """Of training."""
+
+    config: list[str] = argument([], metavar="FILE")
+    """YAML file; a later one changes what an earlier one has set; repeatable."""
+    set: list[str] = argument([], metavar="KEY=VALUE")
+    """Override a setting, e.g. --set optim.lr=1e-4 or --optim.lr 1e-4; repeatable."""
+
+    def check(self) -> None:
+        check_settings(self.config, self.set)
+
+
+@dataclass(kw_only=True)
+class Prepare(Settings):
     """Make a corpus to train on of a folder of recordings."""
 
     audio: str = argument(positional=True, metavar="audio_folder")
     """Folder of recordings (.wav, .flac, .ogg, .opus, .mp3)."""
     prepared: str | None = argument(None, positional=True, metavar="prepared_folder")
     """Folder to make, for data.folder."""
-    config: list[str] = argument([], metavar="FILE")
-    """YAML file, as of train; repeatable."""
-    set: list[str] = argument([], metavar="KEY=VALUE")
-    """Override a setting, e.g. --set data.prepare.level=keep or --data.prepare.level keep;
-    repeatable."""
     jobs: Annotated[int, Meta(ge=0, le=1024)] = argument(0, metavar="N")
     """Files at a time; 0: one per CPU."""
     force: bool = False
@@ -367,29 +400,24 @@ class Prepare(Options):
             raise InputError("--verify takes the prepared folder alone.")
         if not self.verify and self.prepared is None:
             raise InputError("Where should the prepared corpus be written? Give a second folder.")
-        check_settings(self.config, self.set)
+        super().check()
 
 
 @dataclass(kw_only=True)
-class Train(Options):
+class Train(Settings):
     """Train a vocoder, or go on training one."""
 
     config: list[str] = argument([], positional=True)
     """YAML files; a later one changes what an earlier one has set."""
-    set: list[str] = argument([], metavar="KEY=VALUE")
-    """Override a setting, e.g. --set optim.lr=1e-4 or --optim.lr 1e-4; repeatable."""
     profile: AtLeastOne | None = argument(None, nargs="?", const=20, metavar="STEPS")
     """Only measure what each phase of a step costs, and write nothing (without a number: 20
     steps)."""
     help_settings: bool = False
     """Print every setting with its default and what it means."""
 
-    def check(self) -> None:
-        check_settings(self.config, self.set)
-
 
 @dataclass(kw_only=True)
-class Export(Options):
+class Export(Card):
     """Make a checkpoint with a model card of a run, or graphs for ONNX Runtime of a voice."""
 
     run: str = argument(positional=True)
@@ -404,20 +432,12 @@ class Export(Options):
     """What evaluate saved as .json, for the model card."""
     best: bool = False
     """The weights that validated best instead of the newest."""
-    title: str | None = None
-    """Of the model card (default: the folder's name)."""
-    data: str | None = argument(None, metavar="TEXT")
-    """What it was trained on, for the model card."""
-    speaker: str | None = argument(None, metavar="NAME")
-    """Whose voice it is, for the model card."""
-    license: str | None = argument(None, metavar="ID")
-    """Licence of the weights, such as cc-by-4.0, for the model card."""
     half: bool = True
     """Store the network in half precision."""
 
 
 @dataclass(kw_only=True)
-class Import(Options):
+class Import(Card):
     """Make a checkpoint of another project's DiffWave."""
 
     project: Literal["lmnt", "philsyn", "speechbrain"] = argument(positional=True)
@@ -434,14 +454,6 @@ class Import(Options):
     """Mel convention of its training (default: the project's)."""
     dilation_cycle: Annotated[int, Meta(ge=1, le=20)] | None = argument(None, metavar="N")
     """Layers after which the dilation is 1 again (default: what the file says, or 10)."""
-    title: str | None = None
-    """Of the model card (default: the folder's name)."""
-    data: str | None = argument(None, metavar="TEXT")
-    """What it was trained on, for the model card."""
-    speaker: str | None = argument(None, metavar="NAME")
-    """Whose voice it is, for the model card."""
-    license: str | None = argument(None, metavar="ID")
-    """Licence of the weights, such as apache-2.0, for the model card."""
 
 
 @dataclass(kw_only=True)
@@ -470,11 +482,9 @@ class Bench(Options):
 
 
 @dataclass(kw_only=True)
-class Serve(Options):
+class Serve(Voice):
     """Speak over HTTP: mel-spectrograms are posted, speech comes back."""
 
-    checkpoint: str | None = argument(None, metavar="NAME")
-    """Bundled name, folder or hub id (default: the bundled voice)."""
     host: str = "127.0.0.1"
     """Address to listen at; 0.0.0.0 for all."""
     port: Annotated[int, Meta(ge=0, le=65535)] = 8000

@@ -15,7 +15,7 @@ from diffwave.base.pcm import pcm
 from diffwave.base.text import notice
 from diffwave.commands.common import generation, vocoder_of
 from diffwave.commands.options import Synthesize
-from diffwave.mel import MelConfig, check_mel
+from diffwave.mel import MelConfig, check_one
 
 NPY = b"\x93NUMPY"  # as a little-endian float, 2e8: no value of a mel
 MOST_BYTES = 1 << 16  # of one read
@@ -85,7 +85,4 @@ def _whole(data: bytes, config: MelConfig) -> Tensor:
     except Exception as error:  # a torn file raises one of many kinds
         reason = type(error).__name__
         raise InputError(f"Cannot read standard input: it is no whole .npy ({reason}).") from None
-    mel = check_mel(array, config)
-    if len(mel) != 1:
-        raise InputError(f"Standard input holds {len(mel)} mel-spectrograms; give one.")
-    return mel[0]
+    return check_one(array, config, "Standard input")

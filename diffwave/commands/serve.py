@@ -27,7 +27,8 @@ def run(options: Serve) -> int:
         generate_seconds=options.timeout,
     )
     on_cpu = vocoder.device.type == "cpu"
-    workers = options.workers or (max(1, _cores() // options.threads) if on_cpu else 1)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    workers = options.workers or (max(1, (cores or 1) // options.threads) if on_cpu else 1)
     max_batch = options.max_batch or (1 if on_cpu else 16)
     service = Service(
         vocoder, limits, workers=workers, threads=options.threads, max_batch=max_batch
@@ -41,9 +42,3 @@ def run(options: Serve) -> int:
         )
         serve(create_app(service, name), listener, limits, options.access_log)
     return 0
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1

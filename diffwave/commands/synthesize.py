@@ -62,12 +62,11 @@ def _standard_input(folder: Path) -> Path:
 def _synthesize(source: Path, target: Path, options: Synthesize) -> None:
     known = (*MEL_SUFFIXES, *AUDIO_SUFFIXES)
     jobs = file_jobs(source, target, known, AUDIO_SUFFIXES, "mel or recording")
-    if options.trace is not None:
-        _trace().check_trace()
+    drawn = None if options.trace is None else _trace()
     voices = Voices(options)
     if options.f0 is not None or options.transpose:
         voices.first.model.source_predictor()  # known before anything is made
-    made, spent, done = 0.0, 0.0, 0
+    made, spent = 0.0, 0.0
 
     def generate(job: Job) -> None:
         nonlocal made, spent
@@ -78,10 +77,10 @@ def _synthesize(source: Path, target: Path, options: Synthesize) -> None:
         bar.reset(mel.shape[-1])
         start = time.perf_counter()
         trace, watch = None, None
-        if options.trace is not None:
+        if drawn is not None:
             sampling = vocoder.model.sampling(options.steps, options.sampler, options.n_iter)
-            _trace().check_size(sampling.steps, mel.shape[-1] * vocoder.hop_length)
-            trace = _trace().Trace(vocoder.sample_rate, sampling.n_iter)
+            drawn.check_size(sampling.steps, mel.shape[-1] * vocoder.hop_length)
+            trace = drawn.Trace(vocoder.sample_rate, sampling.n_iter)
             watch = trace.watch
         wave = vocoder.stream(
             mel,
@@ -98,33 +97,30 @@ def _synthesize(source: Path, target: Path, options: Synthesize) -> None:
         clipped = write_audio(out, wave, vocoder.sample_rate, options.bits)
         spent += time.perf_counter() - start
         made += mel.shape[-1] * vocoder.hop_length / vocoder.sample_rate
-        if trace is not None:
+        if drawn is not None:
             place = Path(options.trace or "")
             make_folder(place)
             name = file.relative_to(source) if source.is_dir() else Path(file.name)
-            _trace().save(trace, place, str(name.with_suffix("")))
+            drawn.save(trace, place, str(name.with_suffix("")))
         if clipped:
             with tqdm.external_write_mode(sys.stderr):
                 notice(f"{out}: {clipped} samples were clipped at full scale.")
 
     folder = source.is_dir()
     with tqdm(total=0, unit="frame", disable=folder or None, leave=False) as bar:
-        if folder:
-            done = each(jobs, generate)
-        else:
-            generate(jobs[0])
+        done = each(jobs, generate, folder)
     what = f"{done} files in {target}" if folder else options.output
     factor = f", real-time factor {spent / made:.3f}" if made else ""
     line = f"{what}: {made:.2f} s of speech in {spent:.2f} s{factor}"
     print(printable(line), file=sys.stderr if options.output == "-" else sys.stdout)
-    if folder:
-        check_all_done(done, jobs)
+    check_all_done(done, jobs)
 
 
 def _trace() -> ModuleType:
     """What draws a trace, whose libraries not every installation has."""
     with needed_for("A trace"):
         from diffwave.analysis import trace
+    trace.check_trace()
     return trace
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 
+from diffwave.base.libraries import needed_for
 from diffwave.commands.options import Train
-from diffwave.train.settings import described_settings, missing_package, read_config
+from diffwave.train.settings import described_settings, read_config
 
 
 def run(options: Train) -> int:
@@ -16,11 +17,9 @@ def run(options: Train) -> int:
         return 0
     config = read_config(options.config, options.set)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
+    with needed_for("Training", "train"):
         from diffwave.train.learner import profile
         from diffwave.train.loop import train
-    except ImportError as error:
-        raise missing_package(error) from None
     if options.profile:
         if table := profile(config, options.profile):
             print(table)

@@ -14,8 +14,8 @@ from diffwave.base.text import notice
 from diffwave.commands.common import vocoder_of
 from diffwave.commands.convert_mel import warn
 from diffwave.commands.options import Synthesize
-from diffwave.mel import MelConfig, check_mel
-from diffwave.mel.conventions import CONVENTIONS, Convention, convention_of
+from diffwave.mel import MelConfig, check_mel, check_one
+from diffwave.mel.conventions import Convention, convention_of, convention_with
 from diffwave.mel.files import read_mel
 from diffwave.mel.incoming import AUTO, declared, mistaken, read_incoming
 from diffwave.vocoder import DEFAULT, Vocoder, bundled_for
@@ -80,7 +80,9 @@ class Voices:
         if word is None and not _says_another(path, self.first.config.mel):
             return self.first, self._as_it_is(path)
         word = word or AUTO
-        incoming = read_incoming(path, word, self.options.stats, named(self.first.config.mel))
+        incoming = read_incoming(
+            path, word, self.options.stats, convention_with(self.first.config.mel)
+        )
         vocoder = self.of(incoming.convention)
         target = vocoder.config.mel
         goal = Convention(target, "the checkpoint")
@@ -94,13 +96,11 @@ class Voices:
         config = self.first.config.mel
         mel = read_mel(path)
         try:
-            mel = check_mel(mel, config)
+            mel = check_one(mel, config, path)
         except InputError as error:
             raise InputError(f"{error}{self._advice(path)}") from None
-        if len(mel) != 1:
-            raise InputError(f"{path} holds {len(mel)} mel-spectrograms; save one to a file.")
-        warn(path, mistaken(mel[0], config))
-        return mel[0]
+        warn(path, mistaken(mel, config))
+        return mel
 
     def _advice(self, path: Path) -> str:
         """What to add to the command for a mel that was refused, where its convention is likely."""
@@ -119,11 +119,6 @@ class Voices:
         if name is None:
             return f" With --from {convention.name} it is converted."
         return f" With --from {convention.name} the voice {name} speaks it."
-
-
-def named(mel: MelConfig) -> Convention | None:
-    """The convention of that mel, if it has a name."""
-    return next((c for c in CONVENTIONS.values() if c.mel == mel), None)
 
 
 def same_values(convention: Convention, mel: MelConfig) -> bool:

@@ -16,7 +16,7 @@ from diffwave.data.config import DataConfig
 from diffwave.data.crops import Clip, Framing
 from diffwave.data.prepared import VALIDATION, is_prepared, matches, open_prepared
 from diffwave.data.source import analyse, polarities
-from diffwave.mel import MelConfig, check_mel
+from diffwave.mel import MelConfig, check_one
 from diffwave.mel.files import MEL_SUFFIXES, read_mel
 
 
@@ -178,14 +178,12 @@ class MelFolder:
             frontend makes of the recording. InputError for no mel, or one that does not fit.
         """
         path = self.path_of(recording)
-        mels = read_mel(path)
+        found = read_mel(path)
         try:
-            mels = check_mel(mels, self.config)
+            mel = check_one(found, self.config, "it").numpy()
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
-        if len(mels) != 1:
-            raise InputError(f"{path} holds {len(mels)} mels; save one to a file.")
-        mel, frames = mels[0].numpy(), self.config.frames(len(samples))
+        frames = self.config.frames(len(samples))
         difference = mel.shape[1] - frames
         if abs(difference) > self.tolerance:
             raise InputError(

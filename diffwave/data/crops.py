@@ -22,9 +22,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from diffwave.base.files import in_order
 from diffwave.data.config import DataConfig
 from diffwave.data.source import Track, crop_of
 from diffwave.mel import MelSpectrogram
+from diffwave.mel.normalise import scaled_log
 from diffwave.model import ModelConfig
 from diffwave.spaces.source import Excitation, pulse_train
 
@@ -200,7 +202,7 @@ class Crops:
         """
         keys = ((n, size, tuple(rows)) for n in itertools.count(step) for rows in shares)
         if not self.config.workers:
-            return self._from_thread(keys)
+            return in_order(ThreadPoolExecutor(1, "crops"), lambda key: self.batch(*key), keys, 1)
         return iter(
             DataLoader(
                 _Batches(self),
@@ -211,14 +213,6 @@ class Crops:
                 worker_init_fn=_leave_signals_to_the_trainer,
             )
         )
-
-    def _from_thread(self, keys: Iterator[BatchKey]) -> Iterator[Batch]:
-        with ThreadPoolExecutor(1, "crops") as pool:
-            ahead = pool.submit(self.batch, *next(keys))
-            while True:
-                batch = ahead.result()
-                ahead = pool.submit(self.batch, *next(keys))
-                yield batch
 
     def _crop(self, rng: np.random.Generator) -> Crop:
         """A crop of random place, gain, speed and polarity (beside a source: the clip's)."""
@@ -265,6 +259,6 @@ def amplified(mel: Tensor, log_gain: float, frontend: MelSpectrogram) -> Tensor:
     What lies at the floor of the convention, of which nobody knows how far it is below, stays.
     """
     ends = torch.tensor([[0.0, math.inf]]).expand(len(mel), 2)
-    low, high = frontend.scaled_log(ends).split(1, dim=1)
+    low, high = scaled_log(ends, frontend.config).split(1, dim=1)
     louder = torch.minimum((mel + log_gain * frontend.slope).clamp_min(low), high)
     return torch.where(mel > low + 1e-4 * frontend.slope, louder, low)

@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from diffwave.base.audio import AUDIO_SUFFIXES, read_audio, resample, write_audio
+from diffwave.base.audio import AUDIO_SUFFIXES, read_audio, resample, samples_of, write_audio
 from diffwave.base.errors import InputError
 from diffwave.base.files import find_files, in_order
 from diffwave.base.text import printable
@@ -156,18 +156,21 @@ def evaluate_systems(
     references: dict[str, Path] = {}
     generated: dict[str, dict[str, Path]] = {name: {} for name in systems}
 
-    def waves() -> Iterator[Job]:
+    def pairs() -> Iterator[Job]:
         for name, utterance in keys:
             pair = systems[name].pairs[utterance]()
             if pair.reference_file:
                 references[utterance] = pair.reference_file
             if pair.generated_file:
                 generated[name][utterance] = pair.generated_file
-            original, copy = (_array(utterance, w) for w in (pair.reference, pair.generated))
+            waves = (pair.reference, pair.generated)
+            original, copy = (samples_of(wave, f"score {utterance}") for wave in waves)
+            if not (len(original) and len(copy)):
+                raise InputError(f"Cannot score {utterance}: a wave is empty.")
             yield original, copy, pair.sample_rate, list(chosen)
 
     rows = []
-    for row in _scored(waves(), jobs):
+    for row in _scored(pairs(), jobs):
         rows.append(row)
         progress()
     index = pd.MultiIndex.from_tuples(keys, names=["system", "utterance"])
@@ -206,14 +209,3 @@ def _score(job: Job) -> list[float]:
     reference, generated, lag = align(reference, generated, rate)
     values = (METRICS[name].function(reference, generated, rate) for name in metrics)
     return [seconds, 1000 * lag, 1000 * extra, *values]
-
-
-def _array(name: str, wave: Tensor) -> Wave:
-    if wave.dim() == 2 and len(wave) == 1:
-        wave = wave[0]
-    if wave.dim() != 1 or not wave.numel() or not torch.isfinite(wave).all():
-        raise InputError(
-            f"Cannot score {name}: a wave has shape {list(wave.shape)} or is not finite."
-        )
-    array: Wave = wave.detach().cpu().to(torch.float32).numpy()
-    return array

@@ -44,12 +44,20 @@ def check_mel(mel: Tensor | ArrayLike, config: MelConfig) -> Tensor:
     of `config`. Device and gradients are kept. A square mel is taken as [n_mels, T].
     """
     mel = as_tensor("mel-spectrogram", mel).float()
-    _check_shape(tuple(mel.shape), config)
+    check_shape(tuple(mel.shape), config)
     if not torch.isfinite(mel).all():
         raise InputError("The mel-spectrogram holds NaN or infinity.")
     mel = mel if mel.dim() == 3 else mel[None]
     _check_values(mel.detach(), config)
     return mel
+
+
+def check_one(mel: Tensor | ArrayLike, config: MelConfig, place: object) -> Tensor:
+    """The only mel of a place, [n_mels, T], as `check_mel` has it; InputError for several."""
+    mels = check_mel(mel, config)
+    if len(mels) != 1:
+        raise InputError(f"{place} holds {len(mels)} mel-spectrograms; give one.")
+    return mels[0]
 
 
 def as_tensor(name: str, value: Tensor | ArrayLike, integers: bool = False) -> Tensor:
@@ -69,7 +77,8 @@ def as_tensor(name: str, value: Tensor | ArrayLike, integers: bool = False) -> T
     return value
 
 
-def _check_shape(shape: tuple[int, ...], config: MelConfig) -> None:
+def check_shape(shape: tuple[int, ...], config: MelConfig) -> None:
+    """Raise InputError unless a mel has a convention's bands in their place, and 2 frames."""
     n_mels, mel = config.n_mels, f"The mel-spectrogram of shape {list(shape)}"
     if len(shape) not in (2, 3):
         raise InputError(

@@ -109,16 +109,12 @@ class MelConfig:
         return max(0, 1 + (padded - self.n_fft) // self.hop_length)
 
 
-_SLANEY: dict[str, Any] = {"mel_scale": "slaney", "mel_norm": "slaney"}
-_HTK: dict[str, Any] = {"mel_scale": "htk", "mel_norm": None}
-_HIFIGAN: dict[str, Any] = {
-    **_SLANEY,
-    "centered": False,
-    "magnitude_eps": 1e-9,
-    "log": "ln",
-    "floor": 1e-5,
-}
-_ESPNET: dict[str, Any] = {**_SLANEY, "centered": True, "log": "log10", "floor": 1e-10}
+SLANEY: dict[str, Any] = {"mel_scale": "slaney", "mel_norm": "slaney"}
+HTK: dict[str, Any] = {"mel_scale": "htk", "mel_norm": None}
+HIFIGAN: dict[str, Any] = {
+    **SLANEY, "centered": False, "magnitude_eps": 1e-9, "log": "ln", "floor": 1e-5
+}  # fmt: skip
+_ESPNET: dict[str, Any] = {**SLANEY, "centered": True, "log": "log10", "floor": 1e-10}
 _DB: dict[str, Any] = {"centered": True, "log": "db", "floor": 1e-5}
 
 # As in the named projects' preprocessing. `espnet` and `speecht5` are the plain log10 mels, which
@@ -127,10 +123,10 @@ PRESETS: dict[str, MelConfig] = {
     config.name: config
     for config in (
         # Tacotron 2 (NVIDIA), HiFi-GAN, FastSpeech 2, Matcha-TTS, BigVGAN with fmax 8000
-        MelConfig("hifigan", 22050, 1024, 256, 1024, 80, 0, 8000, **_HIFIGAN),
+        MelConfig("hifigan", 22050, 1024, 256, 1024, 80, 0, 8000, **HIFIGAN),
         # lmnt-com/diffwave: (20 log10 x - 20 + 100) / 100
         MelConfig(
-            "lmnt", 22050, 1024, 256, 1024, 80, 20, 11025, **_HTK, **_DB,
+            "lmnt", 22050, 1024, 256, 1024, 80, 20, 11025, **HTK, **_DB,
             normalized=True, gain=0.01, offset=0.8, limits=(0, 1),
         ),
         # ESPnet and ParallelWaveGAN
@@ -139,18 +135,18 @@ PRESETS: dict[str, MelConfig] = {
         MelConfig("speecht5", 16000, 1024, 256, 1024, 80, 80, 7600, **_ESPNET),
         # Vocos, the 24 kHz mel models
         MelConfig(
-            "vocos", 24000, 1024, 256, 1024, 100, 0, 12000, **_HTK,
+            "vocos", 24000, 1024, 256, 1024, 100, 0, 12000, **HTK,
             centered=True, log="ln", floor=1e-7,
         ),
         # Coqui TTS: 8 (20 log10 x - 20 + 100) / 100 - 4
         MelConfig(
-            "coqui", 22050, 1024, 256, 1024, 80, 0, 11025, **_SLANEY, **_DB,
+            "coqui", 22050, 1024, 256, 1024, 80, 0, 11025, **SLANEY, **_DB,
             gain=0.08, offset=2.4, limits=(-4, 4),
         ),
         # BigVGAN v2, 44 kHz, 128 bands, hop 512
-        MelConfig("bigvgan-44k", 44100, 2048, 512, 2048, 128, 0, 22050, **_HIFIGAN),
+        MelConfig("bigvgan-44k", 44100, 2048, 512, 2048, 128, 0, 22050, **HIFIGAN),
         # Ours, for want of a common one: bigvgan-44k at 48 kHz
-        MelConfig("diffwave-48k", 48000, 2048, 512, 2048, 128, 0, 24000, **_HIFIGAN),
+        MelConfig("diffwave-48k", 48000, 2048, 512, 2048, 128, 0, 24000, **HIFIGAN),
     )
 }  # fmt: skip
 

@@ -7,20 +7,20 @@ logarithm, clipped below their own maximum, or of a filterbank made for another 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from msgspec import Meta
 from torch import Tensor
 from torch.nn import functional as F
 
 from diffwave.base.errors import InputError
-from diffwave.base.schema import stored, strictly
-from diffwave.mel.config import PRESETS, MelConfig
-from diffwave.mel.frontend import mel_filterbank
-from diffwave.mel.normalise import log_amplitude
+from diffwave.base.schema import convert, hints, shown
+from diffwave.mel.config import HIFIGAN, HTK, PRESETS, SLANEY, Above0, MelConfig
+from diffwave.mel.frontend import mel_filterbank, power_spectrum
+from diffwave.mel.normalise import log_amplitude, scaled_log
 
 TINY = 1e-20
 
@@ -36,15 +36,15 @@ class Convention:
     mel: MelConfig
     used_by: str
     """Whose it is."""
-    power: int = 1
+    power: Annotated[int, Meta(ge=1, le=2)] = 1
     """Exponent of the magnitudes that enter the filterbank, 1 or 2."""
     linear: bool = False
     """Whether no logarithm is taken."""
-    depth: float | None = None
+    depth: Above0 | None = None
     """Values lower than this below the largest one of the utterance are raised to it."""
-    added: float = 0.0
+    added: Annotated[float, Meta(ge=0, lt=1e30)] = 0.0
     """What is added before the logarithm."""
-    filter_rate: int | None = None
+    filter_rate: Annotated[int, Meta(ge=1, le=1 << 20)] | None = None
     """Sample rate that the filterbank was made for, where it is not that of the waves."""
 
     @property
@@ -80,17 +80,10 @@ class Convention:
         """Values of filterbank @ |STFT|^power, [n_mels, T]."""
         if self.linear:
             return mel
-        config = self.mel
-        values = config.log_factor * (mel + self.added).clamp(min=config.floor).log()
-        values = values + config.offset
-        if config.limits is not None:
-            values = values.clamp(*config.limits)
+        mel = mel + self.added
         if self.depth is not None:
-            values = values.clamp(min=float(values.max()) - self.depth)
-        if config.mean is not None and config.scale is not None:
-            mean, scale = values.new_tensor(config.mean), values.new_tensor(config.scale)
-            values = (values - mean[:, None]) / scale[:, None]
-        return values
+            mel = mel.clamp(min=float(mel.max()) * math.exp(-self.depth / self.mel.log_factor))
+        return scaled_log(mel, self.mel)
 
     def bands(self, values: Tensor) -> Tensor:
         """The inverse of `values`, as far as it goes: filterbank @ |STFT|^power, above 0."""
@@ -122,27 +115,17 @@ class Convention:
     def analyse(self, wave: Tensor) -> Tensor:
         """Mel [n_mels, T] of a wave [L] at the convention's rate, float32."""
         config = self.mel
-        padded = F.pad(wave[None].float(), (config.pad_left, config.pad_right), mode="reflect")[0]
-        stft = torch.stft(
-            padded, config.n_fft, config.hop_length, config.win_length,
-            torch.hann_window(config.win_length), center=False, return_complex=True,
-        )  # fmt: skip
-        power = stft.real.square() + stft.imag.square()
+        padded = F.pad(wave[None].float(), (config.pad_left, config.pad_right), mode="reflect")
+        power = power_spectrum(padded, config, torch.hann_window(config.win_length))
         magnitude = power if self.power == 2 else (power + config.magnitude_eps).sqrt()
         if config.normalized:
             window = torch.hann_window(config.win_length).square().sum()
             magnitude = magnitude / (window if self.power == 2 else window.sqrt())
-        return self.values(self.filterbank().float() @ magnitude)
+        return self.values((self.filterbank().float() @ magnitude)[0])
 
 
-_LN: dict[str, Any] = {
-    "mel_scale": "slaney", "mel_norm": "slaney", "centered": False, "magnitude_eps": 1e-9,
-    "log": "ln", "floor": 1e-5,
-}  # fmt: skip
-_POWER: dict[str, Any] = {"mel_scale": "htk", "mel_norm": None, "centered": True, "floor": 1e-10}
-_SLANEY: dict[str, Any] = {
-    "mel_scale": "slaney", "mel_norm": "slaney", "centered": True, "floor": 1e-10
-}  # fmt: skip
+_POWER: dict[str, Any] = {**HTK, "centered": True, "floor": 1e-10}
+_SLANEY: dict[str, Any] = {**SLANEY, "centered": True, "floor": 1e-10}
 _WHISPER: dict[str, Any] = {**_SLANEY, "log": "log10", "gain": 0.25, "offset": 1.0}
 
 _OF_PRESETS = {
@@ -174,24 +157,24 @@ CONVENTIONS: dict[str, Convention] = {
         ),
         # configs/bigvgan_v2_*.json of BigVGAN, fmax null
         Convention(
-            MelConfig("bigvgan-22k", 22050, 1024, 256, 1024, 80, 0, 11025, **_LN),
+            MelConfig("bigvgan-22k", 22050, 1024, 256, 1024, 80, 0, 11025, **HIFIGAN),
             "BigVGAN v2 22 kHz and HiFi-GAN with fmax null",
         ),
         Convention(
-            MelConfig("bigvgan-24k", 24000, 1024, 256, 1024, 100, 0, 12000, **_LN),
+            MelConfig("bigvgan-24k", 24000, 1024, 256, 1024, 100, 0, 12000, **HIFIGAN),
             "BigVGAN v2, 24 kHz",
         ),
         # HiFi-GAN's mel at other rates and hops, as many recipes have it
         Convention(
-            MelConfig("hifigan-16k", 16000, 1024, 256, 1024, 80, 0, 8000, **_LN),
+            MelConfig("hifigan-16k", 16000, 1024, 256, 1024, 80, 0, 8000, **HIFIGAN),
             "HiFi-GAN recipes at 16 kHz",
         ),
         Convention(
-            MelConfig("hifigan-24k", 24000, 1024, 256, 1024, 80, 0, 12000, **_LN),
+            MelConfig("hifigan-24k", 24000, 1024, 256, 1024, 80, 0, 12000, **HIFIGAN),
             "HiFi-GAN recipes at 24 kHz",
         ),
         Convention(
-            MelConfig("hifigan-hop200", 22050, 1024, 200, 800, 80, 0, 8000, **_LN),
+            MelConfig("hifigan-hop200", 22050, 1024, 200, 800, 80, 0, 8000, **HIFIGAN),
             "HiFi-GAN's mel at a hop of 200 and a window of 800 samples",
         ),
         # meldataset.py of StyleTTS 2: torchaudio's filterbank keeps its default rate of 16 kHz
@@ -249,9 +232,9 @@ ALIASES = {
 """Other names of the same."""
 
 
-@functools.cache
-def _lower_names() -> dict[str, str]:
-    return {name.lower(): name for name in CONVENTIONS} | ALIASES
+def convention_with(mel: MelConfig) -> Convention | None:
+    """The known convention of these settings, if there is one."""
+    return next((each for each in CONVENTIONS.values() if each.mel == mel), None)
 
 
 def convention_of(text: str) -> Convention:
@@ -264,7 +247,8 @@ def convention_of(text: str) -> Convention:
         InputError: an unknown name or setting, or settings that contradict each other.
     """
     name, *words = text.split(",")
-    known = _lower_names().get(name.strip().lower())
+    word = name.strip().lower()
+    known = ALIASES.get(word, word if word in CONVENTIONS else None)
     if known is None:
         raise InputError(
             f"Unknown mel convention {name.strip()!r:.80}; known are {', '.join(CONVENTIONS)}."
@@ -272,47 +256,19 @@ def convention_of(text: str) -> Convention:
     base = CONVENTIONS[known]
     if not words:
         return base
+    own = {key: kind for key, kind in hints(Convention).items() if key not in ("mel", "used_by")}
+    kinds = {**hints(MelConfig), **own}
     changes: dict[str, Any] = {}
     for word in words:
-        key, equals, value = word.partition("=")
+        key, equals, value = (part.strip() for part in word.partition("="))
         if not equals:
             raise InputError(f"A setting of a convention is given as KEY=VALUE, not {word!r:.80}.")
-        changes[key.strip()] = _value(value.strip())
-    own = {field.name for field in dataclasses.fields(Convention)} - {"mel", "used_by"}
-    mine = {key: changes.pop(key) for key in own & set(changes)}
-    _check_own(mine)
-    if changes:
-        config = {**stored(base.mel), "name": text, **changes}
-        if "n_mels" in changes and base.mel.mean is not None:
-            config["mean"] = config["scale"] = None
-        base = dataclasses.replace(base, mel=strictly(MelConfig, config, "a mel"))
-    return dataclasses.replace(base, **mine)
-
-
-def _value(text: str) -> Any:
-    words = {"true": True, "false": False, "none": None, "null": None}
-    if text.lower() in words:
-        return words[text.lower()]
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
-
-
-def _check_own(changes: dict[str, Any]) -> None:
-    allowed = {
-        "power": lambda value: value in (1, 2) and not isinstance(value, bool),
-        "linear": lambda value: isinstance(value, bool),
-        "depth": lambda value: value is None or _positive(value),
-        "added": lambda value: value == 0 or _positive(value),
-        "filter_rate": lambda value: value is None or (type(value) is int and 0 < value < 1 << 20),
-    }
-    for key, value in changes.items():
-        if not allowed[key](value):
-            raise InputError(f"A convention's {key} cannot be {value!r:.80}.")
-
-
-def _positive(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) and value > 0
+        if key not in kinds:
+            raise InputError(f"Unknown setting {shown(key)}; known are {', '.join(kinds)}.")
+        value = "null" if value.lower() == "none" else value
+        changes[key] = convert(value, kinds[key], f"A convention's {key}")
+    mine = {key: changes.pop(key) for key in own.keys() & changes.keys()}
+    if "n_mels" in changes and base.mel.mean is not None:
+        changes["mean"] = changes["scale"] = None
+    mel = dataclasses.replace(base.mel, **{"name": text, **changes}) if changes else base.mel
+    return dataclasses.replace(base, mel=mel, **mine)

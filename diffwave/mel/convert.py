@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from diffwave.base.errors import InputError
+from diffwave.mel.check import check_shape
 from diffwave.mel.conventions import TINY, Convention
 
 ITERATIONS = 8
@@ -98,13 +99,23 @@ def convert(mel: Tensor, source: Convention, target: Convention) -> Tensor:
         InputError: for a mel that has not the source's bands, has fewer than two frames, or holds
             NaN or infinity.
     """
-    check_bands(mel, source)
+    if mel.dim() != 2 or not mel.is_floating_point():
+        raise InputError(
+            f"A mel-spectrogram must be floating point of the shape [{source.mel.n_mels}, frames], "
+            f"not {mel.dtype} of the shape {list(mel.shape)}."
+        )
+    check_shape(tuple(mel.shape), source.mel)
+    if not torch.isfinite(mel).all():
+        raise InputError("The mel-spectrogram holds NaN or infinity.")
     values = mel.detach().double()
     differs = difference(source, target)
     bands = source.bands(values)
     if differs.exact:
         units = (target.window_norm / source.window_norm) ** source.power
-        return target.values(bands * (units * _heights(source, target))[:, None]).float()
+        # The triangles may be of another height.
+        ours, theirs = source.filterbank().sum(1), target.filterbank().sum(1)
+        heights = torch.where(ours > 0, theirs / ours.clamp(min=TINY), 1.0)
+        return target.values(bands * (units * heights)[:, None]).float()
     bands = _widened(bands, source, target)
     if differs.frames:
         bands = _at_times(bands.log(), _times(source, target, bands.shape[1])).exp()
@@ -112,35 +123,9 @@ def convert(mel: Tensor, source: Convention, target: Convention) -> Tensor:
     return target.values(_analyse(magnitude, source, target)).float()
 
 
-def check_bands(mel: Tensor, convention: Convention) -> None:
-    """Raise InputError unless a mel is [n_mels, T] of a convention's bands, and finite."""
-    n_mels = convention.mel.n_mels
-    if mel.dim() != 2 or not mel.is_floating_point():
-        raise InputError(
-            f"A mel-spectrogram must be floating point of the shape [{n_mels}, frames], not "
-            f"{mel.dtype} of the shape {list(mel.shape)}."
-        )
-    if mel.shape[0] != n_mels:
-        turned = ", and looks transposed" if mel.shape[1] == n_mels else ""
-        raise InputError(
-            f"The mel-spectrogram of shape {list(mel.shape)} has {mel.shape[0]} bands{turned}, but "
-            f"the {convention.name!r} convention has {n_mels}."
-        )
-    if mel.shape[1] < 2:
-        raise InputError("The mel-spectrogram has fewer than 2 frames.")
-    if not torch.isfinite(mel).all():
-        raise InputError("The mel-spectrogram holds NaN or infinity.")
-
-
 def _edges(convention: Convention) -> tuple[float, float]:
     stretch = convention.stretch
     return convention.mel.fmin * stretch, convention.mel.fmax * stretch
-
-
-def _heights(source: Convention, target: Convention) -> Tensor:
-    """Ratio of the heights of the triangles, [n_mels]."""
-    sums = source.filterbank().sum(1), target.filterbank().sum(1)
-    return torch.where(sums[0] > 0, sums[1] / sums[0].clamp(min=TINY), 1.0)
 
 
 def _widened(bands: Tensor, source: Convention, target: Convention) -> Tensor:

@@ -12,12 +12,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from diffwave.base.errors import InputError
 from diffwave.base.files import atomic_path
 
+Readers = Mapping[str, Callable[[Path], Any]]
+"""What reads a file, by its suffix."""
+OUTPUTS = (".npy", ".npz", ".safetensors")
+"""Suffixes of what is written."""
+KEY = "convention"
+"""Of its name in an .npz, and in the metadata of a .safetensors."""
 MAX_BYTES = 1 << 31
 """Of the arrays in an archive: days of a mel."""
 
@@ -30,7 +36,7 @@ def read_mel(path: str | os.PathLike[str]) -> Tensor:
     Raises:
         InputError: unknown suffix, unreadable or truncated file, no array, or no telling which.
     """
-    return _read(Path(path), _READERS, "mel")
+    return _read(Path(path), READERS, "mel")
 
 
 def read_f0(path: str | os.PathLike[str]) -> Tensor:
@@ -38,16 +44,15 @@ def read_f0(path: str | os.PathLike[str]) -> Tensor:
     return _read(Path(path), _F0_READERS, "pitch")
 
 
-def read_arrays(path: str | os.PathLike[str]) -> Any:
-    """The array of a file that `read_mel` reads, or a mapping of all its arrays by name."""
-    return _content(Path(path), _READERS, "array")
+def _read(path: Path, readers: Readers, kind: str) -> Tensor:
+    return _tensor(_the_mel(content(path, readers, kind), path), path)
 
 
-def _read(path: Path, readers: Mapping[str, Callable[[Path], Any]], kind: str) -> Tensor:
-    return _tensor(_the_mel(_content(path, readers, kind), path), path)
+def content(path: Path, readers: Readers, kind: str) -> Any:
+    """What the reader of a file's suffix makes of it; InputError as for `read_mel`.
 
-
-def _content(path: Path, readers: Mapping[str, Callable[[Path], Any]], kind: str) -> Any:
+    A file of several arrays is a mapping of them by name.
+    """
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise InputError(f"{path} is no {kind} file: its name must end in {', '.join(readers)}.")
@@ -71,12 +76,23 @@ def _content(path: Path, readers: Mapping[str, Callable[[Path], Any]], kind: str
         raise InputError(f"Cannot read {path}: {reason}.") from None
 
 
-def write_mel(path: str | os.PathLike[str], mel: Tensor) -> None:
-    """Save a mel as .npy, float32, whole or not at all; InputError when that cannot be done."""
-    if Path(path).suffix.lower() != ".npy":
-        raise InputError(f"Cannot write {path}: the name of a mel file must end in .npy.")
+def write_mel(path: str | os.PathLike[str], mel: Tensor, convention: str = "") -> None:
+    """Save a mel, float32, whole or not at all; .npz and .safetensors say the convention too.
+
+    Raises:
+        InputError: for another suffix, or when it cannot be written.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in OUTPUTS:
+        raise InputError(f"Cannot write {path}: a mel file ends in {', '.join(OUTPUTS)}.")
+    mel = mel.cpu().contiguous()
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.save(file, mel.cpu().numpy())
+        if suffix == ".npy":
+            np.save(file, mel.numpy())
+        elif suffix == ".npz":
+            np.savez(file, mel=mel.numpy(), convention=np.array(convention))
+        else:
+            file.write(save({"mel": mel}, {KEY: convention}))
 
 
 def _read_npy(path: Path) -> Any:
@@ -92,17 +108,17 @@ def _read_npz(path: Path) -> Any:
         return dict(arrays)
 
 
-_READERS: dict[str, Callable[[Path], Any]] = {
+READERS: Readers = {
     ".npy": _read_npy,
     ".npz": _read_npz,
     ".pt": lambda path: torch.load(path, map_location="cpu", weights_only=True),
     ".safetensors": load_file,
 }
-_F0_READERS: dict[str, Callable[[Path], Any]] = {
+_F0_READERS: Readers = {
     ".npy": _read_npy,
     ".txt": lambda path: np.loadtxt(path, np.float32, ndmin=1),
 }
-MEL_SUFFIXES, F0_SUFFIXES = tuple(_READERS), tuple(_F0_READERS)
+MEL_SUFFIXES, F0_SUFFIXES = tuple(READERS), tuple(_F0_READERS)
 
 
 def _the_mel(content: Any, path: Path) -> Any:

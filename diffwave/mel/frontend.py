@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from diffwave.base.errors import InputError
 from diffwave.mel.config import MelConfig
-from diffwave.mel.normalise import log_amplitude
+from diffwave.mel.normalise import log_amplitude, scaled_log
 
 
 def hz_to_mel(hz: Tensor, scale: str) -> Tensor:
@@ -50,6 +50,15 @@ def mel_filterbank(config: MelConfig) -> Tensor:
     return filters * 2 / (right - left) if config.mel_norm == "slaney" else filters
 
 
+def power_spectrum(wave: Tensor, config: MelConfig, window: Tensor) -> Tensor:
+    """|STFT|^2 [B, n_fft // 2 + 1, T] of waves [B, L] that hold the context of every frame."""
+    stft = torch.stft(
+        wave, config.n_fft, config.hop_length, config.win_length, window,
+        center=False, return_complex=True,
+    )  # fmt: skip
+    return stft.real.square() + stft.imag.square()
+
+
 class MelSpectrogram(nn.Module):
     """Waveform to mel-spectrogram, exactly as `config` says.
 
@@ -64,8 +73,6 @@ class MelSpectrogram(nn.Module):
 
     window: Tensor
     filterbank: Tensor
-    mean: Tensor | None
-    scale: Tensor | None
 
     def __init__(self, config: MelConfig) -> None:
         super().__init__()
@@ -75,9 +82,6 @@ class MelSpectrogram(nn.Module):
         # Not persistent: they follow from the config, and a checkpoint should not hold two truths.
         self.register_buffer("window", window.float(), persistent=False)
         self.register_buffer("filterbank", mel_filterbank(config).float(), persistent=False)
-        for name, values in (("mean", config.mean), ("scale", config.scale)):
-            column = None if values is None else torch.tensor(values)[:, None]
-            self.register_buffer(name, column, persistent=False)
 
     def forward(self, wave: Tensor, pad: bool = True) -> Tensor:
         config = self.config
@@ -97,23 +101,14 @@ class MelSpectrogram(nn.Module):
         batch = (wave if wave.dim() == 2 else wave[None]).float()
         if pad:
             batch = F.pad(batch, (config.pad_left, config.pad_right), mode="reflect")
-        stft = torch.stft(
-            batch,
-            config.n_fft,
-            config.hop_length,
-            config.win_length,
-            self.window,
-            center=False,
-            return_complex=True,
-        )
-        power = stft.real.square() + stft.imag.square()
+        power = power_spectrum(batch, config, self.window)
         # Half precision would spoil the logarithm. 1e-20 is below every floor, and keeps the
         # gradient of the root finite.
         with torch.autocast(power.device.type, enabled=False):
             magnitude = torch.sqrt((power.float() + config.magnitude_eps).clamp_min(1e-20))
             if config.normalized:
                 magnitude = magnitude / self.window_norm
-            mel = self.scaled_log(self.filterbank @ magnitude)
+            mel = scaled_log(self.filterbank @ magnitude, config)
         return mel[0] if wave.dim() == 1 else mel
 
     @property
@@ -124,19 +119,10 @@ class MelSpectrogram(nn.Module):
     @property
     def slope(self) -> Tensor:
         """Change of a value per neper of amplitude, [n_mels, 1] or [] if all bands are alike."""
-        slope = torch.as_tensor(self.config.log_factor, device=self.filterbank.device)
-        return slope if self.scale is None else slope / self.scale
+        slope = self.filterbank.new_tensor(self.config.log_factor)
+        scale = self.config.scale
+        return slope if scale is None else slope / slope.new_tensor(scale)[:, None]
 
     def amplitude(self, mel: Tensor) -> Tensor:
-        """Mel amplitudes [..., n_mels, T] of values of the convention: undoes `scaled_log`."""
+        """Mel amplitudes [..., n_mels, T] of values of the convention."""
         return torch.exp(log_amplitude(mel, self.config))
-
-    def scaled_log(self, mel: Tensor) -> Tensor:
-        """Mel amplitudes [..., n_mels, T] to the values of the convention."""
-        config = self.config
-        mel = config.log_factor * mel.clamp(min=config.floor).log() + config.offset
-        if config.limits is not None:
-            mel = mel.clamp(*config.limits)
-        if self.mean is not None and self.scale is not None:
-            mel = (mel - self.mean) / self.scale
-        return mel

@@ -12,18 +12,15 @@ import torch
 from torch import Tensor
 
 from diffwave.base.errors import InputError
-from diffwave.base.files import atomic_path
+from diffwave.mel.check import check_shape
 from diffwave.mel.config import MelConfig
-from diffwave.mel.conventions import CONVENTIONS, Convention, convention_of
-from diffwave.mel.convert import check_bands, convert, difference
-from diffwave.mel.files import read_arrays, read_mel, write_mel
+from diffwave.mel.conventions import Convention, convention_of, convention_with
+from diffwave.mel.convert import convert, difference
+from diffwave.mel.files import KEY, READERS, content, read_mel
 from diffwave.mel.recognise import ENOUGH_FRAMES, Recognised, recognise
 from diffwave.mel.statistics import read_statistics
 
 AUTO = "auto"
-KEY = "convention"
-"""Of the convention in an .npz, and in the metadata of a .safetensors."""
-OUTPUTS = (".npy", ".npz", ".safetensors")
 
 
 @dataclass(frozen=True)
@@ -67,8 +64,7 @@ def declared(path: str | os.PathLike[str]) -> str | None:
     suffix = Path(path).suffix.lower()
     value: Any = None
     if suffix == ".npz":
-        content = read_arrays(path)
-        value = content.get(KEY) if isinstance(content, dict) else None
+        value = content(Path(path), READERS, "mel").get(KEY)
         if isinstance(value, np.ndarray):
             value = value.item() if value.size == 1 and value.dtype.kind == "U" else None
     elif suffix == ".safetensors":
@@ -121,7 +117,7 @@ def read_incoming(
         mel = _upright(mel, convention)
     if normaliser is not None:
         convention = convention.with_statistics(*normaliser)
-    check_bands(mel, convention)
+    check_shape(tuple(mel.shape), convention.mel)
     return Incoming(mel.contiguous(), convention, how, found)
 
 
@@ -171,7 +167,7 @@ def mistaken(mel: Tensor, target: MelConfig) -> str | None:
     None unless another convention is as good as certain: what acoustic models predict, and voices
     that the weights of `recognise` were not fitted to, are not to be called wrong.
     """
-    expected = next((c for c in CONVENTIONS.values() if c.mel == target), None)
+    expected = convention_with(target)
     if expected is None or mel.shape[-1] < ENOUGH_FRAMES:
         return None
     found = recognise(mel)
@@ -180,25 +176,3 @@ def mistaken(mel: Tensor, target: MelConfig) -> str | None:
     kind = found.convention.name
     told = f"--from {kind}" + " and its --stats" * found.normalised
     return f"it looks like a mel of the convention {kind!r}; if it is one, add {told}."
-
-
-def write_converted(path: str | os.PathLike[str], mel: Tensor, convention: Convention) -> None:
-    """Save a mel, whole or not at all; .npz and .safetensors say the convention too.
-
-    Raises:
-        InputError: for another suffix, or when it cannot be written.
-    """
-    suffix = Path(path).suffix.lower()
-    if suffix not in OUTPUTS:
-        raise InputError(f"Cannot write {path}: a mel file ends in {', '.join(OUTPUTS)}.")
-    if suffix == ".npy":
-        write_mel(path, mel)
-        return
-    with atomic_path(path) as temporary:
-        if suffix == ".npz":
-            with temporary.open("wb") as file:
-                np.savez(file, mel=mel.numpy(), convention=np.array(convention.name))
-        else:
-            from safetensors.torch import save_file
-
-            save_file({"mel": mel.contiguous()}, temporary, metadata={KEY: convention.name})

@@ -43,6 +43,16 @@ def log_amplitude(mel: Tensor, config: MelConfig) -> Tensor:
     return (mel - config.offset) / config.log_factor
 
 
+def scaled_log(amplitude: Tensor, config: MelConfig) -> Tensor:
+    """The inverse: values of a convention of mel amplitudes [..., n_mels, T]."""
+    mel = config.log_factor * amplitude.clamp(min=config.floor).log() + config.offset
+    if config.limits is not None:
+        mel = mel.clamp(*config.limits)
+    if config.mean is not None and config.scale is not None:
+        mel = (mel - mel.new_tensor(config.mean)[:, None]) / mel.new_tensor(config.scale)[:, None]
+    return mel
+
+
 def frame_triples(mel: Tensor) -> Tensor:
     """Frames t-1, t, t+1 side by side, the ends repeated: [B, n_mels, T] -> [B, T, 3 * n_mels]."""
     padded = F.pad(mel, (1, 1), mode="replicate").transpose(1, 2)

@@ -19,12 +19,9 @@ Piece = Tensor | ArrayLike
 def comes_in_pieces(mel: Piece | Iterable[Piece]) -> TypeGuard[Iterable[Piece]]:
     """Whether this is an iterator, or something that makes one, and neither array nor lists."""
     known = Sequence, Mapping, Set, str, bytes
-    return isinstance(mel, Iterable) and not isinstance(mel, known) and not _is_array(mel)
-
-
-def _is_array(value: object) -> bool:
-    """Whether NumPy takes it for an array: tensors, too."""
-    return hasattr(value, "__array__") or hasattr(value, "__array_interface__")
+    # What NumPy takes for an array: tensors, too.
+    array = hasattr(mel, "__array__") or hasattr(mel, "__array_interface__")
+    return isinstance(mel, Iterable) and not isinstance(mel, known) and not array
 
 
 def checked_pieces(pieces: Iterable[Piece], config: MelConfig) -> Iterator[Tensor]:

@@ -93,11 +93,6 @@ def _models() -> dict[int, tuple[list[str], dict[str, Tensor]]]:
     return models
 
 
-def known_bands() -> list[int]:
-    """Numbers of bands of which conventions can be told."""
-    return sorted(_models())
-
-
 def recognise(mel: Tensor, plain: bool = False, expected: Convention | None = None) -> Recognised:
     """The convention of a mel [n_mels, T] or [T, n_mels] of finite numbers.
 
@@ -114,7 +109,7 @@ def recognise(mel: Tensor, plain: bool = False, expected: Convention | None = No
         raise InputError(f"A mel-spectrogram has two axes, not the shape {list(mel.shape)}.")
     layouts = [t for t in (False, True) if mel.shape[-1 if t else 0] in _models()]
     if not layouts:
-        known = ", ".join(map(str, known_bands()))
+        known = ", ".join(map(str, sorted(_models())))
         raise InputError(
             f"A mel-spectrogram of the shape {list(mel.shape)} is of no known convention: none of "
             f"its axes has {known} bands."
@@ -128,10 +123,10 @@ def recognise(mel: Tensor, plain: bool = False, expected: Convention | None = No
     views = {t: view for t, view in views.items() if view.shape[1] >= MIN_FRAMES}
     seen = {t: _standard(view) for t, view in views.items()}
     # The wrong layout of a square looks like nothing that the weights were fitted to.
-    transposed = min(seen, key=lambda t: float(seen[t].clamp(-8, 8).square().mean()))
+    transposed = min(seen, key=lambda t: float(seen[t].square().mean()))
     view = views[transposed]
     names, model = _models()[len(view)]
-    logits = (model["weight"] @ seen[transposed].clamp(-8, 8) + model["bias"]).double()
+    logits = (model["weight"] @ seen[transposed] + model["bias"]).double()
     logits[[not possible(view, label) for label in names]] -= IMPOSSIBLE
     if plain:
         normalised = [n[-1] == "*" or CONVENTIONS[n].mel.mean is not None for n in names]
@@ -167,6 +162,6 @@ def possible(mel: Tensor, label: str) -> bool:
 
 
 def _standard(mel: Tensor) -> Tensor:
-    """The traits of a mel [n_mels, T] in units of their deviation in the data of the fit."""
+    """The traits of a mel [n_mels, T] in units of their deviation in the data of the fit, to 8."""
     _, model = _models()[len(mel)]
-    return (traits(mel) - model["mean"]) / model["scale"]
+    return ((traits(mel) - model["mean"]) / model["scale"]).clamp(-8, 8)

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from diffwave.base.errors import InputError
 from diffwave.base.files import read_json
-from diffwave.mel.files import read_arrays
+from diffwave.base.libraries import needed_for
+from diffwave.mel.files import READERS, Readers, content
 
 MEAN = ("mean", "mel_mean", "mean_")
 SCALE = ("scale", "std", "mel_std", "deviation", "scale_")
-SUFFIXES = (".npy", ".npz", ".h5", ".json", ".safetensors")
 
 
 def read_statistics(word: str) -> tuple[Tensor, Tensor]:
@@ -35,11 +35,11 @@ def read_statistics(word: str) -> tuple[Tensor, Tensor]:
         mean, scale = (torch.tensor([number], dtype=torch.float64) for number in numbers)
     else:
         path = Path(word)
-        if path.suffix.lower() not in SUFFIXES:
+        if path.suffix.lower() not in _READERS:
             raise InputError(
-                f"Statistics are a file ({', '.join(SUFFIXES)}) or MEAN,DEVIATION, not {word}."
+                f"Statistics are a file ({', '.join(_READERS)}) or MEAN,DEVIATION, not {word}."
             )
-        mean, scale = _statistics(_content(path), path)
+        mean, scale = _statistics(content(path, _READERS, "statistics"), path)
     if mean.numel() != scale.numel() and 1 not in (mean.numel(), scale.numel()):
         raise InputError(f"{word} has {mean.numel()} means but {scale.numel()} deviations.")
     if not (torch.isfinite(mean).all() and torch.isfinite(scale).all()):
@@ -60,34 +60,22 @@ def _numbers(word: str) -> tuple[float, float] | None:
     return mean, scale
 
 
-def _content(path: Path) -> Any:
-    if path.suffix.lower() == ".json":
-        if not path.is_file():
-            raise InputError(f"There is no file {path}.")
-        return read_json(path)
-    if path.suffix.lower() == ".h5":
-        return _read_h5(path)
-    return read_arrays(path)
-
-
 def _read_h5(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise InputError(f"There is no file {path}.")
-    try:
+    with needed_for(f"Reading {path}", "h5"):
         import h5py
-    except ImportError:
-        raise InputError(f"To read {path}, pip install 'diffwave[h5]'.") from None
-    try:
-        with h5py.File(path, "r") as file:
-            return {
-                name: np.asarray(file[name])
-                for name in (*MEAN, *SCALE)
-                if isinstance(file.get(name), h5py.Dataset) and file[name].size <= 1 << 16
-            }
-    except Exception as error:
-        raise InputError(
-            f"Cannot read {path}: it is truncated or not a .h5 file ({type(error).__name__})."
-        ) from None
+    with h5py.File(path, "r") as file:
+        return {
+            name: np.asarray(file[name])
+            for name in (*MEAN, *SCALE)
+            if isinstance(file.get(name), h5py.Dataset) and file[name].size <= 1 << 16
+        }
+
+
+_READERS: Readers = {
+    **{suffix: READERS[suffix] for suffix in (".npy", ".npz", ".safetensors")},
+    ".h5": _read_h5,
+    ".json": read_json,
+}
 
 
 def _statistics(content: Any, path: Path) -> tuple[Tensor, Tensor]:

@@ -224,11 +224,8 @@ def _scores(scores: Mapping[str, Any]) -> str:
     except (KeyError, TypeError, AttributeError):
         raise InputError("The scores are not what `diffwave evaluate` saves as JSON.") from None
     table = "\n".join(markdown_table(["", "better", "mean", "95 % interval"], rows))
-    bullets = "".join(f"- {_without_place(note)}\n" for note in notes)
+    # Of a checkpoint the scorer noted its folder on the disk there.
+    place = r"^checkpoint .*, (?=\d+ steps? of )"
+    bullets = "".join(f"- {re.sub(place, 'this checkpoint, ', note)}\n" for note in notes)
     text = _SCORES.format(count=count, s="s"[: count != 1], table=table)
     return f"{text}\n{bullets}" if notes else text
-
-
-def _without_place(note: str) -> str:
-    """What `diffwave evaluate` notes of a checkpoint, without the folder on the scorer's disk."""
-    return re.sub(r"^checkpoint .*, (?=\d+ steps? of )", "this checkpoint, ", note)

@@ -11,6 +11,7 @@ from typing import Any
 
 from diffwave.base.errors import InputError
 from diffwave.base.files import atomic_path
+from diffwave.base.libraries import needed_for
 from diffwave.base.migrate import FORMER_SAMPLING, current_sampling, current_settings
 from diffwave.base.schema import convert, documented, limits, stored
 from diffwave.base.text import notice
@@ -75,10 +76,8 @@ def _layers(path: str, above: Sequence[Path] = ()) -> list[dict[str, Any]]:
 
 
 def _parse(text: str, name: str) -> Any:
-    try:
+    with needed_for("Training", "train"):
         import yaml
-    except ImportError as error:
-        raise missing_package(error) from None
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -165,8 +164,3 @@ def described_settings(defaults: Any = None, prefix: str = "") -> str:
             lines.append(f"  {prefix}{field.name} ({limits(kind)}; default: {default})")
             lines.append(f"      {text}")
     return "\n".join(lines)
-
-
-def missing_package(error: ImportError) -> InputError:
-    """What to say when training cannot import something."""
-    return InputError(f"Training needs the package {error.name}; pip install 'diffwave[train]'.")

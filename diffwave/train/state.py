@@ -154,8 +154,6 @@ def only_trainer(folder: Path) -> Iterator[None]:
 def save_state(folder: Path, progress: Progress, trained: Trained, keep: int) -> Path:
     """Write `step-N.pt` whole or not at all, then drop all but the newest `keep`.
 
-    While the disk is full older states are dropped one by one, but never the newest sound one.
-
     Raises:
         InputError: when it cannot be written; the newest sound state is intact.
     """
@@ -165,22 +163,14 @@ def save_state(folder: Path, progress: Progress, trained: Trained, keep: int) ->
         "ema": [average.detach() for average in trained.average.learned()],
         **{name: part.state_dict() for name, part in trained.parts().items()},
     }
-    while True:
-        try:
-            # Through a file of Python's, whose errors say what is wrong; PyTorch's own do not.
-            with atomic_path(path) as temporary, temporary.open("wb") as file:
-                torch.save(state, file)
-            break
-        except InputError as error:
-            sound = newest_state(folder)
-            spare = [old for old in saved_states(folder) if sound and old != sound[0]]
-            if not (spare and re.search("disk is full|disk quota", str(error))):
-                last = (
-                    f"{sound[0].name} is the last checkpoint" if sound else "there is no checkpoint"
-                )
-                raise InputError(f"{error} Training has stopped; {last}.") from None
-            log.warning("The disk is full; %s makes room for %s.", spare[0].name, path.name)
-            spare[0].unlink()
+    try:
+        # Through a file of Python's, whose errors say what is wrong; PyTorch's own do not.
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            torch.save(state, file)
+    except InputError as error:
+        sound = newest_state(folder)
+        last = f"{sound[0].name} is the last checkpoint" if sound else "there is no checkpoint"
+        raise InputError(f"{error} Training has stopped; {last}.") from None
     for old in saved_states(folder)[:-keep]:
         old.unlink()
     return path

@@ -13,7 +13,6 @@ import argparse
 import dataclasses
 import logging
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -25,7 +24,7 @@ from jobs import Job, Results, read_jobs
 from report import FAILURES, Report
 from worker import Attempts, Synthesiser
 
-from diffwave.base.errors import InputError
+from diffwave.base.errors import InputError, run_script
 from diffwave.base.files import atomic_path, json_text, make_folder, read_json
 from diffwave.base.text import notice
 from diffwave.vocoder import DEFAULT, Vocoder
@@ -37,13 +36,9 @@ BLOCK = 64
 
 def main() -> int:
     """Run; 0 when everything has been spoken, else 2."""
-    options = arguments()
     try:
         with ExitStack() as stack:
-            return run(options, stack)
-    except InputError as error:
-        notice(f"bulk.py: {error}")
-        return 2
+            return run(arguments(), stack)
     except KeyboardInterrupt:
         notice("bulk.py: stopped; the same command goes on.")
         return 130
@@ -233,4 +228,4 @@ def spoken_batches(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

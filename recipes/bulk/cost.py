@@ -14,28 +14,31 @@ from __future__ import annotations
 import argparse
 import csv
 import math
-import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from diffwave.base.errors import InputError
+from msgspec import Meta
+
+from diffwave.base.errors import InputError, run_script
 from diffwave.base.files import read_error, read_json
-from diffwave.base.text import markdown_table, notice
+from diffwave.base.schema import NotNegative, convert
+from diffwave.base.text import markdown_table
 
-COLUMNS = ("machine", "vcpus", "price", "currency", "date", "source")
+Word = Annotated[str, Meta(min_length=1)]
 
 
 @dataclass(frozen=True)
 class Machine:
     """What is for hire."""
 
-    machine: str
-    vcpus: float
-    price: float
+    machine: Word
+    vcpus: Annotated[float, Meta(gt=0, le=1e6)]
+    price: NotNegative
     """Of an hour."""
-    currency: str
-    date: str
-    source: str
+    currency: Word
+    date: Word
+    source: Word
 
 
 def read_prices(path: Path) -> list[Machine]:
@@ -47,27 +50,12 @@ def read_prices(path: Path) -> list[Machine]:
         raise read_error(path, error) from None
     except (UnicodeDecodeError, csv.Error):
         raise InputError(f"{path} is no table of prices.") from None
-    machines = []
-    for line, row in enumerate(rows, 2):
-        values = [row.get(name) or "" for name in COLUMNS]
-        try:
-            vcpus, price = float(values[1]), float(values[2])
-        except ValueError:
-            vcpus = price = math.nan
-        if not (0 < vcpus < math.inf and 0 <= price < math.inf) or not all(values):
-            raise InputError(f"Line {line} of {path} needs {', '.join(COLUMNS)}.")
-        machines.append(Machine(values[0], vcpus, price, *values[3:]))
-    if not machines:
+    if not rows:
         raise InputError(f"{path} names no machine.")
-    return machines
+    return [convert(row, Machine, f"Line {line} of {path}: ") for line, row in enumerate(rows, 2)]
 
 
-def machine_hours(speech_hours: float, rtf: float, vcpus: float) -> float:
-    """Hours that a machine with a worker on each of its cores takes for so much speech."""
-    return speech_hours * rtf / vcpus
-
-
-def main() -> int:
+def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("summary", nargs="?", type=Path)
@@ -75,45 +63,27 @@ def main() -> int:
     parser.add_argument("--prices", type=Path, default=Path(__file__).with_name("prices.csv"))
     parser.add_argument("--hours", type=float, default=1000.0)
     options = parser.parse_args()
-    try:
-        if (options.summary is None) == (options.rtf is None):
-            raise InputError("Give a summary.json or --rtf.")
-        rtf = options.rtf
-        if options.summary is not None:
-            rtf = read_json(options.summary).get("rtf_of_a_worker")
-        if not isinstance(rtf, int | float) or not 0 < rtf < math.inf:
-            raise InputError(f"A real-time factor is a number above 0, not {rtf}.")
-        if not 0 < options.hours < math.inf:
-            raise InputError("--hours is a number above 0.")
-        machines = read_prices(options.prices)
-    except InputError as error:
-        notice(f"cost.py: {error}")
-        return 2
+    if (options.summary is None) == (options.rtf is None):
+        raise InputError("Give a summary.json or --rtf.")
+    rtf = options.rtf
+    if options.summary is not None:
+        rtf = read_json(options.summary).get("rtf_of_a_worker")
+    if not isinstance(rtf, int | float) or not 0 < rtf < math.inf:
+        raise InputError(f"A real-time factor is a number above 0, not {rtf}.")
+    if not 0 < options.hours < math.inf:
+        raise InputError("--hours is a number above 0.")
     rows = []
-    for each in machines:
-        hours = machine_hours(options.hours, rtf, each.vcpus)
-        rows.append(
-            (
-                each.machine,
-                f"{each.vcpus:g}",
-                f"{each.price:g} {each.currency}",
-                f"{hours:.1f}",
-                f"{hours * each.price:.2f} {each.currency}",
-                f"{each.source}, {each.date}",
-            )
-        )
-    header = (
-        "machine",
-        "vCPUs",
-        "price of an hour",
-        "hours",
-        f"{options.hours:g} h of speech",
-        "price from",
-    )
+    for each in read_prices(options.prices):
+        # A worker on each of the cores.
+        hours = options.hours * rtf / each.vcpus
+        price, cost = f"{each.price:g} {each.currency}", f"{hours * each.price:.2f} {each.currency}"
+        source = f"{each.source}, {each.date}"
+        rows.append((each.machine, f"{each.vcpus:g}", price, f"{hours:.1f}", cost, source))
+    speech = f"{options.hours:g} h of speech"
+    header = ("machine", "vCPUs", "price of an hour", "hours", speech, "price from")
     print(f"Real-time factor of a worker: {rtf:g}\n")
     print("\n".join(markdown_table(header, rows)))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

@@ -11,13 +11,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Annotated, Any
 
 import fsspec
+from msgspec import Meta
 
 from diffwave.base.audio import write_audio
 from diffwave.base.errors import InputError
 from diffwave.base.files import find_files, make_folder, read_error, remove_leftovers
+from diffwave.base.schema import convert
 from diffwave.mel.files import MEL_SUFFIXES
 
 MANIFESTS = (".csv", ".jsonl")
@@ -52,7 +54,7 @@ def read_jobs(source: str) -> list[Job]:
     if source.lower().endswith(MANIFESTS):
         jobs = [_job(row, line, source) for line, row in _rows(source)]
     else:
-        jobs = [Job(str(name.with_suffix("")), mel) for name, mel in _folder(source)]
+        jobs = [Job(name, mel) for name, mel in listed(source, MEL_SUFFIXES)]
     if not jobs:
         raise InputError(f"There is no mel in {source}.")
     seen: dict[str, str] = {}
@@ -64,27 +66,26 @@ def read_jobs(source: str) -> list[Job]:
     return jobs
 
 
-def _folder(source: str) -> Iterator[tuple[PurePosixPath, str]]:
-    """Relative names of the mels in a folder, and where they are."""
-    if is_remote(source):
-        try:
-            system, root = fsspec.url_to_fs(source)
-            names = [str(name) for name in system.find(root)]
-        except (OSError, ValueError, ImportError) as error:
-            raise InputError(f"Cannot list {source}: {error}.") from None
-        for name in sorted(names):
-            if name.lower().endswith(MEL_SUFFIXES):
-                inside = name.removeprefix(root.rstrip("/") + "/")
-                yield PurePosixPath(inside), system.unstrip_protocol(name)
-        return
-    folder = Path(source)
-    if not folder.is_dir():
-        raise InputError(f"There is no folder {source}; a manifest ends in .csv or .jsonl.")
-    for path in find_files(folder, MEL_SUFFIXES):
-        yield PurePosixPath(path.relative_to(folder).as_posix()), str(path.absolute())
+def listed(place: str, suffixes: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Names within a folder, or below an address, without their suffixes; and where they are."""
+    if not is_remote(place):
+        files = find_files(Path(place), suffixes)
+        return [(f.relative_to(place).with_suffix("").as_posix(), str(f.absolute())) for f in files]
+    try:
+        system, root = fsspec.url_to_fs(place)
+        names = sorted(name for name in system.find(root) if name.lower().endswith(suffixes))
+    except FileNotFoundError:
+        names = []
+    except (OSError, ValueError, ImportError) as error:
+        raise InputError(f"Cannot list {place}: {error}.") from None
+    top = root.rstrip("/") + "/"
+    return [
+        (str(PurePosixPath(name.removeprefix(top)).with_suffix("")), system.unstrip_protocol(name))
+        for name in names
+    ]
 
 
-def _rows(source: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _rows(source: str) -> Iterator[tuple[int, Any]]:
     """The rows of a manifest with the numbers of their lines."""
     try:
         with fsspec.open(source, "rt", encoding="utf-8-sig", newline="") as file:
@@ -101,7 +102,7 @@ def _rows(source: str) -> Iterator[tuple[int, dict[str, Any]]]:
         raise InputError(f"Cannot read {source}: {error}.") from None
 
 
-def _json_rows(file: IO[str], source: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _json_rows(file: IO[str], source: str) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(file, 1):
         if not line.strip():
             continue
@@ -109,17 +110,18 @@ def _json_rows(file: IO[str], source: str) -> Iterator[tuple[int, dict[str, Any]
             row = json.loads(line)
         except (ValueError, RecursionError):
             raise InputError(f"Line {number} of {source} is not valid JSON.") from None
-        if not isinstance(row, dict):
-            raise InputError(f"Line {number} of {source} does not hold a JSON object.")
         yield number, row
 
 
-def _job(row: dict[str, Any], line: int, source: str) -> Job:
-    mel, name = row.get("mel"), row.get("id")
-    if not isinstance(mel, str) or not mel:
-        raise InputError(f"Line {line} of {source} names no mel.")
-    if name is not None and not isinstance(name, str):
-        raise InputError(f"Line {line} of {source} has an id that is not text.")
+@dataclass
+class _Row:
+    mel: Annotated[str, Meta(min_length=1)]
+    id: str | None = None
+
+
+def _job(values: Any, line: int, source: str) -> Job:
+    row = convert(values, _Row, f"Line {line} of {source}: ", strict=True)
+    mel, name = row.mel, row.id
     path = PurePosixPath(mel)
     relative = not (path.is_absolute() or is_remote(mel))
     name = name or str(path.with_suffix("") if relative else path.stem)
@@ -147,16 +149,7 @@ class Results:
 
     def done(self) -> set[str]:
         """Ids of all speech that is there: a file under its own name is whole."""
-        if self.remote:
-            system, root = fsspec.url_to_fs(self.place)
-            try:
-                names = [n.removeprefix(root.rstrip("/") + "/") for n in system.find(root)]
-            except FileNotFoundError:
-                names = []
-        else:
-            root = Path(self.place)
-            names = [p.relative_to(root).as_posix() for p in find_files(root, (self.suffix,))]
-        return {n.removesuffix(self.suffix) for n in names if n.endswith(self.suffix)}
+        return {name for name, _ in listed(self.place, (self.suffix,))}
 
     def write(self, id: str, wave: Iterable[Any], sample_rate: int) -> int:
         """Store speech whole or not at all; how many samples were clipped.

@@ -13,7 +13,7 @@ from jobs import Results, local_copy
 
 from diffwave.base.errors import InputError, out_of_memory
 from diffwave.base.text import printable
-from diffwave.mel import check_mel
+from diffwave.mel import check_one
 from diffwave.mel.files import read_mel
 from diffwave.vocoder import Vocoder
 
@@ -92,10 +92,8 @@ class Synthesiser:
 
     def _speak(self, id: str, mel: str) -> float:
         with local_copy(mel) as path:
-            found = check_mel(read_mel(path), self.vocoder.config.mel)
-        if len(found) != 1:
-            raise InputError(f"It holds {len(found)} mel-spectrograms; save one to a file.")
-        wave = self.vocoder.stream(found[0], **self.options)
+            found = check_one(read_mel(path), self.vocoder.config.mel, "It")
+        wave = self.vocoder.stream(found, **self.options)
         self.results.write(id, wave, self.vocoder.sample_rate)
         return found.shape[-1] * self.vocoder.hop_length / self.vocoder.sample_rate
 

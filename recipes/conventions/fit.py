@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mels import NORMALISED, examples, smoothed, split, statistics
+from mels import NORMALISED, examples, smoothed, some, statistics
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -74,11 +74,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(0)
     begin = time.time()
-    chosen = []
-    for folder in options.folders:
-        files = split([folder], held_out=False)
-        step = max(1, len(files) // options.each)
-        chosen.append(files[::step][: options.each])
+    chosen = [some(folder, False, options.each) for folder in options.folders]
     files = [file for group in itertools.zip_longest(*chosen) for file in group if file]
     normalisers = {name: statistics(files[:12], CONVENTIONS[name]) for name in NORMALISED}
     with ProcessPoolExecutor(options.jobs) as pool:

@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import mean
 
 import torch
-from mels import at_rate, split, wave_of
+from mels import at_rate, some, wave_of
 from torch import Tensor
 from tqdm import tqdm
 
@@ -48,10 +48,7 @@ def main() -> None:
     vocoder = Vocoder.from_pretrained(options.checkpoint, "cpu")
     target = Convention(vocoder.config.mel, "the vocoder")
     rate = vocoder.sample_rate
-    files = []
-    for folder in options.folders:
-        held_out = split([folder], True)
-        files += held_out[:: max(1, len(held_out) // options.each)][: options.each]
+    files = [file for folder in options.folders for file in some(folder, True, options.each)]
     waves = [wave_of(file, 0.0, 5.0) for file in files]
     names = options.only.split(",") if options.only else list(CONVENTIONS)
     scores: dict[str, list[tuple[float, float, float]]] = {}

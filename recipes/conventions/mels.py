@@ -51,6 +51,12 @@ def _is_held_out(stem: str) -> bool:
     return prompt.endswith("7")
 
 
+def some(folder: Path, held_out: bool, count: int) -> list[Path]:
+    """So many recordings of a folder, evenly spaced."""
+    files = split([folder], held_out)
+    return files[:: max(1, len(files) // count)][:count]
+
+
 def wave_of(file: Path, gain_db: float, seconds: float = 6.0) -> Tensor:
     """A recording at an rms of -23 dB and a gain, [L] at 22.05 kHz."""
     wave, _ = read_audio(file, 22050)

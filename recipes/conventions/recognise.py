@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from mels import NORMALISED, examples, smoothed, split, statistics, wave_of
+from mels import NORMALISED, examples, smoothed, some, split, statistics, wave_of
 from torch import Tensor
 
 from diffwave.base.errors import InputError
@@ -69,18 +69,14 @@ def main() -> None:
     parser.add_argument("--fitting", type=int, default=170, help="recordings for the refusals")
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
-    held_out = [split([folder], True) for folder in options.folders]
-    files = [
-        file
-        for group in held_out
-        for file in group[:: max(1, len(group) // options.each)][: options.each]
-    ]
+    files = [file for folder in options.folders for file in some(folder, True, options.each)]
     known = [file for folder in options.folders for file in split([folder], False)[:10]]
     normalisers = {name: statistics(known, CONVENTIONS[name]) for name in NORMALISED}
     with ProcessPoolExecutor(options.jobs) as pool:
         work = partial(named, statistics=normalisers)
         rows = [row for found in pool.map(work, files) for row in found]
-        every = [file for group in held_out for file in group][: options.fitting]
+        every = [file for folder in options.folders for file in split([folder], True)]
+        every = every[: options.fitting]
         refusals = [answer for found in pool.map(refused, every) for answer in found]
     table = []
     for label in dict.fromkeys(row[0] for row in rows):

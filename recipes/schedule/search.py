@@ -9,7 +9,6 @@ OUT/bound.json, OUT/confirmed.json, OUT/presets.yaml and OUT/pareto.png. One thr
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from diffwave.analysis.search import (
     pareto,
 )
 from diffwave.base.audio import read_audio
-from diffwave.base.errors import InputError
+from diffwave.base.errors import InputError, run_script
 from diffwave.base.files import atomic_path, json_text, make_folder, read_json
 from diffwave.chain import schedule
 from diffwave.chain.optimal import least_bounds
@@ -213,8 +212,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        print(f"search.py: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_script(main)

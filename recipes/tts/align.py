@@ -15,17 +15,18 @@ from __future__ import annotations
 import argparse
 import functools
 import math
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from common import MEL, InputError, Labels, Utterance  # first: it makes phonemes.py known
+from common import MEL, Labels, Utterance  # first: it makes phonemes.py known
 
 from phonemes import END, SPECIAL, START, STRESS  # isort: skip
 from safetensors.numpy import load_file
 from scipy.fft import dct
 from scipy.special import logsumexp
+
+from diffwave.base.errors import InputError, run_script
 
 MIXTURES = (1, 1, 1, 1, 2, 2, 2, 4, 4, 4, 6, 6, 6)
 """Gaussians of a state in every turn; those of silence are twice as many."""
@@ -338,8 +339,4 @@ def report(labels: Labels) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        print(f"align.py: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_script(main)

@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT / "egs" / "tts"))  # phonemes.py and acoustic.py, wh
 
 from diffwave.base.audio import read_audio  # noqa: E402
 from diffwave.base.errors import InputError  # noqa: E402
-from diffwave.base.files import atomic_path  # noqa: E402
+from diffwave.base.files import atomic_path, read_error  # noqa: E402
 from diffwave.mel import MelConfig, preset  # noqa: E402
 
 MEL: MelConfig = preset("hifigan")
@@ -80,6 +80,14 @@ class Labels:
             return cls(utterances=utterances, **data)
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError(f"Cannot read the labels {path}: {error}.") from None
+
+
+def lines_of(path: Path) -> list[str]:
+    """The lines of a file of text; InputError if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise read_error(path, error) from None
 
 
 def audio_file(corpora: Path, speaker: str, name: str) -> Path:

@@ -16,9 +16,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import math
-import signal
-import sys
 import time
 from pathlib import Path
 
@@ -28,14 +25,17 @@ from torch import Tensor, nn
 
 from diffwave import Vocoder
 from diffwave.base.audio import read_audio
-from diffwave.base.errors import InputError
+from diffwave.base.errors import InputError, run_script
 from diffwave.checkpoint import save_checkpoint
 from diffwave.data.config import DataConfig
 from diffwave.data.corpus import MelFolder, sixteen_bit
 from diffwave.data.crops import Clip, Crops
 from diffwave.eval.scoring import audio_files
-from diffwave.train.config import LossConfig
+from diffwave.train.config import LossConfig, OptimConfig
 from diffwave.train.mel_losses import EnhancementLoss
+from diffwave.train.optimizers import learning_rate, set_rate
+from diffwave.train.processes import stop_request
+from diffwave.train.state import update_average
 
 
 class Smoother(nn.Module):
@@ -100,59 +100,52 @@ def main() -> None:
     loss_of = EnhancementLoss(model, LossConfig())
     enhancer = model.enhancer.train().requires_grad_(True)
     averaged = copy.deepcopy(enhancer).eval().requires_grad_(False)
+    rates = OptimConfig(lr=options.rate, last_lr=0, warmup_steps=50)
     optimizer = torch.optim.AdamW(enhancer.parameters(), lr=options.rate, weight_decay=0.01)
     normalise = enhancer.config.normalise or vocoder.config.normalise
     smoother = Smoother(vocoder.config.mel.n_mels).to(vocoder.device)
     smoothing = torch.optim.AdamW(smoother.parameters(), lr=1e-3)
     random = np.random.default_rng(0)
-    stopped: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _: stopped.append(number))
     started = shown = time.monotonic()
     means: dict[str, list[float]] = {"predicted": [], "blurred": []}
     step = 0
-    for batch in crops.stream(0, options.batch, [range(options.batch)]):
-        passed = (time.monotonic() - started) / (60 * options.minutes)
-        if passed >= 1 or stopped:
-            break
-        for group in optimizer.param_groups:
-            warm = min(1.0, (step + 1) / 50)
-            group["lr"] = options.rate * warm * 0.5 * (1 + math.cos(math.pi * passed))
-        batch = batch.to(vocoder.device)
-        kind = "blurred" if random.random() < options.blurred else "predicted"
-        if kind == "blurred":
-            batch.mel = None  # the loss then blurs the recording's
-        if batch.mel is not None and options.smoother:
-            with torch.no_grad():
-                clean = model.space.mel_of_crop(batch.wave)
-            if passed < options.smoother:
-                for group in smoothing.param_groups:
-                    group["lr"] = 1e-3 * (1 - 0.9 * passed / options.smoother)
-                error = (smoother(normalise(clean)) - normalise(batch.mel)).abs().mean()
-                smoothing.zero_grad()
-                error.backward()
-                smoothing.step()
-                means.setdefault("smoother", []).append(error.item())
-                continue
-            with torch.no_grad():
-                level = 0.05 * torch.rand(len(clean), 1, 1, device=clean.device)
-                batch.mel = smoother(normalise(clean)) * normalise.scale + normalise.mean
-                batch.mel = batch.mel + level * torch.randn_like(clean)
-        loss = loss_of(model, model.denoiser, batch).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(enhancer.parameters(), 1.0)
-        optimizer.step()
-        step += 1
-        share = 1 - min(0.998, (1 + step) / (10 + step))
-        with torch.no_grad():
-            for old, new in zip(averaged.parameters(), enhancer.parameters(), strict=True):
-                old.lerp_(new, share)
-        means[kind].append(loss.item())
-        if time.monotonic() - shown > 20:
-            line = " ".join(f"{k} {np.mean(v[-200:]):.4f}" for k, v in means.items() if v)
-            print(f"step {step} {100 * passed:.0f} % {line}", flush=True)
-            shown = time.monotonic()
+    with stop_request() as stop:
+        for batch in crops.stream(0, options.batch, [range(options.batch)]):
+            passed = (time.monotonic() - started) / (60 * options.minutes)
+            if passed >= 1 or stop.received:
+                break
+            set_rate(optimizer, learning_rate(rates, step, passed))
+            batch = batch.to(vocoder.device)
+            kind = "blurred" if random.random() < options.blurred else "predicted"
+            if kind == "blurred":
+                batch.mel = None  # the loss then blurs the recording's
+            if batch.mel is not None and options.smoother:
+                with torch.no_grad():
+                    clean = model.space.mel_of_crop(batch.wave)
+                if passed < options.smoother:
+                    set_rate(smoothing, 1e-3 * (1 - 0.9 * passed / options.smoother))
+                    error = (smoother(normalise(clean)) - normalise(batch.mel)).abs().mean()
+                    smoothing.zero_grad()
+                    error.backward()
+                    smoothing.step()
+                    means.setdefault("smoother", []).append(error.item())
+                    continue
+                with torch.no_grad():
+                    level = 0.05 * torch.rand(len(clean), 1, 1, device=clean.device)
+                    batch.mel = smoother(normalise(clean)) * normalise.scale + normalise.mean
+                    batch.mel = batch.mel + level * torch.randn_like(clean)
+            loss = loss_of(model, model.denoiser, batch).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(enhancer.parameters(), 1.0)
+            optimizer.step()
+            step += 1
+            update_average(averaged, enhancer, 0.998, step)
+            means[kind].append(loss.item())
+            if time.monotonic() - shown > 20:
+                line = " ".join(f"{k} {np.mean(v[-200:]):.4f}" for k, v in means.items() if v)
+                print(f"step {step} {100 * passed:.0f} % {line}", flush=True)
+                shown = time.monotonic()
     enhancer.load_state_dict(averaged.state_dict())
     save_checkpoint(model, options.out)
     minutes = (time.monotonic() - started) / 60
@@ -160,8 +153,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        print(f"enhance.py: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_script(main)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import sys
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from mels import read_texts
 from tqdm import tqdm
 
 from diffwave.base.audio import AUDIO_SUFFIXES, read_audio
-from diffwave.base.errors import InputError
+from diffwave.base.errors import InputError, run_script
 from diffwave.base.files import atomic_path
 from diffwave.base.text import markdown_table
 
@@ -114,8 +113,4 @@ def sound(folder: Path, name: str) -> Path | None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        print(f"intelligibility.py: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_script(main)

@@ -13,18 +13,18 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
 import torch
-from common import MEL, InputError, Labels, Utterance, clip  # first: it makes the others known
+from common import MEL, Labels, Utterance, clip, lines_of  # first: it makes the others known
 from tqdm import tqdm
 
 from acoustic import Voices, load, predict  # isort: skip
 from speak import text_to_mel, write_mel  # isort: skip
 
 from diffwave.base.audio import write_audio
+from diffwave.base.errors import InputError, run_script
 from diffwave.mel import MelSpectrogram
 
 
@@ -82,12 +82,8 @@ def of_texts(options: argparse.Namespace, model: Any, voices: Voices) -> None:
 
 def read_texts(path: Path) -> list[tuple[str, str, str]]:
     """Id, speaker and text of every line id|speaker|text; what begins with # is left out."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise InputError(f"Cannot read {path}: {error.strerror}.") from None
     found = []
-    for line in lines:
+    for line in lines_of(path):
         if line.strip() and not line.startswith("#"):
             name, speaker, text = (*line.split("|", 2), "", "")[:3]
             if not text:
@@ -116,8 +112,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        print(f"mels.py: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_script(main)

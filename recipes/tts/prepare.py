@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from common import MEL, InputError, Labels, Utterance, audio_file, clip  # first
+from common import MEL, Labels, Utterance, audio_file, clip, lines_of  # first
 from phonemes import SPECIAL, encode, phonemes
 from safetensors.numpy import save_file
 from tqdm import tqdm
 
 from diffwave.base.audio import read_audio
+from diffwave.base.errors import InputError, run_script
 from diffwave.base.files import atomic_path
 from diffwave.data.config import PrepareConfig
 from diffwave.data.recording import frame_powers, pieces, speech_rms
@@ -74,12 +74,8 @@ def main() -> None:
 def utterances(corpora: Path, speaker: str, held_out: str) -> list[Utterance]:
     """Those of a speaker; of an ARCTIC prompt that was read several times, the first reading."""
     path = corpora / speaker / "metadata.csv"
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise InputError(f"Cannot read {path}: {error.strerror}.") from None
     found: dict[str, Utterance] = {}
-    for line in sorted(lines):
+    for line in sorted(lines_of(path)):
         fields = line.split("|")
         if len(fields) < 2:
             raise InputError(f"A line of {path} is not id|text: {line[:60]!r}.")
@@ -115,8 +111,4 @@ def analyse(corpora: Path, utterance: Utterance) -> tuple[Utterance, np.ndarray,
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        print(f"prepare.py: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_script(main)

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from diffwave.base.audio import read_audio
-from diffwave.base.errors import InputError
+from diffwave.base.errors import InputError, run_script
 from diffwave.base.files import atomic_path
 from diffwave.base.text import markdown_table
 from diffwave.eval.metrics import distillmos, pesq
@@ -104,8 +104,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        print(f"scores.py: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_script(main)

@@ -9,7 +9,6 @@ time spent over duration of the speech, of all texts together, and the median ti
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from acoustic import load  # isort: skip
 from speak import text_to_mel  # isort: skip
 
 from diffwave import Vocoder
-from diffwave.base.errors import InputError
+from diffwave.base.errors import InputError, run_script
 from diffwave.base.text import markdown_table
 
 
@@ -60,8 +59,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        print(f"speed.py: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_script(main)

@@ -13,7 +13,6 @@ import argparse
 import copy
 import math
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,12 +21,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import MEL, InputError, Labels, Utterance, clip  # first: it makes acoustic.py known
+from common import MEL, Labels, Utterance, clip  # first: it makes acoustic.py known
 
 from acoustic import MEL_MEAN, MEL_STD, Prediction, Voices, build, load, predict, save  # isort: skip
 from torch import Tensor, nn
 
 from diffwave.base.device import choose_device
+from diffwave.base.errors import InputError, run_script
 from diffwave.base.files import atomic_folder, atomic_path
 from diffwave.mel import MelSpectrogram
 
@@ -346,8 +346,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        print(f"train.py: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_script(main)

@@ -5,13 +5,13 @@ python recipes/waveform/curve.py RUN picture.png
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
 
 from diffwave.analysis.plots import new_figure, save_figure
-from diffwave.base.errors import InputError
+from diffwave.base.errors import InputError, run_script
 from diffwave.train.logbook import METRICS_FILE, read_rows
 from diffwave.train.validation import LEVELS
 
@@ -21,12 +21,16 @@ def curve(rows: list[list[str]], name: str) -> np.ndarray:
     return np.array([(float(m), float(value)) for _, m, what, value in rows if what == name])
 
 
-def main(run: Path, picture: Path) -> None:
-    """Draw it; raises InputError when there is nothing to draw."""
-    rows = read_rows(run / METRICS_FILE)
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("picture", type=Path)
+    options = parser.parse_args()
+    noted = options.run / METRICS_FILE
+    rows = read_rows(noted)
     loss = curve(rows, "loss")
     if not len(loss):
-        raise InputError(f"{run / METRICS_FILE} notes no loss.")
+        raise InputError(f"{noted} notes no loss.")
     held = curve(rows, "loss_validation")
     often = len(held) > 1
     figure = new_figure(9 if often else 5, 3.2)
@@ -46,14 +50,8 @@ def main(run: Path, picture: Path) -> None:
             axis.plot(*values.T, "o-", color=(0.2 + 0.09 * i, 0.3, 0.8 - 0.09 * i), label=label)
         axis.set(xlabel="minutes", yscale="log", title="held out, by noise level")
         axis.legend(frameon=False)
-    save_figure(figure, picture)
+    save_figure(figure, options.picture)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        sys.exit("usage: curve.py RUN picture.png")
-    try:
-        main(Path(sys.argv[1]), Path(sys.argv[2]))
-    except InputError as error:
-        print(f"curve.py: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_script(main)
