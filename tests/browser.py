@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from patience import until
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 MISSING = (
@@ -59,12 +60,12 @@ class Browser:
 
     def go(self, view: str) -> None:
         self.click(f'nav a[href="#{view}"]')
-        self.until(lambda: self.one("nav a[aria-current]").get_attribute("hash") == f"#{view}")
+        until(lambda: self.one("nav a[aria-current]").get_attribute("hash") == f"#{view}")
         if view == "listen":
             self.until_ready()
 
     def until_ready(self) -> None:
-        self.until(lambda: self.js("return player.ready"))
+        until(lambda: self.js("return player.ready"))
 
     def js(self, script: str, *arguments: Any) -> Any:
         return self.driver.execute_script(script, *arguments)
@@ -89,12 +90,6 @@ class Browser:
 
     def press(self, key: str) -> None:
         self.js("return document.activeElement").send_keys(key)
-
-    def until(self, condition: Callable[[], Any], seconds: float = 60) -> None:
-        end = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < end, "waited in vain"
-            time.sleep(0.02)
 
     def chosen(self) -> list[str]:
         return self.texts(".version[aria-pressed=true] span")

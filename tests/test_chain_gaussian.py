@@ -29,7 +29,7 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(betas=st.lists(st.floats(1e-3, 0.95), min_size=1, max_size=20), x_0=values, eps=values)
 def test_steps_compose_to_the_closed_form(betas: list[float], x_0: float, eps: float) -> None:
     """The mean passes through q_step without noise; variances of independent noises add."""
@@ -43,7 +43,7 @@ def test_steps_compose_to_the_closed_form(betas: list[float], x_0: float, eps: f
     assert_close(gaussian.q_sample(f64(x_0), bar, f64(eps)), mean + variance.sqrt() * eps)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(before=inner_levels, beta=inner_levels, x_0=values, x_t=values)
 def test_posterior_is_bayes_rule(before: float, beta: float, x_0: float, x_t: float) -> None:
     """q(x_{t-1} | x_t, x_0) q(x_t | x_0) = q(x_t | x_{t-1}) q(x_{t-1} | x_0), at every x_{t-1}."""
@@ -69,7 +69,7 @@ def test_posterior_at_both_ends_of_the_chain() -> None:
     assert_close(forgotten, gaussian.q_mean_variance(x_0, f64(0.3)))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(before=inner_levels, beta=inner_levels, x_0=values, eps=values)
 def test_reverse_step_is_the_papers_formula(
     before: float, beta: float, x_0: float, eps: float
@@ -85,7 +85,7 @@ def test_reverse_step_is_the_papers_formula(
 # --- the same prediction in three coordinates ---
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(level=inner_levels, x_0=values, eps=values)
 def test_conversions_invert_each_other(level: float, x_0: float, eps: float) -> None:
     bar, start, unit = f64(level), f64(x_0), f64(eps)
@@ -158,7 +158,7 @@ def test_a_device_without_float64_is_enough() -> None:
 # --- variational bound ---
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(values, st.floats(1e-3, 10), values, st.floats(1e-3, 10))
 def test_normal_kl_is_that_of_torch(m_1: float, v_1: float, m_2: float, v_2: float) -> None:
     found = gaussian.normal_kl(f64(m_1), f64(v_1), f64(m_2), f64(v_2))

@@ -69,7 +69,7 @@ def test_cosine_follows_the_squared_cosine_until_it_is_clipped() -> None:
     assert float(schedule.cosine_betas(steps, largest=0.3).max()) == 0.3
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(betas=beta_lists)
 def test_betas_of_inverts_alpha_bars(betas: list[float]) -> None:
     bar = schedule.alpha_bars(betas)
@@ -95,7 +95,7 @@ def test_impossible_betas_are_refused(betas: list[float], words: str) -> None:
         schedule.named_betas("fancy")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(u=st.floats(0, 1))
 def test_angle_and_alpha_bar_are_inverse(u: float) -> None:
     bar = schedule.alpha_bar_of_angle([u])
@@ -129,7 +129,7 @@ def test_published_fast_schedules_align_with_their_chain(size: str) -> None:
     assert len(trained) / 2 < float(t[-1]) < len(trained) - 1
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(betas=beta_lists, places=st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_alignment_interpolates(betas: list[float], places: list[float]) -> None:
     trained = schedule.alpha_bars(betas)

@@ -22,7 +22,7 @@ def f64(value: float | list[float]) -> Tensor:
     return torch.tensor(value, dtype=torch.float64)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(values, values, inner_levels, st.floats(0.01, 0.99), values)
 def test_step_kl_is_that_of_two_posteriors(
     x_0: float, predicted: float, bar: float, share: float, x_t: float
@@ -38,7 +38,7 @@ def test_step_kl_is_that_of_two_posteriors(
     torch.testing.assert_close(found, 0.5 * change * (x_0 - predicted) ** 2, rtol=1e-9, atol=1e-12)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(values, values, st.floats(0.05, 5), st.floats(0, 0.999))
 def test_prior_kl_to_a_prior_with_a_mean_is_that_of_the_state(
     x_0: float, mean: float, deviation: float, bar: float
@@ -51,7 +51,7 @@ def test_prior_kl_to_a_prior_with_a_mean_is_that_of_the_state(
     torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-9)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.floats(-1.2, 1.2), st.floats(1e-3, 10), st.sampled_from([2, 8, 64]))
 def test_the_masses_of_all_values_add_up_to_one(mean: float, deviation: float, count: int) -> None:
     width = 2 / count

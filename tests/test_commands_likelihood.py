@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from patience import PATIENCE
 from signals import speech_like
 from told import one_line
 
@@ -57,7 +58,7 @@ def test_a_process_on_samples(
         [*command, *map(str, [*options, *outputs])],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE,
         cwd=folders,
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
     )

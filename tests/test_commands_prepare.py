@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from patience import PATIENCE
 from signals import speech_like
 
 from diffwave import cli
@@ -35,7 +36,7 @@ def test_a_folder_is_prepared(audio: Path, tmp_path: Path) -> None:
         [*command, "--config", str(tmp_path / "settings.yaml"), "--jobs", "2"],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines() == [

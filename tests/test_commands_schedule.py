@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from patience import PATIENCE
 from signals import RMS, speech_like
 from told import one_line
 
@@ -40,7 +41,7 @@ def test_a_process(tmp_path: Path, corpus: Path) -> None:
         [sys.executable, "-m", "diffwave.cli", "schedule", *chosen, "--corpus", corpus, *files],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE,
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
@@ -158,6 +159,6 @@ def test_recordings_that_are_too_short(tmp_path: Path, capsys: pytest.CaptureFix
 def test_without_the_libraries_of_scoring_it_is_said_what_to_install(arguments: list[str]) -> None:
     code = "import sys; sys.modules['pandas'] = None; from diffwave.cli import main"
     command = [sys.executable, "-c", f"{code}; sys.exit(main({arguments}))"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert result.returncode == 2
     assert "pip install 'diffwave[eval]'" in result.stderr and "Traceback" not in result.stderr

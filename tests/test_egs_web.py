@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from patience import PATIENCE
 from signals import speech_like
 from tiny import speech_mel
 from told import one_line
@@ -66,7 +67,7 @@ def in_node(folder: Path, body: str, **arrays: Any) -> Any:
     path = folder / "script.mjs"
     path.write_text(script, encoding="utf-8")
     assert NODE is not None
-    done = subprocess.run([NODE, path, folder], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([NODE, path, folder], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 from browser import MISSING, Browser, chromium
+from patience import until
 from signals import speech_like
 from test_listening_browser import COLOURS, contrast
 from tiny import speech_mel
@@ -60,7 +61,7 @@ class Page(Browser):
     def load(self) -> None:
         self.driver.get("about:blank")
         self.driver.get(f"{self.url}?engine=wasm")
-        self.until(lambda: self.one(".engine").text == "Ready, on one processor core")
+        until(lambda: self.one(".engine").text == "Ready, on one processor core")
 
     def give(self, path: Path) -> None:
         """Choose a file, which is spoken at once."""
@@ -77,7 +78,7 @@ class Page(Browser):
         self.click(".speak")
 
     def until_done(self) -> None:
-        self.until(lambda: self.all(".factor") or self.problem())
+        until(lambda: self.all(".factor") or self.problem())
         assert self.problem() == ""
 
     def problem(self) -> str:
@@ -90,7 +91,7 @@ class Page(Browser):
         for path in folder.iterdir():
             path.unlink()
         self.click(".download")
-        self.until(lambda: [p for p in folder.iterdir() if p.suffix == ".wav"])
+        until(lambda: [p for p in folder.iterdir() if p.suffix == ".wav"])
         (path,) = folder.iterdir()
         with wave.open(str(path)) as file:
             assert (file.getframerate(), file.getnchannels()) == (22050, 1)
@@ -215,11 +216,11 @@ def test_the_film_shows_every_state_and_plays_it(page: Page) -> None:
 
     assert page.one(".play").get_attribute("aria-label") == "Play"
     page.press(" ")
-    page.until(lambda: page.one(".play").get_attribute("aria-label") == "Pause")
-    page.until(lambda: page.js("return document.querySelector('.position').valueAsNumber") > 0)
+    until(lambda: page.one(".play").get_attribute("aria-label") == "Pause")
+    until(lambda: page.js("return document.querySelector('.position').valueAsNumber") > 0)
     page.press("1")  # goes on where it was
     page.press(" ")
-    page.until(lambda: page.one(".play").get_attribute("aria-label") == "Play")
+    until(lambda: page.one(".play").get_attribute("aria-label") == "Play")
     assert page.js("return document.querySelector('.position').valueAsNumber") > 0
     page.click(".picture")  # its middle
     position = page.js("return document.querySelector('.position').valueAsNumber")
@@ -229,10 +230,10 @@ def test_the_film_shows_every_state_and_plays_it(page: Page) -> None:
 def test_stopping_and_speaking_again(page: Page) -> None:
     page.set("iterations", 1000)
     page.click(".example")
-    page.until(lambda: page.one(".cancel").is_displayed())
-    page.until(lambda: page.one("progress").get_attribute("value") not in ("0", None))
+    until(lambda: page.one(".cancel").is_displayed())
+    until(lambda: page.one("progress").get_attribute("value") not in ("0", None))
     page.button("Stop").click()
-    page.until(lambda: not page.one(".cancel").is_displayed())
+    until(lambda: not page.one(".cancel").is_displayed())
     assert not page.all(".factor") and not page.one(".download").is_enabled()
     page.set("iterations", 1)
     page.speak()
@@ -245,7 +246,7 @@ def test_a_new_file_replaces_what_is_being_spoken(page: Page, python: Any, tmp_p
     np.save(tmp_path / "short.npy", mel)
     page.set("iterations", 1000)
     page.click(".example")
-    page.until(lambda: page.texts(".panel"))
+    until(lambda: page.texts(".panel"))
     page.set("iterations", 2)
     page.give(tmp_path / "short.npy")
     page.until_done()
@@ -277,13 +278,13 @@ def test_bad_files_get_one_sentence_and_the_page_goes_on(page: Page, tmp_path: P
         sentences[name] = words
     for name, words in sentences.items():
         page.give(tmp_path / name)
-        page.until(lambda words=words: words in page.problem())
+        until(lambda words=words: words in page.problem())
         assert page.problem().endswith(".") and "\n" not in page.problem()
         assert not page.one(".cancel").is_displayed()
     np.save(tmp_path / "good.npy", speech_mel(0.3).numpy())
     page.set("seed", "1.5")  # which the browser itself complains of
     page.give(tmp_path / "good.npy")
-    page.until(lambda: page.one(".chosen-file").text == "good.npy")
+    until(lambda: page.one(".chosen-file").text == "good.npy")
     page.speak()
     assert page.js("return document.activeElement.name") == "seed"
     assert not page.one(".cancel").is_displayed() and not page.all(".factor")

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from browser import MISSING, Browser, chromium
 from made_scores import NASTY, SECONDS, SYSTEMS, UTTERANCES, page_arguments
+from patience import until
 
 from diffwave.listening.page import write_page
 
@@ -69,13 +70,13 @@ def test_keys_switch_play_and_keep_the_position(browser: Browser) -> None:
     assert browser.visible_pictures() == ["0-1-difference.png"]
     browser.press("d")
     browser.press(" ")
-    browser.until(lambda: browser.js("return player.playing !== null"))
+    until(lambda: browser.js("return player.playing !== null"))
     assert browser.one(".play").get_attribute("aria-label") == "Pause"
     zero = browser.js("return player.playing.zero")
     browser.press("4")
     assert browser.chosen() == ["quagga"]
     assert browser.js("return player.playing.zero") == zero  # nothing was started anew
-    browser.until(
+    until(
         lambda: np.allclose(
             browser.js("return player.playing.volumes.map((v) => v.gain.value)"),
             [0, 0, 0, browser.js("return player.gains[3]")],
@@ -83,7 +84,7 @@ def test_keys_switch_play_and_keep_the_position(browser: Browser) -> None:
         )
     )
     browser.press(" ")
-    browser.until(lambda: browser.js("return player.playing === null"))
+    until(lambda: browser.js("return player.playing === null"))
     position = browser.js("return player.position")
     assert 0 < position < SECONDS[0]
     browser.press("1")
@@ -112,7 +113,7 @@ def test_the_picture_has_labelled_axes_and_seeks_when_clicked(browser: Browser) 
     browser.open()
     assert browser.texts(".unit, figcaption > span") == ["kHz", "seconds"]
     assert browser.texts(".y-axis span") == ["0", "2", "4", "6", "8"]
-    browser.until(lambda: browser.texts(".x-axis span"))
+    until(lambda: browser.texts(".x-axis span"))
     assert browser.texts(".x-axis span")[0] == "0"
     assert all(text.endswith("dB") for text in browser.texts(".legend span"))
     browser.click(".picture")  # its middle
@@ -159,7 +160,7 @@ def test_p_is_shown_for_the_chosen_metric_and_columns_are_sorted(browser: Browse
         assert browser.texts(f"{table} tbody td:nth-child(2)") == values
     assert browser.texts(f"{table} tbody td:last-child")[2] == "no audio"
     browser.all(f"{table} td button")[-1].click()  # the second system's of the last utterance
-    browser.until(lambda: browser.chosen() == [NASTY])
+    until(lambda: browser.chosen() == [NASTY])
     browser.until_ready()
     assert browser.driver.current_url.endswith("#listen")
     assert browser.js("return listen.utterance") == 2
@@ -219,10 +220,8 @@ def test_abx(browser: Browser) -> None:
             browser.press(key)
             blind(browser)
             slot = int(key) - 1
-            browser.until(
-                lambda slot=slot: browser.js("return player.playing && player.slot") == slot
-            )
-        browser.until(browser.one(".primary").is_enabled)
+            until(lambda slot=slot: browser.js("return player.playing && player.slot") == slot)
+        until(browser.one(".primary").is_enabled)
         answer = x_is if trial % 3 else "A"
         right += answer == x_is
         browser.press(Keys.ARROW_LEFT if answer == "A" else Keys.ARROW_RIGHT)
@@ -248,7 +247,7 @@ def download(browser: Browser, label: str, prefix: str) -> str:
         file.unlink()
     browser.button(label).click()
     complete = re.compile(prefix + r"[0-9a-f]+\.(csv|json)")  # until then it has another suffix
-    browser.until(lambda: any(complete.fullmatch(file.name) for file in folder.iterdir()))
+    until(lambda: any(complete.fullmatch(file.name) for file in folder.iterdir()))
     (file,) = folder.iterdir()
     return file.read_text(encoding="utf-8")
 

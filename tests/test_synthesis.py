@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from patience import PATIENCE
 from tiny import HOP, enhancing_config, random_model, source_config, speech_mel, waveform_config
 
 from diffwave.base.errors import InputError
@@ -85,7 +86,7 @@ def test_chunks_change_nothing(get: Get, kind: str, options: dict[str, Any]) -> 
     assert difference(torch.cat(pieces), whole) < 1e-4
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(frames=st.integers(2, 90), chunk_frames=st.integers(1, 100), seed=st.integers(0, 99))
 def test_any_length_in_any_chunks(
     vocoder: Vocoder, frames: int, chunk_frames: int, seed: int
@@ -285,7 +286,9 @@ def test_memory_does_not_grow_with_the_mel(tiny_checkpoint: Path, tmp_path: Path
     tests = Path(__file__).parent
     arguments = [str(tests), str(tiny_checkpoint), str(tmp_path / "out.wav")]
     command = [sys.executable, "-c", PEAKS, *arguments]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=tests.parent)
+    result = subprocess.run(
+        command, capture_output=True, text=True, timeout=PATIENCE, cwd=tests.parent
+    )
     assert result.returncode == 0, result.stderr
     short, long, unchunked = map(int, result.stdout.split())
     assert long - short < 40  # the mel itself takes 5 times 3 MiB at the most

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from patience import PATIENCE
 from safetensors.torch import load_file
 from tiny import enhancing_config, random_model
 from torch.amp.grad_scaler import GradScaler
@@ -190,7 +191,7 @@ def test_the_command_in_a_process_of_its_own(run: Path, tmp_path: Path) -> None:
     (tmp_path / "scores.json").write_text(json.dumps(SCORES))
     command = [sys.executable, "-m", "diffwave.cli", "export", str(run), str(tmp_path / "out")]
     options = ["--scores", str(tmp_path / "scores.json"), "--no-half", "--title", "Me"]
-    result = subprocess.run([*command, *options], capture_output=True, text=True, timeout=120)
+    result = subprocess.run([*command, *options], capture_output=True, text=True, timeout=PATIENCE)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout == f"exported {tmp_path / 'out'}: 7 steps, 1.5 minutes\n"
     assert (tmp_path / "out" / "README.md").read_text().count("\n# Me\n") == 1
