@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from browser import chromium
 from privileges import without_privileges
 from small_run import Configure, small_config, write_clips
 from tiny import random_model, spectral_config, waveform_config
@@ -106,6 +108,13 @@ def finished(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(envelope, "BATCHES", 2)
         train(small_config(clips, folder, **changes), progress_bar=False)
     return folder
+
+
+@pytest.fixture(scope="session")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A headless Chromium; `browser.Browser` drives it."""
+    with chromium(tmp_path_factory.mktemp("chromium")) as driver:
+        yield driver
 
 
 # A shell starts its background jobs with Ctrl-C ignored, which every child would inherit.

@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+pytest.importorskip("matplotlib")
+
 ROOT = Path(__file__).parents[1]
 THEORY = ROOT / "egs" / "theory"
 
