@@ -27,10 +27,10 @@ CURRENCIES = {
     "£": ("pound", "pounds", "pence"),
 }
 INVISIBLE = re.compile(r"[\u00ad\u200b-\u200f\u2060\ufeff]")  # soft hyphens, marks of direction
-FOREIGN = re.compile(r"(?=[^\W\d_])[\u0400-\u1dff\u2c00-\ufaff\U00010000-\U0010ffff]")
-"""A letter of a script other than the Latin and Greek ones."""
-
-
+FOREIGN = re.compile(
+    r"(?=[^\W\d_]|[\ud800-\udfff])[\u0400-\u1dff\u2c00-\ufaff\U00010000-\U0010ffff]"
+)
+"""A letter of a script other than the Latin and Greek ones, or a byte that is no UTF-8."""
 TENS = ("twent", "thirt", "fort", "fift", "sixt", "sevent", "eight", "ninet")
 
 
