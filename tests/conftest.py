@@ -19,6 +19,7 @@ from browser import chromium
 from privileges import without_privileges
 from small_run import Configure, small_config, write_clips
 from tiny import random_model, spectral_config, waveform_config
+from web_page import random_voice
 
 from diffwave.checkpoint import save_checkpoint
 from diffwave.data import envelope
@@ -108,6 +109,12 @@ def finished(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(envelope, "BATCHES", 2)
         train(small_config(clips, folder, **changes), progress_bar=False)
     return folder
+
+
+@pytest.fixture(scope="session")
+def web_voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a small random voice as `checkpoint` and as ONNX `graphs`; do not change it."""
+    return random_voice(tmp_path_factory.mktemp("web-voice"))
 
 
 @pytest.fixture(scope="session")

@@ -5,10 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import inspect
-import os
 import re
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from local_hub import local_hub
+from program import EGS, ROOT, run
 from signals import speech_like
 from tiny import random_model, spectral_config, speech_mel
 from torch import Tensor
@@ -27,8 +25,6 @@ from diffwave.base.audio import read_audio
 from diffwave.base.errors import InputError
 from diffwave.mel import preset
 
-ROOT = Path(__file__).parents[1]
-EGS = ROOT / "egs"
 HOP = 256
 
 
@@ -42,17 +38,6 @@ def voice_of(convention: str) -> Vocoder:
     mel = preset(convention)
     config = dataclasses.replace(spectral_config(), mel=mel)
     return Vocoder(random_model(config), "cpu")
-
-
-def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    """An example as its user starts it."""
-    return subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), **environment},
-    )
 
 
 def test_transformers_speecht5() -> None:

@@ -13,15 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from program import EGS, ROOT, run
 
 from diffwave.base.audio import read_audio
 from diffwave.base.errors import InputError
 from diffwave.mel import check_mel, preset
 from diffwave.vocoder import bundled
 
-ROOT = Path(__file__).parents[1]
-EGS = ROOT / "egs" / "tts"
-sys.path.insert(0, str(EGS))
+sys.path.insert(0, str(EGS / "tts"))
 pytest.importorskip("transformers")
 acoustic = pytest.importorskip("acoustic")
 phonemes = pytest.importorskip("phonemes")
@@ -216,16 +215,8 @@ def test_a_checkpoint_is_what_was_saved(checkpoint: Path) -> None:
     assert "tts-22k" not in bundled()
 
 
-def command(
-    *arguments: object, input: str = "", **environment: str
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(EGS / "speak.py"), *map(str, arguments)],
-        input=input,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-    )
+def command(*arguments: object, **settings: str) -> subprocess.CompletedProcess[str]:
+    return run(EGS / "tts" / "speak.py", *arguments, **settings)
 
 
 def test_it_speaks(checkpoint: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from browser import MISSING, Browser
 from patience import until
 from signals import speech_like
 from tiny import speech_mel
-from web_page import ORT, WEB, load_builder, random_voice, served
+from web_page import ORT, WEB, load_builder, served
 
 if not (ORT / "dist").is_dir():
     MISSING = MISSING or f"onnxruntime-web is not there: npm ci --prefix {WEB.parent.name}/web"
@@ -25,25 +25,17 @@ SCALE = 1e-3
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where `page` and `voice`, its graphs, are."""
-    folder = tmp_path_factory.mktemp("web")
-    random_voice(folder / "voice")
-    builder = load_builder()
-    assert builder.main([str(folder / "page"), "--voice", str(folder / "voice" / "graphs")]) == 0
-    return folder
-
-
-@pytest.fixture(scope="module")
-def python(folder: Path) -> Any:
+def python(web_voice: Path) -> Any:
     from diffwave.onnx import Vocoder
 
-    return Vocoder(folder / "voice" / "graphs", threads=1)
+    return Vocoder(web_voice / "graphs", threads=1)
 
 
 @pytest.fixture(scope="module")
-def server(folder: Path) -> Iterator[str]:
-    with served(folder / "page") as address:
+def server(web_voice: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    page = tmp_path_factory.mktemp("web") / "page"
+    assert load_builder().main([str(page), "--voice", str(web_voice / "graphs")]) == 0
+    with served(page) as address:
         yield address
 
 
@@ -132,14 +124,16 @@ def test_long_speech_comes_in_pieces_without_a_seam(
     assert np.abs(page.wave() - python(mel).clip(-1, 1)).max() < 5 * SCALE
 
 
-def test_the_voice_that_pytorch_has_says_the_same(page: Page, folder: Path, tmp_path: Path) -> None:
+def test_the_voice_that_pytorch_has_says_the_same(
+    page: Page, web_voice: Path, tmp_path: Path
+) -> None:
     from diffwave import Vocoder
 
     mel = speech_mel(0.8).numpy()
     np.save(tmp_path / "mel.npy", mel.T.astype(np.float32))
     page.give(tmp_path / "mel.npy")
     page.until_done()
-    wanted = Vocoder.from_pretrained(folder / "voice" / "checkpoint", "cpu")(mel).numpy()
+    wanted = Vocoder.from_pretrained(web_voice / "checkpoint", "cpu")(mel).numpy()
     assert np.abs(page.wave() - wanted.clip(-1, 1)).max() < 2 * SCALE
 
 
