@@ -82,9 +82,10 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--checkpoint", default="ljspeech-22k")
     parser.add_argument("--minutes", type=float, default=20)
+    parser.add_argument("--batches", type=int, help="end after so many instead, on any machine")
     parser.add_argument("--blurred", type=float, default=0.3, help="share of steps with a blur")
     parser.add_argument(
-        "--smoother", type=float, default=0, help="share of the minutes in which it is learned"
+        "--smoother", type=float, default=0, help="share of the training in which it is learned"
     )
     parser.add_argument("--rate", type=float, default=5e-4)
     parser.add_argument("--batch", type=int, default=16)
@@ -111,8 +112,11 @@ def main() -> None:
     started = shown = time.monotonic()
     means: dict[str, list[float]] = {"predicted": [], "blurred": []}
     step = 0
-    for batch in crops.stream(0, options.batch, [range(options.batch)]):
-        passed = (time.monotonic() - started) / (60 * options.minutes)
+    for number, batch in enumerate(crops.stream(0, options.batch, [range(options.batch)])):
+        if options.batches:
+            passed = number / options.batches
+        else:
+            passed = (time.monotonic() - started) / (60 * options.minutes)
         if passed >= 1 or stopped:
             break
         for group in optimizer.param_groups:
