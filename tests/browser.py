@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from patience import until
+from patience import PATIENCE, until
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 MISSING = (
@@ -39,6 +39,7 @@ def chromium(folder: Path) -> Iterator[Any]:
     )
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    driver.set_script_timeout(PATIENCE)
     driver.downloads = folder / "downloads"
     try:
         yield driver
@@ -85,10 +86,7 @@ class Browser:
 
     @contextmanager
     def watched(self, allowed: Callable[[str], bool]) -> Iterator[None]:
-        """Fails where the console has complained, or an address was asked for that is not allowed.
-
-        A script's error and a missing file are complained of.
-        """
+        """Fails for a script's error, a missing file, and an address that is not allowed."""
         self.driver.get("about:blank")
         self.log("browser")
         self.log("performance")
@@ -122,7 +120,7 @@ class Browser:
 
     def tab(self) -> Any:
         """Where the tabulator leads, which shows that it has the focus."""
-        self.press("\ue004")
+        self.press("\ue004")  # WebDriver's name of the key
         element, outline = self.js(
             "const e = document.activeElement; return [e, getComputedStyle(e).outlineStyle]"
         )
@@ -158,12 +156,12 @@ class Browser:
             command("clearDeviceMetricsOverride")
             command("setEmulatedMedia", features=[])
 
-    def fits(self, width: int, texts: int) -> bool:
-        """Whether nothing is wider than the screen, and more than so many texts can be read."""
+    def assert_fits(self, width: int, texts: int) -> None:
+        """Nothing is wider than the screen, and more than so many texts stand out from it."""
         self.driver.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0]))")
         assert self.js("return document.documentElement.scrollWidth") <= width
         ratios = [contrast(*colours) for colours in self.js(COLOURS)]
-        return len(ratios) > texts and min(ratios) > 4.5
+        assert len(ratios) > texts and min(ratios) > 4.5, self.url
 
     def requested(self) -> list[str]:
         """Addresses asked for since the last call."""

@@ -306,7 +306,7 @@ def test_fits_the_screen_in_either_scheme(page: Page, width: int, scheme: str) -
         page.set("iterations", 100)  # the longest label of a preset
         page.click(".example")
         page.until_done()
-        assert page.fits(width, texts=20)
+        page.assert_fits(width, texts=20)
         cut = page.js(
             "return [...document.querySelectorAll('.panel span, button')].filter("
             "(e) => e.scrollWidth > e.clientWidth + 1).map((e) => e.textContent)"

@@ -391,7 +391,7 @@ def test_fits_the_screen_in_either_scheme(browser: Listening, width: int, scheme
             browser.go(view)
             if view == "rating":
                 browser.button("Begin").click()
-            assert browser.fits(width, texts=10), view
+            browser.assert_fits(width, texts=10)
             cut = "return [...document.querySelectorAll('.scroll')].filter("
             cut += "(e) => e.scrollWidth > e.clientWidth).length"
             assert width < 500 or browser.js(cut) == 0
