@@ -1,14 +1,17 @@
-"""A headless Chromium that opens the listening page, and what a listener does to it."""
+"""A headless Chromium, and what a user does to a page in it."""
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from patience import PATIENCE, until
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 MISSING = (
@@ -36,6 +39,7 @@ def chromium(folder: Path) -> Iterator[Any]:
     )
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    driver.set_script_timeout(PATIENCE)
     driver.downloads = folder / "downloads"
     try:
         yield driver
@@ -43,28 +47,52 @@ def chromium(folder: Path) -> Iterator[Any]:
         driver.quit()
 
 
+# Colour and background of whatever shows text of its own and can be used.
+COLOURS = """
+return [...document.querySelectorAll("body *")].filter((element) =>
+    element.checkVisibility() && !element.matches(":disabled, :disabled *, .tag, option") &&
+    [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim())
+).map((element) => {
+    const text = getComputedStyle(element).color;
+    let back;
+    do {
+        back = getComputedStyle(element).backgroundColor;
+        element = element.parentElement;
+    } while (element && back === "rgba(0, 0, 0, 0)");
+    return [text, back];
+});
+"""
+
+
+def contrast(*colours: str) -> float:
+    """Ratio of the relative luminances of two colours (WCAG 2)."""
+    luminances = []
+    for colour in colours:
+        channels = np.array([float(c) for c in re.findall(r"[\d.]+", colour)[:3]]) / 255
+        linear = np.where(channels > 0.04045, ((channels + 0.055) / 1.055) ** 2.4, channels / 12.92)
+        luminances.append(float(linear @ [0.2126, 0.7152, 0.0722]))
+    return (max(luminances) + 0.05) / (min(luminances) + 0.05)
+
+
 class Browser:
-    """The page in Chromium, and the few things a listener does to it."""
+    """A page in Chromium, and the few things a user does to it."""
 
     def __init__(self, driver: Any, url: str) -> None:
         self.driver, self.url = driver, url
 
-    def open(self, view: str = "listen", fresh: bool = True) -> None:
-        for forget in (True, False) if fresh else (False,):
-            self.driver.get("about:blank")
-            self.driver.get(self.url)
-            if forget:
-                self.js("localStorage.clear()")
-        self.go(view)
+    def load(self) -> None:
+        self.driver.get("about:blank")
+        self.driver.get(self.url)
 
-    def go(self, view: str) -> None:
-        self.click(f'nav a[href="#{view}"]')
-        self.until(lambda: self.one("nav a[aria-current]").get_attribute("hash") == f"#{view}")
-        if view == "listen":
-            self.until_ready()
-
-    def until_ready(self) -> None:
-        self.until(lambda: self.js("return player.ready"))
+    @contextmanager
+    def watched(self, allowed: Callable[[str], bool]) -> Iterator[None]:
+        """Fails for a script's error, a missing file, and an address that is not allowed."""
+        self.driver.get("about:blank")
+        self.log("browser")
+        self.log("performance")
+        yield
+        assert self.log("browser") == []
+        assert [url for url in self.requested() if not allowed(url)] == []
 
     def js(self, script: str, *arguments: Any) -> Any:
         return self.driver.execute_script(script, *arguments)
@@ -90,19 +118,50 @@ class Browser:
     def press(self, key: str) -> None:
         self.js("return document.activeElement").send_keys(key)
 
-    def until(self, condition: Callable[[], Any], seconds: float = 60) -> None:
-        end = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < end, "waited in vain"
-            time.sleep(0.02)
+    def tab(self) -> Any:
+        """Where the tabulator leads, which shows that it has the focus."""
+        self.press("\ue004")  # WebDriver's name of the key
+        element, outline = self.js(
+            "const e = document.activeElement; return [e, getComputedStyle(e).outlineStyle]"
+        )
+        assert outline == "solid" or element.tag_name == "body", element.get_attribute("outerHTML")
+        return element
 
-    def chosen(self) -> list[str]:
-        return self.texts(".version[aria-pressed=true] span")
+    def downloaded(self, button: Any, name: str) -> Path:
+        """The file that a button saves, of a name that matches wholly."""
+        folder: Path = self.driver.downloads
+        for file in folder.iterdir():
+            file.unlink()
+        button.click()
+        # Until it is whole it has another suffix.
+        until(lambda: any(re.fullmatch(name, file.name) for file in folder.iterdir()))
+        (file,) = folder.iterdir()
+        return file
 
-    def visible_pictures(self) -> list[str]:
-        images = [image for image in self.all(".picture img") if image.is_displayed()]
-        assert all(self.js("return arguments[0].decode().then(() => true)", i) for i in images)
-        return [image.get_attribute("src").rsplit("/", 1)[1] for image in images]
+    @contextmanager
+    def screen(self, width: int, scheme: str) -> Iterator[None]:
+        """A screen of so many pixels, light or dark."""
+
+        def command(name: str, **parameters: Any) -> None:
+            self.driver.execute_cdp_cmd(f"Emulation.{name}", parameters)
+
+        command("setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        command(
+            "setDeviceMetricsOverride",
+            width=width, height=800, deviceScaleFactor=1, mobile=width < 500,
+        )  # fmt: skip
+        try:
+            yield
+        finally:
+            command("clearDeviceMetricsOverride")
+            command("setEmulatedMedia", features=[])
+
+    def assert_fits(self, width: int, texts: int) -> None:
+        """Nothing is wider than the screen, and more than so many texts stand out from it."""
+        self.driver.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0]))")
+        assert self.js("return document.documentElement.scrollWidth") <= width
+        ratios = [contrast(*colours) for colours in self.js(COLOURS)]
+        assert len(ratios) > texts and min(ratios) > 4.5, self.url
 
     def requested(self) -> list[str]:
         """Addresses asked for since the last call."""

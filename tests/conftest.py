@@ -8,16 +8,20 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from browser import chromium
 from privileges import without_privileges
 from small_run import Configure, small_config, write_clips
 from tiny import enhancing_config, random_model, source_config, spectral_config, waveform_config
 from told import Refuses, Watch, everything, one_line
+from web_page import random_voice
 
 from diffwave import cli
 from diffwave.checkpoint import save_checkpoint
@@ -32,6 +36,12 @@ from diffwave.vocoder import Vocoder
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(min(2, int(os.environ.get("OMP_NUM_THREADS", "2"))))
+
+# An example is no failure because the machine was busy with something else.
+settings.register_profile(
+    "patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("patient")
 
 
 def pytest_runtest_setup() -> None:
@@ -157,6 +167,19 @@ def finished(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(envelope, "BATCHES", 2)
         train(small_config(clips, folder, **changes), progress_bar=False)
     return folder
+
+
+@pytest.fixture(scope="session")
+def web_voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a small random voice as `checkpoint` and as ONNX `graphs`; do not change it."""
+    return random_voice(tmp_path_factory.mktemp("web-voice"))
+
+
+@pytest.fixture(scope="session")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A headless Chromium; `browser.Browser` drives it."""
+    with chromium(tmp_path_factory.mktemp("chromium")) as driver:
+        yield driver
 
 
 # A shell starts its background jobs with Ctrl-C ignored, which every child would inherit.

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from patience import PATIENCE
 from torch import Tensor
 
 START = """
@@ -58,7 +59,7 @@ class Served:
     process: subprocess.Popen[str]
 
     def connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
 
     def ask(
         self, path: str = "/v1/speech", body: bytes | Iterator[bytes] | None = None, **headers: str
@@ -75,8 +76,9 @@ class Served:
             connection.close()
 
     def metric(self, name: str) -> float:
-        text = self.ask("/metrics").body.decode()
-        found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
+        answer = self.ask("/metrics")
+        assert answer.status == 200, answer
+        found = re.search(rf"^{re.escape(name)} (\S+)$", answer.body.decode(), re.MULTILINE)
         return float(found[1]) if found else 0.0
 
 

@@ -6,7 +6,6 @@ import csv
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,11 +71,10 @@ def learner_of(config: TrainConfig, begin: bool = True) -> Learner:
 
 
 def metrics(folder: Path, name: str) -> dict[int, float]:
-    """{step: value} of metrics.csv."""
-    with (folder / "metrics.csv").open(newline="") as file:
-        return {
-            int(r["step"]): float(r["value"]) for r in csv.DictReader(file) if r["name"] == name
-        }
+    """{step: value} of metrics.csv, of which a run may be writing the last line."""
+    lines = (folder / "metrics.csv").read_text().splitlines(keepends=True)
+    whole = csv.DictReader(line for line in lines if line.endswith("\n"))
+    return {int(row["step"]): float(row["value"]) for row in whole if row["name"] == name}
 
 
 def state(folder: Path, step: int) -> dict:  # type: ignore[type-arg]
@@ -127,15 +125,6 @@ def start(
         stderr=subprocess.PIPE,
         text=True,
     )
-
-
-def wait_for(process: subprocess.Popen[str], happened: Callable[[], bool]) -> None:
-    """Until something has happened; fails if the process ends before."""
-    end = time.monotonic() + 300
-    while not happened():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def steps_noted(folder: Path) -> Sequence[int]:

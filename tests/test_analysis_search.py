@@ -6,6 +6,8 @@ import importlib.util
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ import soundfile
 import torch
 import yaml
 from signals import speech_like
-from tiny import random_model, spectral_config, waveform_config
+from tiny import HOP, random_model, spectral_config, waveform_config
 
 from diffwave.analysis import search
 from diffwave.analysis.search import (
@@ -100,13 +102,30 @@ def test_a_search_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.M
         Judge(model, waves, tmp_path, METRICS)
 
 
-def test_costs_add_up() -> None:
+def test_costs_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     cost = Cost(0.01, 0.02, 0.001)
     assert cost.of(Sampling(3, n_iter=10)) == pytest.approx(0.01 + 0.06 + 0.01)
-    measured = Cost.measured(model, model.mel(waves["a"]), seconds=0.05)
-    assert measured.call > measured.iteration > 0 and measured.fixed >= 0
     samples = random_model(waveform_config())
     assert Cost.measured(samples, samples.mel(waves["a"]), seconds=0.05).iteration == 0
+
+    class Timed:
+        """A machine on which everything takes as long every time, but once longer."""
+
+        def __init__(self, statement: str, globals: dict[str, Any], **settings: object) -> None:
+            exec(statement, globals)
+            way = globals["way"]
+            self.seconds = 0.1 + 0.2 * way.steps + 0.05 * way.n_iter
+
+        def blocked_autorange(self, min_run_time: float) -> SimpleNamespace:
+            return SimpleNamespace(times=[3 * self.seconds, self.seconds])
+
+    monkeypatch.setattr(search, "Timer", Timed)
+    mel = model.mel(waves["a"])
+    speech = mel.shape[-1] * HOP / 22050
+    measured = Cost.measured(model, mel)
+    assert (measured.fixed, measured.call, measured.iteration) == pytest.approx(
+        (0.1 / speech, 0.2 / speech, 0.05 / speech)
+    )
 
 
 @pytest.mark.parametrize("config", [spectral_config(), waveform_config()])

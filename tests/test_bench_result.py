@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from made_scores import made_up as made_up_scores
+from patience import PATIENCE
 from told import one_line
 
 from diffwave import cli
@@ -157,7 +158,7 @@ def test_a_quick_benchmark(tiny_checkpoint: Path, tmp_path: Path) -> None:
         ],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr

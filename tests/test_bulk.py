@@ -10,7 +10,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,6 +19,7 @@ import numpy as np
 import psutil
 import pytest
 import soundfile
+from patience import PATIENCE, until
 from tiny import speech_mel
 from told import ENVIRONMENT, ROOT, script
 
@@ -215,11 +215,7 @@ def test_killing_workers_and_the_run_itself_loses_nothing_and_doubles_nothing(
         return {p.relative_to(output).with_suffix("").as_posix() for p in output.rglob("*.wav")}
 
     def wait(process: subprocess.Popen[str], count: int) -> None:
-        deadline = time.monotonic() + 240
-        while len(waves()) < count:
-            assert process.poll() is None, process.communicate()[0]
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        until(lambda: len(waves()) >= count, process)
 
     first = start(*command)
     wait(first, 3)
@@ -238,7 +234,7 @@ def test_killing_workers_and_the_run_itself_loses_nothing_and_doubles_nothing(
     wait(second, len(half) + 4)
     for worker in workers_of(second)[:1]:
         worker.send_signal(signal.SIGKILL)
-    said = second.communicate(timeout=300)[0]
+    said = second.communicate(timeout=PATIENCE)[0]
     assert second.returncode == 2, said  # for what cannot be spoken
     assert "2 of 42 mels failed" in said and "Traceback" not in said and "left" in said
     assert f"{len(half)} of them spoken before" in said
@@ -260,4 +256,4 @@ def test_killing_workers_and_the_run_itself_loses_nothing_and_doubles_nothing(
     assert summary["spoken"] == 40 and summary["spoken_by_this_run"] == 40 - len(half)
 
     other = start(*command, "--steps", 2)
-    assert "another steps" in other.communicate(timeout=120)[0] and other.returncode == 2
+    assert "another steps" in other.communicate(timeout=PATIENCE)[0] and other.returncode == 2

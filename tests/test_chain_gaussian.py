@@ -29,7 +29,7 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(betas=st.lists(st.floats(1e-3, 0.95), min_size=1, max_size=20), x_0=values, eps=values)
 def test_steps_compose_to_the_closed_form(betas: list[float], x_0: float, eps: float) -> None:
     """The mean passes through q_step without noise; variances of independent noises add."""
@@ -43,7 +43,7 @@ def test_steps_compose_to_the_closed_form(betas: list[float], x_0: float, eps: f
     assert_close(gaussian.q_sample(f64(x_0), bar, f64(eps)), mean + variance.sqrt() * eps)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(before=inner_levels, beta=inner_levels, x_0=values, x_t=values)
 def test_posterior_is_bayes_rule(before: float, beta: float, x_0: float, x_t: float) -> None:
     """q(x_{t-1} | x_t, x_0) q(x_t | x_0) = q(x_t | x_{t-1}) q(x_{t-1} | x_0), at every x_{t-1}."""
@@ -69,7 +69,7 @@ def test_posterior_at_both_ends_of_the_chain() -> None:
     assert_close(forgotten, gaussian.q_mean_variance(x_0, f64(0.3)))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(before=inner_levels, beta=inner_levels, x_0=values, eps=values)
 def test_reverse_step_is_the_papers_formula(
     before: float, beta: float, x_0: float, eps: float
@@ -85,7 +85,7 @@ def test_reverse_step_is_the_papers_formula(
 # --- the same prediction in three coordinates ---
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(level=inner_levels, x_0=values, eps=values)
 def test_conversions_invert_each_other(level: float, x_0: float, eps: float) -> None:
     bar, start, unit = f64(level), f64(x_0), f64(eps)
@@ -158,7 +158,7 @@ def test_a_device_without_float64_is_enough() -> None:
 # --- variational bound ---
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(values, st.floats(1e-3, 10), values, st.floats(1e-3, 10))
 def test_normal_kl_is_that_of_torch(m_1: float, v_1: float, m_2: float, v_2: float) -> None:
     found = gaussian.normal_kl(f64(m_1), f64(v_1), f64(m_2), f64(v_2))
@@ -166,7 +166,7 @@ def test_normal_kl_is_that_of_torch(m_1: float, v_1: float, m_2: float, v_2: flo
     assert_close(found, expected, rtol=1e-9, atol=1e-9)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(values, values, inner_levels, st.floats(0.01, 0.99), values)
 def test_step_kl_is_that_of_two_posteriors(
     x_0: float, predicted: float, bar: float, share: float, x_t: float
@@ -182,7 +182,7 @@ def test_step_kl_is_that_of_two_posteriors(
     assert_close(found, 0.5 * change * (x_0 - predicted) ** 2, rtol=1e-9, atol=1e-12)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(values, values, st.floats(0.05, 5), st.floats(0, 0.999))
 def test_prior_kl_to_a_prior_with_a_mean_is_that_of_the_state(
     x_0: float, mean: float, deviation: float, bar: float
@@ -195,7 +195,7 @@ def test_prior_kl_to_a_prior_with_a_mean_is_that_of_the_state(
     assert_close(found, expected, rtol=1e-7, atol=1e-9)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.floats(-1.2, 1.2), st.floats(1e-3, 10), st.sampled_from([2, 8, 64]))
 def test_the_masses_of_all_values_add_up_to_one(mean: float, deviation: float, count: int) -> None:
     width = 2 / count

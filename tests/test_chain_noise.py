@@ -13,7 +13,7 @@ START = -3 * BLOCK - 17
 WHOLE = white_noise(5, 2, START, 7 * BLOCK)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(start=st.integers(0, 7 * BLOCK - 1), length=st.integers(1, 3 * BLOCK))
 @example(start=3 * BLOCK + 16, length=2)  # across a block's edge
 @example(start=3 * BLOCK + 17, length=BLOCK)
@@ -22,7 +22,7 @@ def test_any_stretch_is_the_slice_of_the_whole(start: int, length: int) -> None:
     assert torch.equal(white_noise(5, 2, START + start, length), WHOLE[start:][:length])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     seed=st.integers(-(2**70), 2**70),
     stream=st.integers(0, 10_000),

@@ -64,7 +64,7 @@ def test_cosine_follows_the_squared_cosine_until_it_is_clipped() -> None:
     assert float(schedule.cosine_betas(steps, largest=0.3).max()) == 0.3
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(betas=beta_lists)
 def test_betas_of_inverts_alpha_bars(betas: list[float]) -> None:
     bar = schedule.alpha_bars(betas)
@@ -90,7 +90,7 @@ def test_impossible_betas_are_refused(betas: list[float], words: str) -> None:
         schedule.named_betas("fancy")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(u=st.floats(0, 1))
 def test_angle_and_alpha_bar_are_inverse(u: float) -> None:
     bar = schedule.alpha_bar_of_angle([u])
@@ -105,7 +105,7 @@ def test_pure_noise_and_pure_signal_are_exact() -> None:
     assert schedule.angle(torch.tensor([1.0, 0.0], dtype=torch.float64)).tolist() == [0.0, 1.0]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(betas=beta_lists, places=st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_alignment_interpolates(betas: list[float], places: list[float]) -> None:
     trained = schedule.alpha_bars(betas)

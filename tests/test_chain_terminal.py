@@ -40,7 +40,7 @@ def test_speech_ends_quieter_than_unit_noise() -> None:
     assert start.deviation == pytest.approx(0.85, abs=5e-3)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.floats(-1, 1), st.floats(1e-4, 4), st.floats(0, 0.99), st.floats(-1, 1), st.floats(0.1, 3)
 )

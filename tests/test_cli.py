@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import PATIENCE
 from told import Refuses, one_line
 
 import diffwave
@@ -113,6 +114,6 @@ def test_output_and_signals_of_a_process(shell: str, code: str, status: int, err
     words = ["-c", code] if code else ["-m", "diffwave.cli", "info"]
     result = subprocess.run(
         ["sh", "-c", shell, "sh", sys.executable, *words],
-        capture_output=True, text=True, cwd=ROOT, timeout=300,
+        capture_output=True, text=True, cwd=ROOT, timeout=PATIENCE,
     )  # fmt: skip
     assert (result.returncode, result.stderr) == (status, error)

@@ -17,6 +17,7 @@ import soundfile
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from patience import PATIENCE
 from tiny import HOP, speech_mel
 from told import Refuses
 
@@ -196,12 +197,12 @@ def test_audio_is_heard_before_the_mel_ends(
         for frame in range(frames):
             assert found.empty()
             process.stdin.write(RAW[frame * 320 : (frame + 1) * 320])
-        first = found.get(timeout=120)  # of the frames so far, while the input stays open
+        first = found.get(timeout=PATIENCE)  # of the frames so far, while the input stays open
         assert process.poll() is None and len(first) % (2 * HOP) == 0
         process.stdin.write(RAW[frames * 320 :])
         process.stdin.close()
         data = first
-        while more := found.get(timeout=120):
+        while more := found.get(timeout=PATIENCE):
             data += more
         assert process.wait(60) == 0, process.stderr.read()
     finally:

@@ -50,7 +50,7 @@ def assert_same(one: Batch, other: Batch) -> None:
         assert torch.equal(mine, theirs) if torch.is_tensor(mine) else mine == theirs, field.name
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**40), st.integers(0, 2**41), st.data())
 def test_a_batch_is_a_function_of_seed_step_and_rows(
     seed: int, step: int, data: st.DataObject

@@ -213,7 +213,7 @@ def test_without_a_pause_the_quietest_place_is_cut() -> None:
     assert 3.0 < first[1] / LOW < 3.2
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     parts=st.lists(st.tuples(st.floats(0.05, 4.0), st.booleans()), min_size=1, max_size=8),
     shortest=st.floats(0.1, 2.0),

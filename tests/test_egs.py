@@ -5,10 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import inspect
-import os
 import re
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +17,7 @@ import torch
 from local_hub import local_hub
 from signals import speech_like
 from tiny import random_model, spectral_config, speech_mel
+from told import EGS, ROOT, script
 from torch import Tensor
 
 from diffwave import Vocoder
@@ -27,8 +25,6 @@ from diffwave.base.audio import read_audio
 from diffwave.base.errors import InputError
 from diffwave.mel import preset
 
-ROOT = Path(__file__).parents[1]
-EGS = ROOT / "egs"
 HOP = 256
 
 
@@ -42,17 +38,6 @@ def voice_of(convention: str) -> Vocoder:
     mel = preset(convention)
     config = dataclasses.replace(spectral_config(), mel=mel)
     return Vocoder(random_model(config), "cpu")
-
-
-def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    """An example as its user starts it."""
-    return subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), **environment},
-    )
 
 
 def small_speecht5(transformers: Any) -> Any:
@@ -313,7 +298,7 @@ def test_kaldi(compressed: bool, tmp_path: Path, tiny_checkpoint: Path) -> None:
         for key, mel in mels.items():
             file.write(key, mel.T.contiguous().numpy(), *how)
     out = tmp_path / "wavs"
-    done = run(EGS / "from_kaldi.py", tmp_path / "feats.scp", out, tiny_checkpoint)
+    done = script(EGS / "from_kaldi.py", tmp_path / "feats.scp", out, tiny_checkpoint)
     assert done.returncode == 0, done.stderr
     voice = Vocoder.from_pretrained(tiny_checkpoint, "cpu")
     for key, mel in mels.items():
@@ -337,14 +322,14 @@ def test_kaldi_tables_that_are_none(
 ) -> None:
     pytest.importorskip("kaldi_native_io")
     (tmp_path / "feats.scp").write_text(line + "\n")
-    done = run(EGS / "from_kaldi.py", tmp_path / "feats.scp", tmp_path / "o", tiny_checkpoint)
+    done = script(EGS / "from_kaldi.py", tmp_path / "feats.scp", tmp_path / "o", tiny_checkpoint)
     assert done.returncode == 2 and words in done.stderr
     assert done.stderr.count("from_kaldi.py:") == 1 and "Traceback" not in done.stderr
     assert not list((tmp_path / "o").glob("*.wav")) and not (ROOT / "ran").exists()
 
 
 def test_a_voice_in_a_folder(tmp_path: Path, tiny_checkpoint: Path) -> None:
-    done = run(EGS / "share_a_voice.py", tiny_checkpoint, tmp_path / "copy")
+    done = script(EGS / "share_a_voice.py", tiny_checkpoint, tmp_path / "copy")
     assert done.returncode == 0, done.stderr
     mel = speech_mel(0.5)
     copy, voice = (Vocoder.from_pretrained(f, "cpu") for f in (tmp_path / "copy", tiny_checkpoint))
@@ -355,10 +340,10 @@ def test_a_voice_to_the_hub_and_back(tmp_path: Path, tiny_checkpoint: Path) -> N
     pytest.importorskip("huggingface_hub")
     arguments = (EGS / "share_a_voice.py", tiny_checkpoint, tmp_path / "copy", "me/voice")
     with local_hub(tmp_path / "hub") as environment:
-        done = run(*arguments, **environment)
+        done = script(*arguments, environment=environment)
         assert done.returncode == 0, done.stderr
         assert "/me/voice/commit/" in done.stdout
-        refused = run(*arguments, **{**environment, "HF_TOKEN": "wrong"})
+        refused = script(*arguments, environment={**environment, "HF_TOKEN": "wrong"})
     assert refused.returncode == 2
     assert "did not take 'me/voice'" in refused.stderr and "Traceback" not in refused.stderr
     published = tmp_path / "hub" / "me" / "voice"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
 import re
@@ -12,19 +13,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from told import EGS, ROOT, script
 
 from diffwave.base.audio import read_audio
 from diffwave.base.errors import InputError
 from diffwave.mel import check_mel, preset
 from diffwave.vocoder import bundled
 
-ROOT = Path(__file__).parents[1]
-EGS = ROOT / "egs" / "tts"
-sys.path.insert(0, str(EGS))
+sys.path.insert(0, str(EGS / "tts"))
 pytest.importorskip("transformers")
 acoustic = pytest.importorskip("acoustic")
 phonemes = pytest.importorskip("phonemes")
 speak = pytest.importorskip("speak")
+spelling = pytest.importorskip("spelling")
 
 SMALL = {
     "hidden_size": 16,
@@ -150,6 +151,41 @@ def test_long_texts_are_spoken_in_pieces() -> None:
     assert re.sub(r"\s", "", "".join(pieces)) == re.sub(r"\s", "", text)
 
 
+def test_neither_titles_nor_initials_end_a_sentence_and_blank_lines_do() -> None:
+    text = "Mr. Smith met Dr. Jones. J. R. R. Tolkien wrote.\nThen 5 came\n \nup"
+    assert speak.clauses(text) == [
+        "Mr. Smith met Dr. Jones.", "J. R. R. Tolkien wrote.", "Then 5 came", "up",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("written", "spoken"),
+    [
+        ("Cats vs. dogs, e.g. Tom, i.e. him", "Cats versus dogs, for example Tom, that is him"),
+        ("At 5 p.m. they left. It was 6 p.m.", "At 5 PM they left. It was 6 PM."),
+        ("Ham, etc. They ate, etc., all day", "Ham, et cetera. They ate, et cetera, all day"),
+        ("No. 5 of vol. 2, pp. 3-5; no. Go.", "number 5 of volume 2, pages 3 to 5; no. Go."),
+        ("$1, $1.05, €20, £7.50.", "1 dollar, 1 dollar 5 cents, 20 euros, 7 pounds 50 pence."),
+        ("$1,000.00, $0.125, $2.5 million", "1,000 dollars, 0.125 dollars, 2.5 million dollars"),
+        ("the '60s, 1990s, 90s", "the sixties, 19 nineties, nineties"),
+        ("1914\u20131918, 555-1234-99, A1-2", "1914 to 1918, 555-1234-99, A1-2"),
+        ("so\u00adft \u200bbell\x07s", "soft bell s"),
+        ("naïve π", "naïve π"),
+    ],
+)  # fmt: skip
+def test_a_text_is_read_aloud(written: str, spoken: str) -> None:
+    assert " ".join(spelling.read_aloud(written).split()) == spoken
+    assert spelling.read_aloud(spoken) == spoken
+
+
+@pytest.mark.parametrize("letter", "жעم日ア한म𠀀\udce9")
+def test_letters_of_other_scripts_are_refused(letter: str) -> None:
+    with pytest.raises(
+        InputError, match=re.escape(f"must be English; the letter {letter!r} is not")
+    ):
+        spelling.read_aloud(f"One {letter}.")
+
+
 def test_a_slower_rate_takes_longer_and_speakers_differ(checkpoint: Path) -> None:
     pytest.importorskip("espeakng_loader")
     model, voices = acoustic.load(checkpoint)
@@ -179,22 +215,19 @@ def test_a_checkpoint_is_what_was_saved(checkpoint: Path) -> None:
     assert "tts-22k" not in bundled()
 
 
-def command(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(EGS / "speak.py"), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-    )
+def command(*arguments: object, **settings: str) -> subprocess.CompletedProcess[str]:
+    return script(EGS / "tts" / "speak.py", *arguments, **settings)
 
 
 def test_it_speaks(checkpoint: Path, tmp_path: Path) -> None:
     pytest.importorskip("espeakng_loader")
     out, mel = tmp_path / "out.wav", tmp_path / "mel.npy"
-    spoken = command("Hello.", out, "--speaker", "b", "--model", checkpoint, "--mel", mel)
-    assert spoken.returncode == 0, spoken.stderr
+    options = ["--speaker", "b", "--model", checkpoint, "--mel", mel]
+    spoken = command("-", out, *options, input="Hello.")
+    assert (spoken.returncode, spoken.stderr) == (0, "")
     wave, rate = read_audio(out)
     assert rate == 22050 and len(wave) == 256 * np.load(mel).shape[1] > 0
+    assert spoken.stdout == f"{out}: {len(wave) / rate:.1f} s of speech\n"
 
 
 def test_bad_input_is_one_sentence(
@@ -205,6 +238,9 @@ def test_bad_input_is_one_sentence(
     out, model = tmp_path / "out.wav", ["--model", str(checkpoint)]
     for arguments, message in [
         (["", str(out), *model], "holds no word"),
+        (["?!", str(out), "--model", "none"], "holds no word"),  # before anything is loaded
+        (["мир", str(out), *model], "must be English"),
+        (["-", str(out), *model], "not UTF-8"),
         (["Hello", str(tmp_path / "none" / "out.wav"), *model], "there is no folder"),
         (["Hello", str(tmp_path / "out.txt"), *model], "the name must end in"),
         (["Hello", str(out), "--mel", str(tmp_path / "mel.txt"), *model], "must end in .npy"),
@@ -213,6 +249,7 @@ def test_bad_input_is_one_sentence(
         (["Hello", str(out), "--model", str(tmp_path / "empty")], "holds no acoustic model"),
     ]:
         monkeypatch.setattr(sys, "argv", ["speak.py", *arguments])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"caf\xe9")))
         with pytest.raises(InputError, match=message) as caught:
             speak.main()
         assert str(caught.value).endswith(".") and "\n" not in str(caught.value)

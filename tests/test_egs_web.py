@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from patience import PATIENCE
 from signals import speech_like
 from tiny import speech_mel
 from told import one_line
-from web_page import WEB, load_builder, random_voice
+from web_page import WEB, load_builder
 
 from diffwave.base.audio import resample
 from diffwave.chain.noise import noise_samples
@@ -66,7 +67,7 @@ def in_node(folder: Path, body: str, **arrays: Any) -> Any:
     path = folder / "script.mjs"
     path.write_text(script, encoding="utf-8")
     assert NODE is not None
-    done = subprocess.run([NODE, path, folder], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([NODE, path, folder], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -423,10 +424,14 @@ def builder() -> ModuleType:
     return load_builder()
 
 
-def pretended(folder: Path, version: str) -> Path:
-    """A folder that says it is onnxruntime-web of that version."""
+@pytest.fixture
+def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that says it is onnxruntime-web of the version that the page needs."""
+    folder = tmp_path / "ort"
+    monkeypatch.setenv("DIFFWAVE_ORT_WEB", str(folder))
     (folder / "dist").mkdir(parents=True)
-    (folder / "package.json").write_text(json.dumps({"version": version}))
+    pinned = json.loads((WEB / "package.json").read_text())["dependencies"]["onnxruntime-web"]
+    (folder / "package.json").write_text(json.dumps({"version": pinned}))
     for name in ("ort.wasm.min.mjs", "ort.webgpu.min.mjs"):
         (folder / "dist" / name).write_text("export {};")
     for name in ("", ".asyncify"):
@@ -435,14 +440,9 @@ def pretended(folder: Path, version: str) -> Path:
     return folder
 
 
-def test_what_is_built(
-    builder: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    voice = random_voice(tmp_path / "graphs")[1]
-    pinned = json.loads((WEB / "package.json").read_text())["dependencies"]["onnxruntime-web"]
-    monkeypatch.setenv("DIFFWAVE_ORT_WEB", str(pretended(tmp_path / "ort", pinned)))
+def test_what_is_built(builder: ModuleType, web_voice: Path, runtime: Path, tmp_path: Path) -> None:
     page = tmp_path / "page"
-    assert builder.main([str(page), "--voice", str(voice)]) == 0
+    assert builder.main([str(page), "--voice", str(web_voice / "graphs")]) == 0
     assert {path.name for path in (page / "voice").iterdir()} == {
         *("onnx.json", "filters.npy", "ends.npy", "share_weights.npy"),
         *("condition.onnx", "enhancer.onnx", "source.onnx", "step.onnx"),
@@ -456,46 +456,30 @@ def test_what_is_built(
 
 
 @pytest.mark.parametrize(
-    ("version", "missing", "words"),
+    ("name", "content", "words"),
     [
-        ("1.2.3", None, "onnxruntime-web 1.2.3, and the page needs"),
-        (None, None, "Cannot read"),
-        ("pinned", "dist/ort.wasm.min.mjs", "ort.wasm.min.mjs: No such file"),
+        ("package.json", '{"version": "1.2.3"}', "onnxruntime-web 1.2.3, and the page needs"),
+        ("package.json", None, "Cannot read"),
+        ("dist/ort.wasm.min.mjs", None, "ort.wasm.min.mjs: No such file"),
+        (None, None, "none-such"),
     ],
 )
-def test_another_runtime_is_refused_in_a_sentence(
-    version: str | None,
-    missing: str | None,
+def test_another_runtime_and_no_voice_are_refused_in_a_sentence(
+    name: str | None,
+    content: str | None,
     words: str,
     builder: ModuleType,
+    runtime: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    pinned = json.loads((WEB / "package.json").read_text())["dependencies"]["onnxruntime-web"]
-    folder = tmp_path / "ort"
-    if version is not None:
-        pretended(folder, pinned if version == "pinned" else version)
-    if missing is not None:
-        (folder / missing).unlink()
-    monkeypatch.setenv("DIFFWAVE_ORT_WEB", str(folder))
-    before = set(tmp_path.iterdir())
-    assert builder.main([str(tmp_path / "page"), "--voice", "none-such"]) == 2
+    if name is not None:
+        (runtime / name).unlink()
+        if content is not None:
+            (runtime / name).write_text(content)
+    assert builder.main([str(tmp_path / "page"), "--voice", str(tmp_path / "none-such")]) == 2
     one_line(capsys, "build.py: ", words)
-    assert set(tmp_path.iterdir()) == before  # nothing half-written
-
-
-def test_a_voice_that_is_none_is_refused_in_a_sentence(
-    builder: ModuleType,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    pinned = json.loads((WEB / "package.json").read_text())["dependencies"]["onnxruntime-web"]
-    monkeypatch.setenv("DIFFWAVE_ORT_WEB", str(pretended(tmp_path / "ort", pinned)))
-    assert builder.main([str(tmp_path / "page"), "--voice", str(tmp_path / "none")]) == 2
-    one_line(capsys, "build.py: ", "none")
-    assert not (tmp_path / "page").exists()
+    assert list(tmp_path.iterdir()) == [runtime]  # nothing half-written
 
 
 def test_the_lock_has_a_checksum_of_every_package() -> None:

@@ -201,7 +201,7 @@ def test_smeared_pulses_score_lower_step_by_step(measure: Any) -> None:
 @given(
     delay=st.integers(-1100, 1100), gain=st.sampled_from([-1.0, 0.1, 3.0]), db=st.floats(20, 200)
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_a_delay_is_undone_to_the_sample_whatever_gain_polarity_and_noise(
     delay: int, gain: float, db: float
 ) -> None:

@@ -113,7 +113,7 @@ def test_remarks_say_what_is_missing_or_odd(scores: Scores) -> None:
     assert listed(list("abcdefg")) == "a, b, c, d, e and 2 more"
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.floats(-100, 100), min_size=1, max_size=8), st.integers(0, 3))
 def test_summary_properties(values: list[float], undefined: int) -> None:
     summary = summarise(pd.Series(values + [NAN] * undefined))

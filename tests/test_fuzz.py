@@ -88,8 +88,9 @@ def test_a_child_tells_how_it_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         return len(arguments)
 
     monkeypatch.setattr(run.cli, "main", command)
-    monkeypatch.setattr(run, "PATIENCE", 0.2)
     assert run.run_here(tmp_path, ["a", "b"]) == Outcome(2, f"{tmp_path.name} \n", "")
-    assert run.run_here(tmp_path, ["turn"]).status == "hang"
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "PATIENCE", 0.2)
+        assert run.run_here(tmp_path, ["turn"]).status == "hang"
     raised = run.run_here(tmp_path, ["print"])
     assert raised.status == 1 and "UnicodeEncodeError" in raised.errors

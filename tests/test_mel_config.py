@@ -24,7 +24,7 @@ HIFIGAN = PRESETS["hifigan"]
     st.booleans(),
     st.none() | st.lists(st.floats(-100, 100), min_size=1, max_size=64).map(tuple),
 )
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_dict_roundtrip(
     base: MelConfig,
     limits: tuple[float, float] | None,

@@ -41,7 +41,7 @@ def error_db(mel: Tensor, reference: Tensor) -> float:
     st.booleans(),
     st.booleans(),
 )
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_units_logarithms_and_statistics_are_exact(
     log: str, gain: float, offset: float, norm: str | None, normalized: bool, stats: bool
 ) -> None:
@@ -107,7 +107,7 @@ def test_there_and_back(name: str) -> None:
 
 
 @given(st.floats(0.3, 3.0))
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 def test_loudness_goes_through(gain: float) -> None:
     source = dataclasses.replace(
         CONVENTIONS["whisper"], depth=None, mel=dataclasses.replace(CONVENTIONS["whisper"].mel,

@@ -138,9 +138,7 @@ def test_an_archive_of_more_than_any_mel(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("suffix", MEL_SUFFIXES)
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(part=st.floats(0, 1, exclude_max=True))
 def test_every_cut_is_noticed(tmp_path: Path, suffix: str, part: float) -> None:
     whole = tmp_path / f"whole{suffix}"

@@ -199,7 +199,7 @@ def test_waves_that_cannot_be_analysed_are_refused(wave: Tensor, pad: bool, word
         MelSpectrogram(dataclasses.replace(HIFIGAN, hop_length=1000))(torch.zeros(999))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.data())
 def test_frame_count(data: st.DataObject) -> None:
     n_fft = 2 * data.draw(st.integers(8, 150))

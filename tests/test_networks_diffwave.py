@@ -42,7 +42,7 @@ def test_parameter_count_is_the_published_one(channels: int, count: int) -> None
     assert net.receptive_field == 3069
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(hop_length=st.integers(1, 600), frames=st.integers(1, 4), n_mels=st.integers(1, 3))
 def test_any_hop_gives_exactly_its_samples(hop_length: int, frames: int, n_mels: int) -> None:
     net = WaveformNet(WaveformNetConfig(2, 2, 2, n_mels, hop_length))
@@ -51,7 +51,7 @@ def test_any_hop_gives_exactly_its_samples(hop_length: int, frames: int, n_mels:
     assert net(x_t, torch.zeros(1), mel).shape == x_t.shape
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(hop_length=st.integers(1, 100), place=st.floats(0, 1, exclude_max=True))
 def test_a_sample_sees_two_mel_frames_on_each_side(hop_length: int, place: float) -> None:
     torch.manual_seed(2)
@@ -76,7 +76,7 @@ def test_initialisation_is_kaiming_and_the_output_zero() -> None:
     assert net(x_t, t, mel).any()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 1000), st.sampled_from([0.0, 0.25, 0.5, 0.8125]))  # exact in float32
 def test_step_embedding_formula(whole: int, part: float) -> None:
     angle = (whole + part) * 10.0 ** (4 * np.arange(64) / 63)

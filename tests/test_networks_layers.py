@@ -42,7 +42,7 @@ def make_mel(batch: int, frames: int, n_mels: int = 3, seed: int = 0) -> Tensor:
     return torch.randn(batch, n_mels, frames, generator=torch.Generator().manual_seed(seed))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(1, 12), st.integers(1, 4), st.integers(1, 9), st.integers(0, 2**31))
 def test_a_product_with_taps_is_a_dilated_convolution(
     frames: int, channels: int, dilation: int, seed: int
@@ -73,7 +73,7 @@ def test_the_receptive_field_is_exact(config: Any, changes: dict[str, Any], reac
 
 
 @both
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(frames=st.integers(1, 30), seed=st.integers(0, 2**31))
 def test_in_a_batch_as_alone_at_any_length(config: Any, frames: int, seed: int) -> None:
     net, mel = make_net(config), make_mel(3, frames, seed=seed)

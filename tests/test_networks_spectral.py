@@ -136,7 +136,7 @@ def test_examples_of_a_batch_and_their_levels_do_not_mix(config: SpectralNetConf
 # --- symmetries ---
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(phase=st.floats(-math.pi, math.pi))
 def test_global_phase_passes_through(phase: float) -> None:
     """Multiplying the state by exp(i phase) does the same to the prediction."""

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 import pytest
 from msgspec import Meta
+from patience import PATIENCE
 from told import one_line
 
 from diffwave import cli, commands
@@ -130,4 +131,4 @@ def test_options_are_quick_to_load() -> None:
         "sys.exit(bool({'torch', 'numpy', 'soundfile'} & set(sys.modules)))"
     )
     root = Path(__file__).parent.parent
-    assert subprocess.run([sys.executable, "-c", code], cwd=root, timeout=300).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, timeout=PATIENCE).returncode == 0

@@ -8,11 +8,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import soundfile
+from patience import PATIENCE, until
 from signals import speech_like
 from tiny import speech_mel
 
@@ -35,7 +35,7 @@ def run(
         ["bash", str(ROOT / "recipes" / recipe / "run.sh"), *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=PATIENCE,
         cwd=cwd,
         env=os.environ | changed,
     )
@@ -148,11 +148,9 @@ def test_ctrl_c_ends_with_a_checkpoint_and_no_further_stage(
     )
     noted = tmp_path / "exp/source/metrics.csv"
     try:
-        while not (noted.is_file() and ",loss," in noted.read_text()):
-            assert process.poll() is None
-            time.sleep(0.2)
+        until(lambda: noted.is_file() and ",loss," in noted.read_text(), process)
         os.killpg(process.pid, signal.SIGINT)  # what a terminal does
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=PATIENCE)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)

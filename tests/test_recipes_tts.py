@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from patience import PATIENCE
 from signals import speech_like
 from tiny import enhancing_config, random_model
 from told import ENVIRONMENT, ROOT, script
@@ -130,13 +130,12 @@ def test_a_signal_ends_training_well(corpora: Path, aligned: Path, tmp_path: Pat
         if line.startswith("step 3 "):
             process.send_signal(signal.SIGTERM)
             break
-    rest, _ = process.communicate(timeout=60)
+    rest, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0 and "stopped by a signal" in rest
     assert (out / "model.safetensors").is_file()
 
 
 def test_bad_input_is_one_sentence(corpora: Path, aligned: Path, tmp_path: Path) -> None:
-    started = time.monotonic()
     broken = tmp_path / "labels.json"
     broken.write_text("{}")
     for name, arguments, message in [
@@ -150,7 +149,6 @@ def test_bad_input_is_one_sentence(corpora: Path, aligned: Path, tmp_path: Path)
         assert refused.returncode == 2, refused.stderr
         assert refused.stderr.count("\n") == 1 and message in refused.stderr, refused.stderr
     assert not (tmp_path / "m").exists()
-    assert time.monotonic() - started < 100
 
 
 def test_the_script_refuses_what_it_does_not_know(tmp_path: Path) -> None:
@@ -179,8 +177,10 @@ def test_only_the_enhancer_is_trained(corpora: Path, tmp_path: Path) -> None:
         mel = model.mel(wave).numpy()
         np.save(mels / f"{name}.npy", mel[:, : mel.shape[1] // 2].repeat(2, axis=1))  # smoother
     arguments = [wavs, mels, tmp_path / "tuned", "--checkpoint", tmp_path / "voice"]
-    tuned = run("enhance.py", *arguments, "--minutes", 0.06, "--smoother", 0.3, "--device", "cpu")
-    assert tuned.returncode == 0 and "3 recordings" in tuned.stdout, tuned.stderr
+    tuned = run("enhance.py", *arguments, "--batches", 30, "--smoother", 0.3, "--device", "cpu")
+    assert tuned.returncode == 0, tuned.stderr
+    # Nine batches are the smoother's, but for three of blurs.
+    assert "3 recordings, 24 steps of 16" in tuned.stdout
     before, after = (load_checkpoint(tmp_path / name).state_dict() for name in ("voice", "tuned"))
     for name, value in before.items():
         changed = not torch.allclose(value, after[name], atol=1e-3, rtol=1e-3)

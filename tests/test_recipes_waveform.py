@@ -12,6 +12,7 @@ CURVE = ROOT / "recipes/waveform/curve.py"
 
 @pytest.mark.parametrize("validations", [0, 1, 3])
 def test_a_curve_is_drawn_of_whatever_was_noted(tmp_path: Path, validations: int) -> None:
+    pytest.importorskip("matplotlib")
     rows = ["step,minutes,name,value"]
     rows += [f"{i},{i / 10:.2f},loss,{1 / i}" for i in range(1, 90)]
     for i in range(validations):

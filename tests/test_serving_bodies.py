@@ -123,7 +123,7 @@ def test_what_is_no_mel_is_refused(body: bytes, kind: str, status: int, words: s
     assert found.status == status and words in str(found)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     kind=st.sampled_from([NPY, SAFETENSORS, JSON]),
     at=st.floats(0, 1),

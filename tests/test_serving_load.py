@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from serving import served
-
-EGS = Path(__file__).parents[1] / "egs"
-
-
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """An example as its user starts it."""
-    return subprocess.run(
-        [sys.executable, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(EGS.parent), *sys.path])},
-    )
+from told import EGS, script
 
 
 @pytest.mark.slow
@@ -30,7 +15,7 @@ def test_listeners_are_counted(tiny_checkpoint: Path) -> None:
         pytest.importorskip(name)
     with served(tiny_checkpoint) as service:
         url = f"http://127.0.0.1:{service.port}"
-        done = run(str(EGS / "serve_load.py"), url, "--streams", "2", "--seconds", "6")
+        done = script(EGS / "serve_load.py", url, "--streams", "2", "--seconds", "6")
     assert done.returncode == 0, done.stderr
     cells = [cell.strip() for cell in done.stdout.splitlines()[-1].strip("|").split("|")]
     listeners, utterances, median, most, *_, refused, failed, rtf = map(float, cells)
@@ -40,7 +25,7 @@ def test_listeners_are_counted(tiny_checkpoint: Path) -> None:
 
 @pytest.mark.slow
 def test_the_cost_of_batches_is_measured() -> None:
-    done = run(str(EGS / "batch_cost.py"), "--frames", "40")
+    done = script(EGS / "batch_cost.py", "--frames", "40")
     assert done.returncode == 0, done.stderr
     rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines()[2:]]
     assert [int(size) for size, _ in rows] == [1, 2, 4, 8, 16]

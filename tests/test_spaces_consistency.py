@@ -90,7 +90,7 @@ def test_what_is_beyond_the_limits_stays_there(name: str, factor: float) -> None
 
 
 @given(st.floats(-40, 40), st.integers(0, 2**31))
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 def test_one_iteration_never_exceeds_its_largest_gain(level: float, seed: int) -> None:
     """Even if the mel asks for the impossible: the step after a projection only scales bins."""
     match = Consistency(HIFIGAN)

@@ -36,7 +36,7 @@ def times_of(f0: np.ndarray, voiced: np.ndarray | None = None) -> Pulses:
 
 
 @given(st.floats(LOWEST_F0, HIGHEST_F0), st.integers(2, 60))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_constant_f0_has_exact_periods(f0: float, frames: int) -> None:
     pulses = times_of(np.full(frames, f0))
     assert abs(len(pulses.times) - frames * HOP * f0 / RATE) <= 1
@@ -84,7 +84,7 @@ def test_pulses_depend_on_nothing_later() -> None:
 
 
 @given(st.integers(-400, 9000), st.integers(1, 3000))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_stretch_is_a_slice_of_the_whole(start: int, length: int) -> None:
     pulses = times_of(RANDOM_F0[:30])
     whole, piece = pulse_train(pulses, -500, 13_500), pulse_train(pulses, start, length)

@@ -71,7 +71,7 @@ def periodic_signal(config: SpectralConfig, length: int, seed: int) -> Tensor:
     return period.repeat(length // config.n_fft + 1)[None, :length]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(config=geometries(), frames=st.integers(1, 12), seed=st.integers(0, 99))
 def test_istft_inverts_stft(config: SpectralConfig, frames: int, seed: int) -> None:
     space = made(config).double()
@@ -195,7 +195,7 @@ def test_a_source_is_given_to_a_space_that_has_one() -> None:
 # --- independence of time and batch ---
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(start=st.integers(5, 15), frames=st.integers(3, 20))
 def test_a_piece_of_one_of_a_batch_is_that_of_the_whole(start: int, frames: int) -> None:
     space, total = made(SMALL, envelope=True), 40

@@ -22,7 +22,7 @@ def with_prior(
     return WaveformSpace(space, MelSpectrogram(config))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     floor=st.floats(0.01, 0.99),
     peak=st.floats(0.01, 10),
@@ -46,7 +46,7 @@ def test_deviation_is_bounded_and_grows_with_the_mel(
     torch.testing.assert_close(more[inside], expected, rtol=1e-4, atol=1e-6)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.floats(0.01, 0.99) | st.just(1.0), st.integers(0, 99))
 def test_whitening_by_the_prior_is_undone(floor: float, seed: int) -> None:
     space = with_prior(floor)

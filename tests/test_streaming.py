@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from patience import PATIENCE
 from tiny import HOP, difference, speech_mel
 
 from diffwave.base.errors import InputError
@@ -42,7 +43,7 @@ SIZES = st.lists(st.integers(0, 60), min_size=1, max_size=6).filter(any)
 # --- as in one piece
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     kind=st.sampled_from(KINDS),
     sizes=SIZES,
@@ -138,7 +139,7 @@ def test_a_track_keeps_the_numbers_of_its_frames() -> None:
 # --- low latency
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     kind=st.sampled_from(KINDS[:-1]),
     sizes=SIZES,
@@ -277,7 +278,7 @@ def test_the_picture_of_latency_and_cost(tiny_checkpoint: Path, tmp_path: Path) 
     command = [sys.executable, str(root / "egs/streaming_latency.py"), str(tmp_path / "a.png")]
     command += ["--checkpoint", str(tiny_checkpoint), "--mel", str(root / "egs/mel.npy")]
     command += ["--exact", "4", "64", "--low-latency", "3", "--blocks", "2"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=root)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, cwd=root)
     assert result.returncode == 0, result.stderr
     rows = [line.split("|")[1:-1] for line in result.stdout.splitlines() if line.startswith("|")]
     sizes = [(row[0].strip(), row[1].strip(), row[3].strip()) for row in rows[2:]]

@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from patience import PATIENCE
 from tiny import HOP, difference, random_model, source_config, speech_mel
 
 from diffwave.base.errors import InputError
@@ -231,7 +232,9 @@ def test_memory_does_not_grow_with_the_mel(tiny_checkpoint: Path, tmp_path: Path
     tests = Path(__file__).parent
     arguments = [str(tests), str(tiny_checkpoint), str(tmp_path / "out.wav")]
     command = [sys.executable, "-c", PEAKS, *arguments]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=tests.parent)
+    result = subprocess.run(
+        command, capture_output=True, text=True, timeout=PATIENCE, cwd=tests.parent
+    )
     assert result.returncode == 0, result.stderr
     short, long, unchunked = map(int, result.stdout.split())
     assert long - short < 40  # the mel itself takes 5 times 3 MiB at the most

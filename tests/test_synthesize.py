@@ -10,7 +10,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,12 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from patience import PATIENCE, until
 from tiny import HOP, speech_mel
 from told import everything
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = str(ROOT / "synthesize.py")
-TIMEOUT = 300  # seconds; far more than a busy machine needs
 # No device but the CPU, wherever the tests run.
 ENVIRONMENT = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
 OLD = b"the result of an earlier run"
@@ -37,7 +36,7 @@ def run(*arguments: object, shell: str = '"$@"', **settings: Any) -> subprocess.
     if shell != '"$@"':
         command = ["sh", "-c", shell, "sh", *command]
     return subprocess.run(
-        command, **{"capture_output": True, "timeout": TIMEOUT, "env": ENVIRONMENT, **settings}
+        command, **{"capture_output": True, "timeout": PATIENCE, "env": ENVIRONMENT, **settings}
     )
 
 
@@ -163,12 +162,9 @@ def test_what_is_stopped_leaves_what_was_there(
         stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
     )  # fmt: skip
     try:
-        deadline = time.monotonic() + TIMEOUT
-        while len(everything(tmp_path)) == len(before) and process.poll() is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        until(lambda: len(everything(tmp_path)) > len(before), process)
         process.send_signal(number)
-        _, error = process.communicate(timeout=TIMEOUT)
+        _, error = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
     assert process.returncode == status

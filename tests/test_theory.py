@@ -5,27 +5,23 @@ from __future__ import annotations
 import base64
 import io
 import json
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from told import EGS, script
 
-ROOT = Path(__file__).parents[1]
-THEORY = ROOT / "egs" / "theory"
+pytest.importorskip("matplotlib")
+
+THEORY = EGS / "theory"
 
 
 def rendered(source: Path, target: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(THEORY / "render.py"), str(source), str(target)],
-        capture_output=True, text=True, cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    return script(THEORY / "render.py", source, target)
 
 
 @pytest.fixture(scope="module")

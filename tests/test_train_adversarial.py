@@ -70,7 +70,7 @@ def changed(**changes: object) -> LossConfig:
 # --- what discriminators see -----------------------------------------------------------------
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(1, 11), st.integers(300, 500))
 def test_a_column_is_one_phase_of_the_period(period: int, length: int) -> None:
     wave = randn(2, length)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 import shutil
 import signal
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from patience import PATIENCE, until
 from small_run import (
     Configure,
     assert_same_state,
@@ -18,7 +18,6 @@ from small_run import (
     metrics,
     start,
     steps_noted,
-    wait_for,
 )
 
 from diffwave.base.errors import InputError
@@ -78,9 +77,7 @@ def test_resumed_is_as_uninterrupted(
 
 
 def last_noted(folder: Path) -> int:
-    with contextlib.suppress(OSError, ValueError):  # it is being written
-        return max(steps_noted(folder), default=0)
-    return 0
+    return max(steps_noted(folder), default=0)
 
 
 @pytest.mark.slow
@@ -101,7 +98,7 @@ def test_killed_again_and_again_a_run_ends_as_if_it_had_not_been(
         goal = min(last_noted(folder) + chance.randrange(1, 8), steps - 8)
         process = start(clips, folder, changes)
         try:
-            wait_for(process, lambda goal=goal: last_noted(folder) >= goal)  # type: ignore[misc]
+            until(lambda goal=goal: last_noted(folder) >= goal, process)
             time.sleep(chance.uniform(0, 0.1))
         finally:
             process.kill()
@@ -116,7 +113,7 @@ def test_killed_again_and_again_a_run_ends_as_if_it_had_not_been(
     for name in (LEFTOVER, ".mine"):
         (folder / name).touch()
     process = start(clips, folder, changes)
-    _, errors = process.communicate(timeout=300)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, errors
     assert f"resuming {folder} at step" in errors
     assert [path.name for path in folder.glob(".*")] == [".mine"]

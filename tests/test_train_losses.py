@@ -95,7 +95,7 @@ def test_denoising_weighs_frequencies_and_leaves_the_edges_out() -> None:
     assert error_in(every, slice(0, 4), edge_frames=0) == pytest.approx(4 / FRAMES, rel=1e-4)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.floats(0, 1, exclude_max=True, width=32), min_size=1, max_size=12))
 def test_levels_follow_their_places(uniform: list[float]) -> None:
     """Example i of B is at an angle, or a step, in the i-th of B equal stretches."""
@@ -181,7 +181,7 @@ def test_unrolled_walks_the_whole_chain_with_gradients() -> None:
         assert parameter.grad is not None and bool(torch.isfinite(parameter.grad).all()), name
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.floats(0, 1), st.floats(0, 1))
 def test_levels_move_together_but_the_first(one: float, other: float) -> None:
     loss = UnrolledLoss(spectral, LossConfig(unrolled_levels=[1.0, 0.7, 0.4], unrolled_jitter=0.2))
@@ -228,7 +228,7 @@ def tone(hz: float, phase: float = 0.0) -> Tensor:
     return 0.1 * torch.sin(2 * torch.pi * hz * torch.arange(LENGTH) / 22050 + phase)[None]
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.tuples(*[st.integers(0, 10**6)] * 3), st.tuples(*[st.floats(0, 1)] * 3))
 def test_it_is_a_distance(seeds: tuple[int, ...], gains: tuple[float, ...]) -> None:
     """Zero for equals, symmetric, and no detour is shorter: what an L1 norm of features is."""

@@ -66,7 +66,7 @@ def given_to_enhancer(
 # --- smoothing -------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     st.lists(st.tuples(st.floats(0, 3), st.floats(0, 3)), min_size=1, max_size=3),
     st.integers(1, 30),

@@ -12,7 +12,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from small_run import Configure, metrics, start, state, steps_noted, wait_for
+from patience import PATIENCE, until
+from small_run import Configure, metrics, start, state, steps_noted
 
 from diffwave.base.errors import InputError
 from diffwave.base.files import atomic_path
@@ -68,7 +69,7 @@ def test_two_processes_and_parts_learn_as_one_does_from_the_whole_batch(
     assert_nearly_same(tmp_path / "one", tmp_path / "parts")
     process = start(clips, tmp_path / "two", settings | {"optim.accumulate": 2}, processes=2)
     try:
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
     assert process.returncode == 0, err
@@ -90,9 +91,9 @@ def test_the_death_of_one_stops_all_and_the_run_goes_on(
     changes: dict[str, object] = {"run.log_steps": 1, "run.checkpoint_minutes": 0}
     process = start(clips, folder, changes, processes=2)
     try:
-        wait_for(process, lambda: len(saved_states(folder)) > 2)
+        until(lambda: len(saved_states(folder)) > 2, process)
         os.kill(children_of(process)[1].pid, signal.SIGKILL)
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
     assert process.returncode != 0
@@ -110,9 +111,9 @@ def test_sigterm_to_one_or_all_ends_in_a_checkpoint(clips: Path, tmp_path: Path)
     folder = tmp_path / "run"
     process = start(clips, folder, {"run.log_steps": 1}, processes=2)
     try:
-        wait_for(process, lambda: bool(steps_noted(folder)))
+        until(lambda: steps_noted(folder), process)
         children_of(process)[1].send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
     assert process.returncode == 0, err

@@ -73,7 +73,7 @@ def held(made: Trained) -> list[object]:
     return [made.average.state_dict(), made.model.state_dict(), made.optimizer.state_dict()]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=30), st.floats(0, 0.999))
 def test_average_follows_its_formula(values: list[float], decay: float) -> None:
     module = nn.Linear(1, 1, bias=False)
@@ -160,7 +160,7 @@ def test_the_loss_scale_of_float16_comes_back(tmp_path: Path) -> None:
     assert loaded.scaler.get_scale() == 16.0
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(st.floats(0, 5), min_size=1),
     st.sampled_from(["pesq", "loss_validation", "loss_enhancement"]),

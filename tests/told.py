@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import PATIENCE
 
 from diffwave.base.errors import InputError
 
 ROOT = Path(__file__).parents[1]
+EGS = ROOT / "egs"
 ENVIRONMENT = {
     **os.environ,
     "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
@@ -51,11 +53,14 @@ def process(*arguments: object, **settings: Any) -> subprocess.CompletedProcess[
     return script("-m", "diffwave.cli", *arguments, **settings)
 
 
-def script(*arguments: object, **settings: Any) -> subprocess.CompletedProcess[str]:
-    """`python ...` with this package and what the tests may import."""
+def script(
+    *arguments: object, environment: Mapping[str, str] | None = None, **settings: Any
+) -> subprocess.CompletedProcess[str]:
+    """`python ...` with this package to import; nothing is on standard input unless it is given."""
+    settings = {"input": ""} | settings
     return subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        capture_output=True, text=True, timeout=300, env=ENVIRONMENT, **settings,
+        [sys.executable, *map(str, arguments)], capture_output=True, text=True,
+        timeout=PATIENCE, env={**ENVIRONMENT, **(environment or {})}, **settings,
     )  # fmt: skip
 
 

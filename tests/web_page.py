@@ -34,8 +34,8 @@ def load_builder() -> ModuleType:
     return module
 
 
-def random_voice(folder: Path) -> tuple[Path, Path]:
-    """A small random voice with enhancer and source in a new folder: checkpoint, ONNX graphs."""
+def random_voice(folder: Path) -> Path:
+    """The folder, with a small voice with enhancer and source: `checkpoint`, ONNX `graphs`."""
     for package in ("onnx", "onnxscript"):
         pytest.importorskip(package)
     from diffwave.onnx.export import export_onnx
@@ -50,11 +50,10 @@ def random_voice(folder: Path) -> tuple[Path, Path]:
         enhancer=enhancing_config().enhancer,
         sampling=SamplingConfig(1, "ddim", 3, presets),
     )
-    folder.mkdir()
     model = random_model(config)
     export_onnx(model, folder / "graphs")  # rounds the networks
     save_checkpoint(model, folder / "checkpoint")
-    return folder / "checkpoint", folder / "graphs"
+    return folder
 
 
 @contextmanager

@@ -20,12 +20,15 @@ SPECIAL = [PAD, START, END, SPACE, COMMA, ".", "!", "?"]
 SILENT = (START, COMMA, ".", "!", "?")  # after these there is no word boundary
 DASHES = "\u2014\u2013"
 
-ABBREVIATIONS = r"(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bDr)(?<!\bSt)(?<!\bMessrs)(?<!\b[A-Z])"
+TITLES = ("Mr", "Mrs", "Ms", "Dr", "St", "Messrs", "[A-Z]")
+"""What a stop may follow that ends no sentence; the last one are initials."""
+ABBREVIATED = "".join(rf"(?<!\b{title})" for title in TITLES)
 MARK = re.compile(
-    rf"(\s*(?:--|[{DASHES}();:!?\u2026,]|{ABBREVIATIONS}\.)+(?=\s|$|[\"'\u201d\u2019])\s*"
+    rf"(\s*(?:--|[{DASHES}();:!?\u2026,]|{ABBREVIATED}\.)+(?=\s|$|[\"'\u201d\u2019])\s*"
     rf"|\s+[({DASHES}-]+\s*)"
 )
 """A pause: punctuation before white space or the end, so that neither 1,234 nor 3.5 is split."""
+NO_WORD = "There is nothing to say: the text holds no word."
 STRESS, LONG = "\u02c8\u02cc", "\u02d0"  # ˈ and ˌ before a vowel, ː after it
 
 
@@ -53,7 +56,7 @@ def phonemes(text: str) -> list[str]:
     A stressed vowel is a symbol of its own (ˈeɪ beside eɪ). Words are separated by `SPACE`, or by
     a pause. Raises `InputError` for a text in which nothing is pronounced.
     """
-    text = re.sub(rf"\s*([{DASHES}]|--)\s*", " -- ", text)
+    text = re.sub(rf"\s*([{DASHES}]|--)\s*", " -- ", text.replace("\u2026", "\u2026 "))
     text = re.sub(r"[\"\u201c-\u201e«»\[\]*_]", " ", text.replace("\u2019", "'"))
     symbols = [START]
     for place, piece in enumerate(MARK.split(text)):
@@ -70,7 +73,7 @@ def phonemes(text: str) -> list[str]:
                     symbols.append(SPACE)
                 symbols += found
     if not set(symbols) - set(SPECIAL):
-        raise InputError("There is nothing to say: the text holds no word.")
+        raise InputError(NO_WORD)
     return [*symbols, END]
 
 

@@ -1,6 +1,7 @@
 """Text to speech: a text in, a sound file out; acoustic model and vocoder are both bundled.
 
 python egs/tts/speak.py "Any text." out.wav [--speaker kathleen] [--rate 0.9]
+python egs/tts/speak.py - out.wav < chapter.txt
 """
 
 from __future__ import annotations
@@ -13,27 +14,32 @@ from typing import Any
 
 import torch
 from acoustic import Voices, load, predict
-from phonemes import encode, phonemes
+from phonemes import NO_WORD, TITLES, encode, phonemes
+from spelling import read_aloud
 from torch import Tensor
 
 from diffwave import Vocoder
-from diffwave.base.audio import write_audio
+from diffwave.base.audio import FORMATS, write_audio
 from diffwave.base.errors import InputError
 from diffwave.base.files import atomic_path
 
 MODEL = Path(__file__).resolve().parents[2] / "pretrained" / "tts-22k"
 LONGEST = 300  # characters spoken in one go; longer texts than those of training sound worse
 RATES = (0.5, 2.0)
-SENTENCE = re.compile(r"(?<=[.!?;:])\s+(?=[\"'\u201c\u2018(]*[A-Z0-9])")  # the gap between two
+TITLE = "".join(rf"(?<!\b{title}\.)" for title in TITLES)  # after which nothing ends
+SENTENCE = re.compile(
+    rf"(?<=[.!?;:]){TITLE}\s+(?=[\"'\u201c\u2018(]*[A-Z0-9])"
+)  # the gap between two
 
 
 def clauses(text: str) -> list[str]:
     """The text in pieces of at most `LONGEST` characters: sentences, or where those are long, less.
 
-    What is longer than that without white space is cut as it is.
+    A blank line ends a sentence. What is longer without white space is cut as it is.
     """
     found: list[str] = []
-    for sentence in SENTENCE.split(" ".join(text.split())):
+    paragraphs = [" ".join(lines.split()) for lines in re.split(r"\n\s*\n", text)]
+    for sentence in (s for paragraph in paragraphs for s in SENTENCE.split(paragraph)):
         rest = sentence
         while len(rest) > LONGEST:
             head = rest[:LONGEST]
@@ -58,7 +64,8 @@ def text_to_mel(
         rate: speaking rate, 1 is the reader's own.
 
     Raises:
-        InputError: for an unknown speaker, a rate out of bounds, or a text that holds no word.
+        InputError: for an unknown speaker, a rate out of bounds, or a text that holds no word or a
+            foreign letter.
     """
     if speaker is not None and speaker not in voices.speakers:
         raise InputError(
@@ -67,9 +74,9 @@ def text_to_mel(
     if not RATES[0] <= rate <= RATES[1]:
         raise InputError(f"The rate must be from {RATES[0]:g} to {RATES[1]:g}, not {rate:g}.")
     number = voices.speakers.index(speaker) if speaker else 0
-    pieces = clauses(text)
+    pieces = clauses(read_aloud(text))
     if not pieces:
-        raise InputError("There is nothing to say: the text holds no word.")
+        raise InputError(NO_WORD)
     mels = []
     for piece in pieces:
         tokens = torch.tensor([encode(phonemes(piece), voices.symbols)])
@@ -81,7 +88,7 @@ def text_to_mel(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("text")
+    parser.add_argument("text", help="in English; - for standard input")
     parser.add_argument("out", type=Path, help="sound file to write: .wav, .flac, .ogg, ..")
     parser.add_argument("--speaker", help="the first of the model by default")
     parser.add_argument("--rate", type=float, default=1.0, help="speaking rate, 0.5 to 2")
@@ -92,23 +99,45 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--mel", type=Path, help="write the predicted mel as well (.npy)")
     options = parser.parse_args()
+    # What can be seen to be wrong is refused before anything large is loaded.
     if not options.out.parent.is_dir():
         raise InputError(f"Cannot write {options.out}: there is no folder {options.out.parent}.")
+    if options.out.suffix.lower() not in FORMATS:
+        raise InputError(f"Cannot write {options.out}: the name must end in {', '.join(FORMATS)}.")
+    if options.mel:
+        check_mel_name(options.mel)
+    text = standard_input() if options.text == "-" else options.text
+    if not clauses(read_aloud(text)):
+        raise InputError(NO_WORD)
     model, voices = load(options.model)
-    mel = text_to_mel(model, voices, options.text, options.speaker, options.rate)
+    mel = text_to_mel(model, voices, text, options.speaker, options.rate)
     vocoder = Vocoder.from_pretrained(options.voice, "cpu")
     wave = vocoder(mel, steps=options.steps, seed=options.seed, enhance=not options.no_enhance)
     if options.mel:
         write_mel(options.mel, mel)
     write_audio(options.out, wave, vocoder.sample_rate)
+    print(f"{options.out}: {len(wave) / vocoder.sample_rate:.1f} s of speech")
+
+
+def standard_input() -> str:
+    """The whole of it; raises `InputError` where it is no UTF-8."""
+    try:
+        return sys.stdin.buffer.read().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"The text on standard input is not UTF-8 ({error.reason}).") from None
+
+
+def check_mel_name(path: Path) -> None:
+    """Raise `InputError` for a name that is no .npy."""
+    if path.suffix != ".npy":
+        raise InputError(f"Cannot write {path}: the name of a mel must end in .npy.")
 
 
 def write_mel(path: Path, mel: Tensor) -> None:
     """Write a mel [n_mels, T] as .npy, whole or not at all."""
     import numpy as np
 
-    if path.suffix != ".npy":
-        raise InputError(f"Cannot write {path}: the name of a mel must end in .npy.")
+    check_mel_name(path)
     with atomic_path(path) as place, place.open("wb") as stream:
         np.save(stream, mel.float().numpy())
 
@@ -119,3 +148,6 @@ if __name__ == "__main__":
     except InputError as error:
         print(f"speak.py: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("speak.py: stopped.", file=sys.stderr)
+        sys.exit(130)

@@ -82,9 +82,10 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--checkpoint", default="ljspeech-22k")
     parser.add_argument("--minutes", type=float, default=20)
+    parser.add_argument("--batches", type=int, help="end after so many instead, on any machine")
     parser.add_argument("--blurred", type=float, default=0.3, help="share of steps with a blur")
     parser.add_argument(
-        "--smoother", type=float, default=0, help="share of the minutes in which it is learned"
+        "--smoother", type=float, default=0, help="share of the training in which it is learned"
     )
     parser.add_argument("--rate", type=float, default=5e-4)
     parser.add_argument("--batch", type=int, default=16)
@@ -110,8 +111,11 @@ def main() -> None:
     means: dict[str, list[float]] = {"predicted": [], "blurred": []}
     step = 0
     with stop_request() as stop:
-        for batch in crops.stream(0, options.batch, [range(options.batch)]):
+        stream = crops.stream(0, options.batch, [range(options.batch)])
+        for number, batch in enumerate(stream):
             passed = (time.monotonic() - started) / (60 * options.minutes)
+            if options.batches:
+                passed = number / options.batches
             if passed >= 1 or stop.received:
                 break
             set_rate(optimizer, learning_rate(rates, step, passed))
