@@ -284,6 +284,39 @@ def test_matcha() -> None:
     assert vocoder(torch.zeros(1, 80, 88)).shape == (1, 1, 88 * HOP)
 
 
+def test_matcha_itself() -> None:
+    """Its own model with random weights, and its own `to_waveform`."""
+    cli = pytest.importorskip("matcha.cli")  # matcha-tts; needs espeak-ng
+    from matcha.models.matcha_tts import MatchaTTS
+    from with_matcha import MatchaVocoder
+
+    encoder = {
+        "encoder_type": "RoPE Encoder",
+        "encoder_params": {
+            "n_feats": 80, "n_channels": 32, "filter_channels": 32, "filter_channels_dp": 32,
+            "n_heads": 2, "n_layers": 1, "kernel_size": 3, "p_dropout": 0.1, "prenet": True,
+        },
+        "duration_predictor_params": {"filter_channels_dp": 32, "kernel_size": 3, "p_dropout": 0},
+    }  # fmt: skip
+    decoder = {
+        "channels": [32, 32], "dropout": 0.0, "attention_head_dim": 16, "n_blocks": 1,
+        "num_mid_blocks": 1, "num_heads": 2, "act_fn": "snakebeta",
+    }  # fmt: skip
+    matching = {"name": "CFM", "solver": "euler", "sigma_min": 1e-4}
+    dictionary = pytest.importorskip("omegaconf").OmegaConf.create
+    torch.manual_seed(0)
+    matcha = MatchaTTS(
+        178, 1, 8, 80, dictionary(encoder), decoder, dictionary(matching),
+        data_statistics={"mel_mean": -5.5, "mel_std": 0.5}, out_size=None,
+    ).eval()  # fmt: skip
+    text = torch.randint(1, 178, (1, 40))
+    mel = matcha.synthesise(text, torch.tensor([40]), n_timesteps=2, length_scale=8.0)["mel"]
+    voice = voice_of("hifigan")
+    wave = cli.to_waveform(mel, MatchaVocoder(voice, seed=3))
+    torch.testing.assert_close(wave, voice(mel, seed=3)[0].clamp(-1, 1))
+    assert wave.shape == (mel.shape[2] * HOP,) and mel.shape[2] > 40
+
+
 @pytest.mark.parametrize("compressed", [False, True])
 def test_kaldi(compressed: bool, tmp_path: Path, tiny_checkpoint: Path) -> None:
     kaldi = pytest.importorskip("kaldi_native_io")

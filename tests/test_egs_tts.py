@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -215,7 +216,7 @@ def test_a_checkpoint_is_what_was_saved(checkpoint: Path) -> None:
     assert "tts-22k" not in bundled()
 
 
-def command(*arguments: object, **settings: str) -> subprocess.CompletedProcess[str]:
+def command(*arguments: object, **settings: Any) -> subprocess.CompletedProcess[str]:
     return script(EGS / "tts" / "speak.py", *arguments, **settings)
 
 
@@ -260,7 +261,9 @@ def test_bad_input_is_one_sentence(
 def test_a_missing_package_is_named(checkpoint: Path, tmp_path: Path, package: str) -> None:
     (tmp_path / f"{package}.py").write_text("raise ImportError('it is not there')\n")
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
-    refused = command("Hello.", tmp_path / "o.wav", "--model", checkpoint, PYTHONPATH=path)
+    refused = command(
+        "Hello.", tmp_path / "o.wav", "--model", checkpoint, environment={"PYTHONPATH": path}
+    )
     assert refused.returncode == 2 and refused.stderr.count("\n") == 1, refused.stderr
     assert "it is not there" in refused.stderr and "pip install -e '.[tts]'" in refused.stderr
 
