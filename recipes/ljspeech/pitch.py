@@ -20,6 +20,7 @@ from diffwave.base.audio import read_audio, resample
 from diffwave.data.source import FRAME
 from diffwave.dsp.source import HIGHEST_F0
 from diffwave.eval.scoring import audio_files
+from diffwave.synthesis import centre
 from diffwave.train.mel_losses import GROSS
 
 RATES = (1.0, 0.8, 1.25)
@@ -49,7 +50,8 @@ for pitch in RATES:
         with torch.inference_mode():
             source = vocoder.model.predict_source(vocoder.mel(wave)[None])
         f0, voiced = source.f0[0].numpy(), source.voiced[0].numpy()
-        nearest = np.round((np.arange(len(f0)) + 0.5) * hop / rate / FRAME).astype(int)
+        middles = np.arange(len(f0)) * hop + centre(vocoder.model)
+        nearest = np.round(middles / rate / FRAME).astype(int)
         truth = track[nearest.clip(0, len(track) - 1)]
         both = voiced & (truth > 0)
         errors.append(f0[both] / truth[both])
