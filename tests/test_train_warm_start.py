@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from signals import speech_like
-from small_run import Configure
-from test_train_learner import make
+from small_run import Configure, learner_of
 from tiny import enhancing_config, random_model, source_config, waveform_config
 from torch import Tensor
 
@@ -197,7 +196,7 @@ def test_a_run_starts_from_a_voice_of_another_mel(
 ) -> None:
     caplog.set_level(logging.INFO)
     save_checkpoint(random_model(enhancing_config()), tmp_path / "given", half=False)
-    learner = make(configure(run__warm_start=tmp_path / "given", mel="speecht5"))
+    learner = learner_of(configure(run__warm_start=tmp_path / "given", mel="speecht5"))
     model = learner.trained.average
     assert f"from {tmp_path / 'given'}: " in caplog.text and "at random start: none" in caplog.text
     given = random_model(enhancing_config()).state_dict()
@@ -217,7 +216,7 @@ def test_a_source_is_kept_with_the_bands_of_the_settings(
 ) -> None:
     save_checkpoint(base_model(), tmp_path / "given")
     changes = {"mel": "speecht5", "source_bands": "[0, 1000, 3000, 11025]"}
-    learner = make(configure(run__warm_start=tmp_path / "given", **changes))
+    learner = learner_of(configure(run__warm_start=tmp_path / "given", **changes))
     config = learner.trained.model.config
     assert config.space.source_bands == (0, 1000, 3000, 8000)
     assert config.source is not None and config.source.channels == 8
@@ -226,9 +225,9 @@ def test_a_source_is_kept_with_the_bands_of_the_settings(
 def test_run_init_comes_first_and_a_wrong_name_is_told(
     configure: Configure, tmp_path: Path, tiny_checkpoint: Path
 ) -> None:
-    learner = make(configure(run__init=tiny_checkpoint, run__warm_start="nowhere"))
+    learner = learner_of(configure(run__init=tiny_checkpoint, run__warm_start="nowhere"))
     assert learner.trained.model.config.mel.name == "hifigan"
     with pytest.raises(InputError, match="no checkpoint 'nowhere'"):
-        make(configure(run__warm_start="nowhere"))
+        learner_of(configure(run__warm_start="nowhere"))
     with pytest.raises(InputError, match=r"has network.channels = 16, but .* mean 24"):
-        make(configure(run__warm_start=tiny_checkpoint, spectral__channels=24))
+        learner_of(configure(run__warm_start=tiny_checkpoint, spectral__channels=24))
