@@ -83,7 +83,8 @@ def test_json_and_back(tmp_path: Path) -> None:
 
 def test_scores_of_a_report(tmp_path: Path) -> None:
     path = tmp_path / "r.json"
-    for score in (SCORE, {"unit": "MOS", "systems": {"a": SCORE}}):
+    unscored = {"mean": None, "interval": None, "n": 0}
+    for score in (SCORE, {"unit": "MOS", "systems": {"a": SCORE, "b": unscored}}):
         path.write_text(json.dumps({"metrics": {"pesq": score}}))
         assert read_quality(path, "a") == Quality(3.0, 2.9, 3.1, 16, "r.json")
     report.save(made_up_scores({"ours": {"pesq": (3.0, 3.5)}}), path)
