@@ -85,7 +85,8 @@ def write_mel(path: str | os.PathLike[str], mel: Tensor, convention: str = "") -
     suffix = Path(path).suffix.lower()
     if suffix not in OUTPUTS:
         raise InputError(f"Cannot write {path}: a mel file ends in {', '.join(OUTPUTS)}.")
-    mel, said = mel.cpu().contiguous(), {KEY: convention} if convention else {}
+    mel = mel.cpu().contiguous()
+    said: dict[str, Any] = {KEY: convention} if convention else {}
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         if suffix == ".npy":
             np.save(file, mel.numpy())
