@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import soundfile
 import torch
 from PIL import Image
 from tiny import random_model, source_config, speech_mel, waveform_config
+from told import process
 
 from diffwave.analysis import trace as traces
 from diffwave.analysis.trace import Trace, save
@@ -98,9 +98,8 @@ def test_the_command(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", MEL[:, :12].numpy())
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "diffwave.cli", "synthesize", *words]
         common = ["--checkpoint", "voice", "--device", "cpu", "--steps", "2", "--threads", "1"]
-        return subprocess.run([*command, *common], cwd=tmp_path, capture_output=True, text=True)
+        return process("synthesize", *words, *common, cwd=tmp_path)
 
     done = run("a.npy", "a.wav", "--trace", "way")
     assert done.returncode == 0, done.stderr

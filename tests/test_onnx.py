@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 import tomllib
 import wave
 from dataclasses import replace
@@ -14,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tiny import enhancing_config, random_model, source_config, speech_mel
-from told import one_line
+from told import one_line, script
 
 from diffwave import InputError, cli
 from diffwave.checkpoint import save_checkpoint
@@ -127,13 +125,7 @@ def test_a_process_that_speaks_needs_numpy_and_onnxruntime_alone(
 ) -> None:
     np.save(tmp_path / "mel.npy", MEL)
     arguments = [voices / "graphs", tmp_path / "mel.npy", tmp_path / "a.wav", "--steps", "2"]
-    process = subprocess.run(
-        [sys.executable, "-c", RUN, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-    )
+    process = script("-c", RUN, *arguments)
     assert process.returncode == 0, process.stderr
     _, packages, modules = process.stdout.strip().splitlines()
     assert set(packages.split(",")) <= {"numpy", "onnxruntime", "_distutils_hack"}

@@ -19,8 +19,10 @@ from told import one_line
 from diffwave import cli, commands
 from diffwave.base.schema import documented
 from diffwave.chain.samplers import SAMPLERS
+from diffwave.checkpoint import load_config
 from diffwave.commands.options import COMMANDS, RENAMED, Generation, argument
 from diffwave.commands.parser import Parser, add_options, renamed, settings_to_overrides
+from diffwave.vocoder import DEFAULT, bundled, bundled_folder
 
 SHARED = {"common", "jobs", "options", "parser", "raw", "voices"}
 
@@ -99,6 +101,26 @@ def test_help_says_a_default_once(name: str, capsys: pytest.CaptureFixture[str])
     text = " ".join(capsys.readouterr().out.split())
     assert f"usage: diffwave {name}" in text
     assert "(default: None)" not in text and ") (default" not in text
+
+
+def test_help_names_the_default_voice_and_its_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    """Written out, as help does not wait for what reads checkpoints."""
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["synthesize", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert f"--checkpoint NAME bundled name, folder or hub id (default: {DEFAULT})" in text
+    steps = [
+        [preset.steps for preset in load_config(bundled_folder() / name).sampling.presets]
+        for name in bundled()
+    ]
+    assert steps == [[1, 2, 4]] * len(steps) and "tuned for 1, 2 and 4)" in text
+
+
+def test_help_begins_in_lower_case_unless_it_is_a_unit(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["serve", "--help"])
+    text = capsys.readouterr().out
+    assert " MiB of a request" in text and " CPU threads of each" in text and " address " in text
 
 
 def test_earlier_names_are_taken_with_a_notice(capsys: pytest.CaptureFixture[str]) -> None:

@@ -222,7 +222,5 @@ def test_character_errors() -> None:
         "assert distance('', 'ab') == 2\n"
     )
     path = os.pathsep.join([str(RECIPE), str(ROOT)])
-    done = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, capture_output=True
-    )
+    done = script("-c", code, environment={"PYTHONPATH": path})
     assert done.returncode == 0, done.stderr

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from patience import until
 from serving import npy, samples
 from tiny import enhancing_config, random_model, source_config, speech_mel
+from told import script
 
 pytest.importorskip("fastapi")
 pytest.importorskip("prometheus_client")
@@ -29,7 +27,6 @@ from diffwave.serving.limits import Limits
 from diffwave.serving.schema import SpeechOptions
 from diffwave.serving.service import Service
 
-ROOT = Path(__file__).parents[1]
 MEL = speech_mel(1.5)
 LIMITS = Limits(max_requests=3, max_body=1 << 20, max_frames=3000, max_steps=4, max_iterations=50)
 SPEECH, JSON = "/v1/speech", "application/json"
@@ -252,8 +249,7 @@ def test_the_engine_takes_what_is_due_first(voice: Vocoder) -> None:
             waiting.cancel(job)
     assert waiting.waiting == 3
     waiting.start()
-    while len(order) < 6:  # samples and an end of each
-        threading.Event().wait(0.01)
+    until(lambda: len(order) == 6)  # samples and an end of each
     waiting.stop()
     assert order == ["now", "now", "soon", "soon", "later", "later"]
 
@@ -261,9 +257,7 @@ def test_the_engine_takes_what_is_due_first(voice: Vocoder) -> None:
 def test_without_the_extra_one_sentence_says_what_to_install() -> None:
     block = "import sys; sys.modules['fastapi'] = None; from diffwave.cli import main; "
     code = block + "sys.exit(main(['serve', '--port', '0']))"
-    process = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False
-    )
+    process = script("-c", code)
     assert process.returncode == 2
     assert "pip install 'diffwave[serve]'" in process.stderr and process.stderr.count("\n") == 1
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import shutil
 import signal
 import time
 from pathlib import Path
+from typing import IO
 
 import pytest
 import torch
@@ -143,6 +145,23 @@ def test_damaged_states_alone_are_refused(
         path.unlink()
     with pytest.raises(InputError, match=r"holds what a run noted, but none of its checkpoints"):
         train(configure(run__steps=90), progress_bar=False)
+
+
+def test_on_a_full_disk_old_states_make_room(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The disk has room for two states."""
+    save = torch.save
+
+    def save_on_small_disk(state: dict[str, object], file: IO[bytes]) -> None:
+        if len(saved_states(tmp_path / "run")) >= 2:
+            file.write(b"some of it")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(state, file)
+
+    monkeypatch.setattr(torch, "save", save_on_small_disk)
+    train(configure(run__steps=4, run__checkpoint_minutes=0), progress_bar=False)
+    assert names(tmp_path / "run") == ["step-00000003.pt", "step-00000004.pt"]
 
 
 # --- a loss that is not finite ---------------------------------------------------------------

@@ -169,9 +169,16 @@ def write_error(path: str | os.PathLike[str], error: OSError) -> InputError:
     return InputError(f"Cannot write {os.fspath(path)}: {reason}.")
 
 
+def disk_is_full(error: InputError) -> bool:
+    """Whether that is why a file could not be written."""
+    return any(reason in str(error) for reason in _NO_ROOM.values())
+
+
+_NO_ROOM = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
+
+
 def _reason(error: OSError) -> str:
-    full = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
-    return full.get(error.errno or 0) or error.strerror or str(error)
+    return _NO_ROOM.get(error.errno or 0) or error.strerror or str(error)
 
 
 def _resolve(path: str | os.PathLike[str], is_right_kind: Callable[[int], bool], kind: str) -> Path:

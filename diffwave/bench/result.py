@@ -155,22 +155,18 @@ def read_quality(path: str | os.PathLike[str], system: str) -> Quality:
     there is no such file or score.
     """
     name, report = os.fspath(path), read_json(path)
-
-    def quality(score: dict[str, Any]) -> Quality:
-        low, high = score["interval"]
-        return Quality(float(score["mean"]), low, high, int(score["n"]), Path(name).name)
-
     try:
         score = report["metrics"]["pesq"]
         several = score.get("systems") or {system: score}
-        scores = {each: quality(one) for each, one in several.items()}
+        if (score := several.get(system)) is not None:
+            low, high = score["interval"]
+            return Quality(float(score["mean"]), low, high, int(score["n"]), Path(name).name)
+        known = ", ".join(several)
     except (TypeError, KeyError, AttributeError, ValueError):
         raise InputError(
             f"{name} is not a JSON report of `diffwave evaluate` with the metric pesq."
         ) from None
-    if system not in scores:
-        raise InputError(f"{name} has no system {system!r}; it has {', '.join(scores)}.")
-    return scores[system]
+    raise InputError(f"{name} has no system {system!r}; it has {known}.")
 
 
 def to_markdown(result: Result) -> str:

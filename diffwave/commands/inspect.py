@@ -32,9 +32,8 @@ def run(options: Inspect) -> int:
     expected = convention_with(vocoder.config.mel)
     incoming = read_incoming(options.input, options.convention or AUTO, options.stats, expected)
     voice = None if options.checkpoint else bundled_for(incoming.convention)
-    if voice in (None, DEFAULT):
-        voice = None
-    else:
+    voice = None if voice == DEFAULT else voice
+    if voice is not None:
         vocoder = Vocoder.from_pretrained(voice, "cpu")
     findings = {**_findings(incoming, vocoder), "voice": voice}
     findings["advice"] = _advice(incoming, findings, options)

@@ -48,7 +48,7 @@ class Voice(Options):
     """Which checkpoint."""
 
     checkpoint: str | None = argument(None, metavar="NAME")
-    """Bundled name, folder or hub id (default: the bundled voice)."""
+    """Bundled name, folder or hub id (default: universal-22k)."""
 
 
 @dataclass(kw_only=True)
@@ -68,7 +68,7 @@ class Generation(Computation):
     """How speech is generated with it."""
 
     steps: Annotated[int, Meta(ge=1, le=10_000)] | None = None
-    """Network calls (default: the checkpoint's; the bundled voice is tuned for 1, 2, 4 and 8)."""
+    """Network calls (default: the checkpoint's; the bundled ones are tuned for 1, 2 and 4)."""
     n_iter: Annotated[int, Meta(ge=0, le=10_000)] | None = None
     """Mel-consistency (Griffin-Lim) iterations after the last step (default: the checkpoint's)."""
     sampler: (
@@ -146,7 +146,7 @@ class Synthesize(Generation):
     """Mean and deviation that the mels were normalised by, as of convert-mel; with --from."""
     trace: str | None = argument(None, metavar="DIR")
     """Write what the reverse chain goes through: the state and the estimate of x_0 at every step,
-    and the result, as wav and picture in a folder each, and a strip that moves (.gif)."""
+    and the result, as wav and picture in a folder each, and an animation of the steps (.gif)."""
 
     def check(self) -> None:
         if self.trace is not None and (self.raw or self.low_latency):
@@ -241,7 +241,7 @@ class Inspect(Options):
     """A mel-spectrogram (.npy, .npz, .pt, .safetensors)."""
     checkpoint: str | None = argument(None, metavar="NAME")
     """That it shall fit: bundled name, folder or hub id (default: the bundled voice of its
-    convention, or else the default one)."""
+    convention, or else universal-22k)."""
     convention: str | None = argument(None, "--from", metavar="NAME")
     """Convention that it is of, where it is known (default: recognise it)."""
     stats: str | None = argument(None, metavar="FILE")
@@ -301,7 +301,7 @@ class Likelihood(Computation, Selection):
     """Bound the code length of recordings under a checkpoint, term by term."""
 
     recordings: list[str] = argument([], positional=True, metavar="[NAME=]DIR")
-    """Recordings, or folders of them; of several sets each is told from the first (ROC)."""
+    """Recordings, or folders of them; each further set is compared with the first (ROC)."""
     mels: list[str] = argument([], metavar="[NAME=]DIR")
     """Mels of the recordings of a set, by file name, in place of their own; repeatable."""
     limit: AtLeastOne | None = argument(None, metavar="N")
@@ -469,7 +469,7 @@ class Bench(Options):
     systems: str | None = argument(None, metavar="NAMES")
     """Comma-separated (default: all)."""
     checkpoint: str | None = argument(None, metavar="NAME")
-    """Of ours (default: the bundled voice)."""
+    """Of ours (default: universal-22k)."""
     json: str | None = argument(None, metavar="FILE")
     """Write everything that was measured."""
     plot: str | None = argument(None, metavar="FILE.png")

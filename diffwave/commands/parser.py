@@ -76,7 +76,10 @@ def _reader(kind: Any) -> Callable[[str], Any]:
 
 
 def _help(text: str, default: Any) -> str:
-    text = (text[:1].lower() + text[1:] if text[1:2].islower() else text).removesuffix(".")
+    word = text.partition(" ")[0]
+    if word == "A" or word[1:].islower():  # neither CPU nor MiB
+        text = text[0].lower() + text[1:]
+    text = text.removesuffix(".")
     shown = isinstance(default, (str, int)) and not isinstance(default, bool)
     text += f" (default: {default})" if shown and "0:" not in text else ""
     return text.replace("%", "%%")

@@ -86,10 +86,11 @@ class Voices:
         vocoder = self.of(incoming.convention)
         target = vocoder.config.mel
         goal = Convention(target, "the checkpoint")
-        if incoming.how != "as told":
-            warn(path, f"{incoming.described(goal)}.")
-        warn(path, incoming.doubt)
         as_it_is = same_values(incoming.convention, target)
+        if incoming.how != "as told":
+            what = f"{incoming.convention.name} ({incoming.how}), taken as it is"
+            warn(path, f"{what if as_it_is else incoming.described(goal)}.")
+        warn(path, incoming.doubt)
         return vocoder, check_mel(incoming.mel if as_it_is else incoming.to(goal), target)[0]
 
     def _as_it_is(self, path: Path) -> Tensor:

@@ -77,7 +77,7 @@ def content(path: Path, readers: Readers, kind: str) -> Any:
 
 
 def write_mel(path: str | os.PathLike[str], mel: Tensor, convention: str = "") -> None:
-    """Save a mel, float32, whole or not at all; .npz and .safetensors say the convention too.
+    """Save a mel, float32, whole or not at all; .npz and .safetensors say a named convention too.
 
     Raises:
         InputError: for another suffix, or when it cannot be written.
@@ -86,13 +86,14 @@ def write_mel(path: str | os.PathLike[str], mel: Tensor, convention: str = "") -
     if suffix not in OUTPUTS:
         raise InputError(f"Cannot write {path}: a mel file ends in {', '.join(OUTPUTS)}.")
     mel = mel.cpu().contiguous()
+    said: dict[str, Any] = {KEY: convention} if convention else {}
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         if suffix == ".npy":
             np.save(file, mel.numpy())
         elif suffix == ".npz":
-            np.savez(file, mel=mel.numpy(), convention=np.array(convention))
+            np.savez(file, mel=mel.numpy(), **said)
         else:
-            file.write(save({"mel": mel}, {KEY: convention}))
+            file.write(save({"mel": mel}, said))
 
 
 def _read_npy(path: Path) -> Any:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from msgspec import Meta
@@ -103,12 +103,15 @@ class VariantNet(WaveformNet):
         kind = StepInResidual if self.config.step_in_residual else ResidualLayer
         return kind(self.config.channels, dilation, self.config.padding)
 
-    def _upsampled(self, mel: Tensor | None) -> list[Tensor]:
-        """As of `WaveformNet`; InputError for a mel too short for its wave to be reflected."""
+    def forward(self, x_t: Tensor, *arguments: Any, **named: Any) -> Tensor:
+        """As of `WaveformNet`; InputError for a wave too short to be reflected."""
         config, hop = self.config, self.config.hop_length
         widest = 2 ** (min(config.layers, config.dilation_cycle) - 1)
-        if config.padding == "reflect" and mel is not None and mel.shape[-1] * hop <= widest:
+        if config.padding == "reflect" and x_t.shape[-1] <= widest:
             raise InputError(f"This network needs a mel of at least {widest // hop + 1} frames.")
-        if not config.upsampler_per_layer:
+        return super().forward(x_t, *arguments, **named)
+
+    def _upsampled(self, mel: Tensor | None) -> list[Tensor]:
+        if not self.config.upsampler_per_layer:
             return super()._upsampled(mel)
         return [upsampler(mel) for upsampler in self.upsamplers]

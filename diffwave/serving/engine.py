@@ -38,8 +38,8 @@ class Job:
     seconds_per_sample: float
     stream: bool = False  # whether somebody listens while it is generated
     unread: int = 0  # windows of a stream that wait for their reader
-    heard: bool = False
-    queued: bool = False
+    started: bool = False  # whether the first window has been delivered
+    queued: bool = False  # whether it waits for a worker, or one has it
     cancelled: bool = False
 
     def __post_init__(self) -> None:
@@ -50,8 +50,8 @@ class Job:
         if self.stream:
             now = time.monotonic()
             # From now if these are the first samples, or if they came too late.
-            start = max(self.due, now) if self.heard else now
-            self.heard, self.due = True, start + len(wave) * self.seconds_per_sample
+            start = max(self.due, now) if self.started else now
+            self.started, self.due = True, start + len(wave) * self.seconds_per_sample
 
 
 class Engine:
@@ -176,12 +176,12 @@ class Engine:
         for job, wave in zip(batch, waves, strict=True):
             job.delivered(wave)
             with self._ready:
-                job.queued = False
                 job.unread += job.stream
             self._deliver(job, wave)
             if job.utterance.window is None:
                 self._finish(job, None)
-            with self._ready:
+            with self._ready:  # only now: another worker would overtake with the next window
+                job.queued = False
                 self._push(job)
 
     def _finish(self, job: Job, error: Exception | None) -> None:

@@ -23,7 +23,7 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from diffwave.base.errors import InputError
-from diffwave.base.files import atomic_path, write_error
+from diffwave.base.files import atomic_path, disk_is_full, write_error
 from diffwave.base.migrate import RENAMED_METRICS
 from diffwave.base.schema import stored
 from diffwave.model import DiffusionModel, ModelConfig
@@ -154,6 +154,8 @@ def only_trainer(folder: Path) -> Iterator[None]:
 def save_state(folder: Path, progress: Progress, trained: Trained, keep: int) -> Path:
     """Write `step-N.pt` whole or not at all, then drop all but the newest `keep`.
 
+    While the disk is full older states are dropped one by one, but never the newest sound one.
+
     Raises:
         InputError: when it cannot be written; the newest sound state is intact.
     """
@@ -163,14 +165,20 @@ def save_state(folder: Path, progress: Progress, trained: Trained, keep: int) ->
         "ema": [average.detach() for average in trained.average.learned()],
         **{name: part.state_dict() for name, part in trained.parts().items()},
     }
-    try:
-        # Through a file of Python's, whose errors say what is wrong; PyTorch's own do not.
-        with atomic_path(path) as temporary, temporary.open("wb") as file:
-            torch.save(state, file)
-    except InputError as error:
-        sound = newest_state(folder)
-        last = f"{sound[0].name} is the last checkpoint" if sound else "there is no checkpoint"
-        raise InputError(f"{error} Training has stopped; {last}.") from None
+    while True:
+        try:
+            # Through a file of Python's, whose errors say what is wrong; PyTorch's own do not.
+            with atomic_path(path) as temporary, temporary.open("wb") as file:
+                torch.save(state, file)
+            break
+        except InputError as error:
+            sound = newest_state(folder)
+            spare = [old for old in saved_states(folder) if sound and old != sound[0]]
+            if not (spare and disk_is_full(error)):
+                last = f"{sound[0].name} is the last" if sound else "there is no"
+                raise InputError(f"{error} Training has stopped; {last} checkpoint.") from None
+            log.warning("The disk is full; %s makes room for %s.", spare[0].name, path.name)
+            spare[0].unlink()
     for old in saved_states(folder)[:-keep]:
         old.unlink()
     return path

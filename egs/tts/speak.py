@@ -21,7 +21,7 @@ from torch import Tensor
 from diffwave import Vocoder
 from diffwave.base.audio import FORMATS, write_audio
 from diffwave.base.errors import InputError
-from diffwave.base.files import atomic_path
+from diffwave.mel.files import write_mel
 
 MODEL = Path(__file__).resolve().parents[2] / "pretrained" / "tts-22k"
 LONGEST = 300  # characters spoken in one go; longer texts than those of training sound worse
@@ -104,8 +104,8 @@ def main() -> None:
         raise InputError(f"Cannot write {options.out}: there is no folder {options.out.parent}.")
     if options.out.suffix.lower() not in FORMATS:
         raise InputError(f"Cannot write {options.out}: the name must end in {', '.join(FORMATS)}.")
-    if options.mel:
-        check_mel_name(options.mel)
+    if options.mel and options.mel.suffix != ".npy":
+        raise InputError(f"Cannot write {options.mel}: the name of a mel must end in .npy.")
     text = standard_input() if options.text == "-" else options.text
     if not clauses(read_aloud(text)):
         raise InputError(NO_WORD)
@@ -125,21 +125,6 @@ def standard_input() -> str:
         return sys.stdin.buffer.read().decode("utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"The text on standard input is not UTF-8 ({error.reason}).") from None
-
-
-def check_mel_name(path: Path) -> None:
-    """Raise `InputError` for a name that is no .npy."""
-    if path.suffix != ".npy":
-        raise InputError(f"Cannot write {path}: the name of a mel must end in .npy.")
-
-
-def write_mel(path: Path, mel: Tensor) -> None:
-    """Write a mel [n_mels, T] as .npy, whole or not at all."""
-    import numpy as np
-
-    check_mel_name(path)
-    with atomic_path(path) as place, place.open("wb") as stream:
-        np.save(stream, mel.float().numpy())
 
 
 if __name__ == "__main__":

@@ -54,6 +54,8 @@ def read_jobs(source: str) -> list[Job]:
     if source.lower().endswith(MANIFESTS):
         jobs = [_job(row, line, source) for line, row in _rows(source)]
     else:
+        if not is_remote(source) and not Path(source).is_dir():
+            raise InputError(f"There is no folder {source}; a manifest ends in .csv or .jsonl.")
         jobs = [Job(name, mel) for name, mel in listed(source, MEL_SUFFIXES)]
     if not jobs:
         raise InputError(f"There is no mel in {source}.")

@@ -21,11 +21,12 @@ from common import MEL, Labels, Utterance, clip, lines_of  # first: it makes the
 from tqdm import tqdm
 
 from acoustic import Voices, load, predict  # isort: skip
-from speak import text_to_mel, write_mel  # isort: skip
+from speak import text_to_mel  # isort: skip
 
 from diffwave.base.audio import write_audio
 from diffwave.base.errors import InputError, run_script
 from diffwave.mel import MelSpectrogram
+from diffwave.mel.files import write_mel
 
 
 @torch.inference_mode()
