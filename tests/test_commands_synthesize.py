@@ -228,7 +228,7 @@ def test_what_can_be_used_is_used(
         strict=True,
     ):
         assert re.match(words, line)
-    assert told.out.startswith("1 files")
+    assert told.out.startswith("1 file ")
 
 
 def test_a_mel_that_looks_like_anothers_is_spoken_with_a_warning(

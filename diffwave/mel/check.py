@@ -196,7 +196,9 @@ def _others(config: MelConfig) -> dict[str, MelConfig]:
     }
     for known in PRESETS.values():
         alike = [repr(c.name) for c in PRESETS.values() if values(c) == values(known)]
-        others[f"the convention {' or '.join(alike)}"] = known
+        plain_log10 = known.log == "log10" and known.gain == 1
+        kind = "base-10 logarithms, as of " * plain_log10
+        others[f"{kind}the convention {' or '.join(alike)}"] = known
     return {label: other for label, other in others.items() if values(other) != values(config)}
 
 
