@@ -48,7 +48,7 @@ class Voice(Options):
     """Which checkpoint."""
 
     checkpoint: str | None = argument(None, metavar="NAME")
-    """Bundled name, folder or hub id (default: the bundled voice)."""
+    """Bundled name, folder or hub id (default: universal-22k)."""
 
 
 @dataclass(kw_only=True)
@@ -469,7 +469,7 @@ class Bench(Options):
     systems: str | None = argument(None, metavar="NAMES")
     """Comma-separated (default: all)."""
     checkpoint: str | None = argument(None, metavar="NAME")
-    """Of ours (default: the bundled voice)."""
+    """Of ours (default: universal-22k)."""
     json: str | None = argument(None, metavar="FILE")
     """Write everything that was measured."""
     plot: str | None = argument(None, metavar="FILE.png")

@@ -68,7 +68,11 @@ def as_tensor(name: str, value: Tensor | ArrayLike, integers: bool = False) -> T
         except (ValueError, TypeError, RuntimeError):  # rows of several lengths, say
             raise InputError(f"A {name} must be an array, and this cannot be made one.") from None
         if array.dtype.kind not in ("fiu" if integers else "f"):
-            raise InputError(f"A {name} must be floating point, not {array.dtype}.")
+            given = (
+                value if array.dtype.kind in "USO" and not isinstance(value, np.ndarray) else None
+            )
+            kind = array.dtype if given is None else type(given).__name__
+            raise InputError(f"A {name} must be floating point, not {kind}.")
         return torch.from_numpy(array.astype(np.float32))
     if not (value.is_floating_point() or integers):
         raise InputError(f"A {name} must be floating point, not {value.dtype}.")
