@@ -16,7 +16,11 @@ from diffwave.vocoder import DEFAULT, Vocoder, bundled, find_checkpoint
 def run(options: Info) -> int:
     """The settings of a checkpoint as a table or as JSON, or the bundled ones, with their mels."""
     if options.checkpoint is None:
-        print(json_text(bundled(), indent=0) if options.json else table(map(_line, bundled())))
+        print(
+            json_text(bundled(), indent=0)
+            if options.json
+            else table([_line(name) for name in bundled()])
+        )
         return 0
     folder = find_checkpoint(options.checkpoint)
     vocoder = Vocoder.from_pretrained(folder, "cpu")

@@ -68,10 +68,8 @@ def as_tensor(name: str, value: Tensor | ArrayLike, integers: bool = False) -> T
         except (ValueError, TypeError, RuntimeError):  # rows of several lengths, say
             raise InputError(f"A {name} must be an array, and this cannot be made one.") from None
         if array.dtype.kind not in ("fiu" if integers else "f"):
-            given = (
-                value if array.dtype.kind in "USO" and not isinstance(value, np.ndarray) else None
-            )
-            kind = array.dtype if given is None else type(given).__name__
+            numbers = array.dtype.kind not in "USO" or isinstance(value, np.ndarray)
+            kind = array.dtype if numbers else type(value).__name__
             raise InputError(f"A {name} must be floating point, not {kind}.")
         return torch.from_numpy(array.astype(np.float32))
     if not (value.is_floating_point() or integers):
