@@ -2,7 +2,7 @@
 
     python egs/batch_cost.py [--device cpu] [--threads 1] [--frames 430]
 
-One step and 25 iterations of the bundled voice; on a GPU the time on the clock.
+One step and 25 iterations of the default voice; on a GPU the time on the clock.
 """
 
 from __future__ import annotations

@@ -14,7 +14,10 @@ from diffwave import cli
 
 def test_info_lists_the_bundled(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["info"]) == 0
-    assert "ljspeech-22k" in capsys.readouterr().out.splitlines()
+    listed = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert {"ljspeech-22k", "speecht5-16k", "universal-22k"} <= set(listed)
+    assert "16000 Hz" in listed["speecht5-16k"] and "speecht5 mels" in listed["speecht5-16k"]
+    assert [name for name, line in listed.items() if "default" in line] == ["universal-22k"]
 
 
 def test_info_describes(capsys: pytest.CaptureFixture[str], tiny_checkpoint: Path) -> None:

@@ -60,10 +60,19 @@ def test_another_layout_and_convention(here: Path, capsys: pytest.CaptureFixture
     np.save("a.npy", mel.T)
     found = findings(capsys, "a.npy")
     assert found["convention"] == "vocos" and found["transposed"] and not found["fits"]
-    assert "synthesize.py a.npy out.wav --from vocos" in str(found["advice"])
+    assert "diffwave synthesize a.npy out.wav --from vocos" in str(found["advice"])
     assert abs(float(str(found["rms_db"])) + 23) < 2
     np.save("b.npy", np.load(REAL).T)
     assert "--from hifigan" in str(findings(capsys, "b.npy")["advice"])
+
+
+def test_decibels_are_not_advised_as_what_they_are_not(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save("a.npy", (20 / np.log(10) * np.load(REAL)).astype(np.float32))
+    found = findings(capsys, "a.npy")
+    assert not found["fits"] and "they look like decibels." in str(found["advice"])
+    assert "synthesize" not in str(found["advice"])
 
 
 def test_clipped_and_silent(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

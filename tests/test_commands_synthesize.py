@@ -228,7 +228,7 @@ def test_what_can_be_used_is_used(
         strict=True,
     ):
         assert re.match(words, line)
-    assert told.out.startswith("1 files")
+    assert told.out.startswith("1 file ")
 
 
 def test_a_mel_that_looks_like_anothers_is_spoken_with_a_warning(
@@ -370,7 +370,11 @@ def test_pitch_of_a_folder_lies_in_files_of_the_same_names(
 @pytest.mark.parametrize(
     ("file", "content", "words"),
     [
-        ("f0.npy", F0[:-1], f"one value for each of {len(F0)} frames"),
+        (
+            "f0.npy",
+            F0[:-1],
+            f"one value for each of {len(F0)} frames of the mel, not {len(F0) - 1} values.",
+        ),
         ("f0.npy", F0 + 1, "or be 0 where there is no voice"),
         ("f0.npy", np.stack([F0, F0]), "one number for each frame"),
         ("f0.npy", F0 * np.nan, "from 50 to 600 Hz"),

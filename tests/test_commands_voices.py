@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from signals import speech_like
 from tiny import random_model, spectral_config
-from told import one_line
+from told import ROOT, one_line
 
 from diffwave import Vocoder, cli, vocoder
 from diffwave.checkpoint import save_checkpoint
@@ -181,6 +182,54 @@ def test_a_doubt_is_told_with_a_refusal(places: Path, capsys: pytest.CaptureFixt
     one_line(capsys, doubt)
 
 
+def test_a_guess_that_contradicts_the_refusal_is_left_out(
+    places: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mel = np.load(ROOT / "egs" / "mel.npy")
+    for name, values in (("log10", mel / np.log(10)), ("db", 20 / np.log(10) * mel)):
+        np.save("mel.npy", values.astype(np.float32))
+        assert synthesize("mel.npy", "out.wav") == 2
+        error = capsys.readouterr().err
+        assert error.endswith("hifigan,log=log10.\n") and "It looks like" not in error
+        assert ("base-10 logarithms" if name == "log10" else "decibels") in error
+    np.save("mel.npy", (mel / np.log(10)).astype(np.float32))
+    assert synthesize("mel.npy", "out.wav", "--from", "hifigan,log=log10") == 0
+    np.testing.assert_allclose(
+        wave_of("out.wav")[0], spoken("universal-22k", torch.from_numpy(mel)), atol=2e-3
+    )
+
+
+def test_a_transposed_mel_that_fits_is_no_other_convention(
+    places: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save("mel.npy", np.load(ROOT / "egs" / "mel.npy").T)
+    assert synthesize("mel.npy", "out.wav") == 2
+    one_line(capsys, "pass mel.T. With --from hifigan it is turned.")
+    assert synthesize("mel.npy", "out.wav", "--from", "hifigan") == 0
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: mel_of("hifigan", 6.0).numpy(), "'hifigan'"),
+        (lambda: _normalised(mel_of("espnet", 6.0)).numpy(), "zero mean and unit variance"),
+    ],
+)
+def test_values_that_the_named_convention_cannot_have(
+    make: Callable[[], np.ndarray], words: str, places: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save("mel.npy", make())
+    assert synthesize("mel.npy", "out.wav", "--from", "espnet") == 2
+    one_line(capsys, "do not fit the 'espnet' convention", words)
+    assert cli.main(["convert-mel", "mel.npy", "out.npy", "--from", "espnet"]) == 2
+    one_line(capsys, "do not fit the 'espnet' convention", words)
+    assert not Path("out.wav").exists() and not Path("out.npy").exists()
+
+
+def _normalised(mel: torch.Tensor) -> torch.Tensor:
+    return (mel - mel.mean(1, keepdim=True)) / mel.std(1, keepdim=True)
+
+
 def test_a_refusal_of_what_is_no_mel_adds_nothing(
     places: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -209,7 +258,7 @@ def test_inspect_names_the_voice(places: Path, capsys: pytest.CaptureFixture[str
     assert cli.main(["inspect", "mel.npy", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["fits"] and found["voice"] == "speecht5-16k"
-    command = "synthesize.py mel.npy out.wav --from speecht5"
+    command = "diffwave synthesize mel.npy out.wav --from speecht5"
     assert found["advice"] == f"The voice speecht5-16k speaks it: {command}"
     assert cli.main(["inspect", "mel.npy"]) == 0
     assert "yes, the voice speecht5-16k" in capsys.readouterr().out

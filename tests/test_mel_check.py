@@ -57,6 +57,8 @@ def test_check_mel_returns_a_float32_batch() -> None:
         (torch.zeros(80, 5, dtype=torch.int64), "floating point, not torch.int64"),
         (np.zeros((80, 5), dtype=np.int16), "floating point, not int16"),
         (np.full((80, 5), None), "floating point, not object"),
+        ("mel.npy", "floating point, not str"),
+        (None, "floating point, not NoneType"),
         ([[0.0, 0.0], [0.0]], "must be an array"),
     ],
 )

@@ -88,7 +88,7 @@ def test_of_a_folder_of_bad_files_each_gets_one_sentence_and_the_rest_is_used(
     results = everything(target)
     assert results.pop("good.wav")[:4] == b"RIFF"
     assert results == {"batch.wav": OLD}
-    assert result.stdout.startswith("1 files in out: ")
+    assert result.stdout.startswith("1 file in out: ")
     assert not (tmp_path / MARKER).exists()
 
 

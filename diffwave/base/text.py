@@ -21,6 +21,11 @@ def notice(text: str) -> None:
     print(printable(text), file=sys.stderr)
 
 
+def counted(number: int, name: str) -> str:
+    """A number and its noun: "1 file", "2 files"."""
+    return f"{number} {name}" + "s" * (number != 1)
+
+
 def markdown_cell(text: object) -> str:
     """The text in a cell of a Markdown table: on one line, and its bars are no borders."""
     return printable(text).replace("\\", "\\\\").replace("|", "\\|")

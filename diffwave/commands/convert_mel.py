@@ -8,7 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from diffwave.base.files import make_folder
-from diffwave.base.text import notice, printable
+from diffwave.base.text import counted, notice, printable
 from diffwave.commands.common import check_all_done, each, table
 from diffwave.commands.jobs import Job, file_jobs
 from diffwave.commands.options import ConvertMel
@@ -35,6 +35,7 @@ def run(options: ConvertMel) -> int:
 
     def work(job: Job) -> None:
         incoming = read_incoming(job[0], options.source, options.stats)
+        incoming.check()
         mel = incoming.to(target)
         warn(job[0], incoming.doubt)
         make_folder(job[1].parent)
@@ -43,7 +44,7 @@ def run(options: ConvertMel) -> int:
 
     done = each(jobs, work, source.is_dir())
     kinds = sorted({line.partition("], ")[2] for line in lines})
-    what = "; ".join([f"{done} files in {place}", *kinds])
+    what = "; ".join([f"{counted(done, 'file')} in {place}", *kinds])
     print(printable(what if source.is_dir() else f"{place}: {lines[0]}"))
     check_all_done(done, jobs)
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from diffwave.base.text import counted
 from diffwave.commands.options import Import
 from diffwave.importers import PROJECTS, About, import_checkpoint
 
@@ -24,6 +25,6 @@ def run(options: Import) -> int:
     print(
         f"imported {options.output}: DiffWave of {PROJECTS[options.project].title}, "
         f"mel {config.mel.name}, schedule {config.diffusion.schedule}, "
-        f"{config.sampling.default} steps by default"
+        f"{counted(config.sampling.default, 'step')} by default"
     )
     return 0

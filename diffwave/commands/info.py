@@ -6,15 +6,21 @@ from torch import nn
 
 from diffwave.base.files import json_text
 from diffwave.base.schema import stored
+from diffwave.base.text import counted
+from diffwave.checkpoint import load_config
 from diffwave.commands.common import table
 from diffwave.commands.options import Info
-from diffwave.vocoder import Vocoder, bundled, find_checkpoint
+from diffwave.vocoder import DEFAULT, Vocoder, bundled, find_checkpoint
 
 
 def run(options: Info) -> int:
-    """The settings of a checkpoint as a table or as JSON, or the names of the bundled ones."""
+    """The settings of a checkpoint as a table or as JSON, or the bundled ones, with their mels."""
     if options.checkpoint is None:
-        print(json_text(bundled(), indent=0) if options.json else "\n".join(bundled()))
+        print(
+            json_text(bundled(), indent=0)
+            if options.json
+            else table([_line(name) for name in bundled()])
+        )
         return 0
     folder = find_checkpoint(options.checkpoint)
     vocoder = Vocoder.from_pretrained(folder, "cpu")
@@ -25,6 +31,12 @@ def run(options: Info) -> int:
     print(table([("checkpoint", folder), *_rows(vocoder)]))
     print("\n" + table([("steps", "solver", "iterations", "noise levels"), *_presets(vocoder)]))
     return 0
+
+
+def _line(name: str) -> tuple[str, ...]:
+    mel = load_config(find_checkpoint(name)).mel
+    which = "the default" if name == DEFAULT else ""
+    return name, f"{mel.sample_rate} Hz", f"{mel.name} mels", which
 
 
 def _rows(vocoder: Vocoder) -> list[tuple[str, object]]:
@@ -38,7 +50,7 @@ def _rows(vocoder: Vocoder) -> list[tuple[str, object]]:
         ("network", f"{config.network.kind}, {_size(model.network)}"),
         ("mel enhancer", "none" if model.enhancer is None else _size(model.enhancer)),
         ("diffusion", chain),
-        ("sampling", f"{sampling.default} steps by default"),
+        ("sampling", f"{counted(sampling.default, 'step')} by default"),
     ]
 
 

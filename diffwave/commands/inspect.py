@@ -15,7 +15,7 @@ from diffwave.base.text import printable
 from diffwave.commands.common import table
 from diffwave.commands.options import Inspect
 from diffwave.mel import check_mel
-from diffwave.mel.conventions import Convention, convention_with
+from diffwave.mel.conventions import Convention, convention_with, same_values
 from diffwave.mel.convert import difference, rms
 from diffwave.mel.incoming import AUTO, Incoming, read_incoming
 from diffwave.vocoder import DEFAULT, Vocoder, bundled_for
@@ -54,7 +54,7 @@ def _findings(incoming: Incoming, vocoder: Vocoder) -> dict[str, Any]:
         mel, incoming.mel, rtol=0, atol=1e-3
     )
     fits, reason = alike, None
-    if alike:
+    if alike or same_values(convention, target.mel):
         try:
             check_mel(incoming.mel, vocoder.config.mel)
         except InputError as error:
@@ -159,7 +159,8 @@ def _advice(incoming: Incoming, findings: dict[str, Any], options: Inspect) -> s
         words.append("Synthesize it as it is.")
     else:
         # What was recognised of this file need not be of the next: the name is spelled out.
-        command = ["synthesize.py", options.input, "out.wav", "--from", findings["convention"]]
+        command = ["diffwave", "synthesize", options.input, "out.wav"]
+        command += ["--from", findings["convention"]]
         command += ["--stats", options.stats] if options.stats else []
         command += ["--checkpoint", options.checkpoint] if options.checkpoint else []
         what = f"The voice {findings['voice']} speaks it" if findings["voice"] else "Convert it"

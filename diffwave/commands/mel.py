@@ -6,7 +6,7 @@ from pathlib import Path
 
 from diffwave.base.audio import AUDIO_SUFFIXES, read_audio
 from diffwave.base.files import make_folder
-from diffwave.base.text import printable
+from diffwave.base.text import counted, printable
 from diffwave.commands.common import check_all_done, each, table
 from diffwave.commands.jobs import Job, file_jobs
 from diffwave.commands.options import Mel
@@ -34,7 +34,7 @@ def run(options: Mel) -> int:
         shape[:] = mel.shape
 
     done = each(jobs, analyse, source.is_dir())
-    what = f"{done} files in {target}" if source.is_dir() else f"{target}: {shape}"
+    what = f"{counted(done, 'file')} in {target}" if source.is_dir() else f"{target}: {shape}"
     print(printable(f"{what}, {config.name} convention"))
     check_all_done(done, jobs)
     return 0

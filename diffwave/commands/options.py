@@ -68,7 +68,7 @@ class Generation(Computation):
     """How speech is generated with it."""
 
     steps: Annotated[int, Meta(ge=1, le=10_000)] | None = None
-    """Network calls (default: the checkpoint's; the bundled ones are tuned for 1, 2 and 4)."""
+    """Network calls (default: the checkpoint's; the bundled voices are tuned for 1, 2 and 4)."""
     n_iter: Annotated[int, Meta(ge=0, le=10_000)] | None = None
     """Mel-consistency (Griffin-Lim) iterations after the last step (default: the checkpoint's)."""
     sampler: (

@@ -16,7 +16,7 @@ from diffwave.base.audio import AUDIO_SUFFIXES, read_audio, write_audio
 from diffwave.base.errors import InputError
 from diffwave.base.files import make_folder
 from diffwave.base.libraries import needed_for
-from diffwave.base.text import notice, printable
+from diffwave.base.text import counted, notice, printable
 from diffwave.commands.common import check_all_done, each, generation
 from diffwave.commands.jobs import Job, file_jobs
 from diffwave.commands.options import Synthesize
@@ -109,7 +109,7 @@ def _synthesize(source: Path, target: Path, options: Synthesize) -> None:
     folder = source.is_dir()
     with tqdm(total=0, unit="frame", disable=folder or None, leave=False) as bar:
         done = each(jobs, generate, folder)
-    what = f"{done} files in {target}" if folder else options.output
+    what = f"{counted(done, 'file')} in {target}" if folder else options.output
     factor = f", real-time factor {spent / made:.3f}" if made else ""
     line = f"{what}: {made:.2f} s of speech in {spent:.2f} s{factor}"
     print(printable(line), file=sys.stderr if options.output == "-" else sys.stdout)

@@ -15,7 +15,7 @@ from diffwave.commands.common import vocoder_of
 from diffwave.commands.convert_mel import warn
 from diffwave.commands.options import Synthesize
 from diffwave.mel import MelConfig, check_mel, check_one
-from diffwave.mel.conventions import Convention, convention_of, convention_with
+from diffwave.mel.conventions import Convention, convention_of, convention_with, same_values
 from diffwave.mel.files import read_mel
 from diffwave.mel.incoming import AUTO, declared, mistaken, read_incoming
 from diffwave.vocoder import DEFAULT, Vocoder, bundled_for
@@ -73,8 +73,9 @@ class Voices:
         What was recognised, and any doubt of it, is said on standard error.
 
         Raises:
-            InputError: as `read_incoming` does; for a mel that is not one even when converted; for
-                one that does not fit the checkpoint, with what to add where that is clear.
+            InputError: as `read_incoming` does; for a mel that is not one even when converted, or
+                not of the convention that was named; for one that does not fit the checkpoint,
+                with what to add where that is clear.
         """
         word = self.options.convention
         if word is None and not _says_another(path, self.first.config.mel):
@@ -83,6 +84,7 @@ class Voices:
         incoming = read_incoming(
             path, word, self.options.stats, convention_with(self.first.config.mel)
         )
+        incoming.check()
         vocoder = self.of(incoming.convention)
         target = vocoder.config.mel
         goal = Convention(target, "the checkpoint")
@@ -99,33 +101,44 @@ class Voices:
         try:
             mel = check_one(mel, config, path)
         except InputError as error:
-            raise InputError(f"{error}{self._advice(path)}") from None
+            raise InputError(f"{error}{self._advice(path, str(error))}") from None
         warn(path, mistaken(mel, config))
         return mel
 
-    def _advice(self, path: Path) -> str:
+    def _fits(self, mel: Tensor) -> bool:
+        """Whether a mel may be of the first vocoder's convention, and that has a name to give."""
+        config = self.first.config.mel
+        try:
+            check_mel(mel, config)
+        except InputError:
+            return False
+        return convention_with(config) is not None and mistaken(mel, config) is None
+
+    def _advice(self, path: Path, refusal: str) -> str:
         """What to add to the command for a mel that was refused, where its convention is likely."""
         try:
             incoming = read_incoming(path)
         except InputError:
             return ""
         convention, found = incoming.convention, incoming.found
+        if found is not None and found.transposed and self._fits(incoming.mel):
+            return f" With --from {self.first.config.mel.name} it is turned."
         likely = found is None or found.probabilities[found.label] >= LIKELY
         if not likely or same_values(convention, self.first.config.mel):
             return ""
         name = None if self.options.checkpoint is not None else bundled_for(convention)
         if incoming.doubt is not None:
+            if "look like" in refusal and repr(convention.name) not in refusal:
+                # Two guesses that contradict each other help nobody.
+                return (
+                    " Name their convention with --from: one of `diffwave convert-mel --list`, or "
+                    "one that differs from it, as hifigan,log=log10."
+                )
             speaks = "" if name is None else f" The voice {name} speaks {convention.name!r}."
             return f" {incoming.doubt[0].upper()}{incoming.doubt[1:]}{speaks}"
         if name is None:
             return f" With --from {convention.name} it is converted."
         return f" With --from {convention.name} the voice {name} speaks it."
-
-
-def same_values(convention: Convention, mel: MelConfig) -> bool:
-    """Whether mels of a convention are those of `mel`, whatever they are called."""
-    renamed = dataclasses.replace(convention.mel, name=mel.name)
-    return dataclasses.replace(convention, mel=renamed, used_by="") == Convention(mel, "")
 
 
 def _says_another(path: Path, mel: MelConfig) -> bool:

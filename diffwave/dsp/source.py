@@ -45,10 +45,10 @@ def with_f0(source: Source, f0: Array) -> Source:
         InputError: for another number of frames, or a frequency that no voice has.
     """
     if f0.shape != source.f0.shape:
-        raise InputError(
-            f"F0 is one value for each of {source.f0.shape[-1]} frames of the mel, not of the "
-            f"shape {list(f0.shape)}."
-        )
+        shape, frames = list(f0.shape), source.f0.shape[-1]
+        same = shape[:-1] == list(source.f0.shape[:-1])
+        what = f"{shape[-1]} values" if same else f"of the shape {shape}"
+        raise InputError(f"F0 is one value for each of {frames} frames of the mel, not {what}.")
     voiced, xp = f0 > 0, namespace(f0)
     if not bool(((f0 >= LOWEST_F0) & (f0 <= HIGHEST_F0) | (f0 == 0)).all()):
         raise InputError(

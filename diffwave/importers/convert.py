@@ -7,6 +7,7 @@ from pathlib import Path
 
 from diffwave.base.errors import InputError
 from diffwave.base.files import atomic_folder
+from diffwave.base.text import counted
 from diffwave.card import model_card
 from diffwave.checkpoint import save_checkpoint
 from diffwave.importers.configuration import About, configuration
@@ -52,11 +53,12 @@ def _card(layout: Project, file: Path, out: Path, model: DiffusionModel, about: 
     """The model card: where the weights come from, and what they want."""
     config, chain = model.config, model.denoiser.trained_levels
     whole = "" if chain is None else f", the whole chain by --steps {len(chain)}"
+    steps = counted(config.sampling.default, "step")
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     code = f"; the code of {layout.title} is under {layout.licence}" if layout.licence else ""
     rows = {
         "source": f"{file.name} of {layout.title}, SHA-256 {digest}",
-        "chain": f"{config.diffusion.schedule}; {config.sampling.default} steps by default{whole}",
+        "chain": f"{config.diffusion.schedule}; {steps} by default{whole}",
         "licence": about.licence or f"not stated in the file; ask whoever trained it{code}",
     }
     what = "DiffWave, imported by the package `diffwave` from a checkpoint of "

@@ -68,7 +68,9 @@ def as_tensor(name: str, value: Tensor | ArrayLike, integers: bool = False) -> T
         except (ValueError, TypeError, RuntimeError):  # rows of several lengths, say
             raise InputError(f"A {name} must be an array, and this cannot be made one.") from None
         if array.dtype.kind not in ("fiu" if integers else "f"):
-            raise InputError(f"A {name} must be floating point, not {array.dtype}.")
+            numbers = array.dtype.kind not in "USO" or isinstance(value, np.ndarray)
+            kind = array.dtype if numbers else type(value).__name__
+            raise InputError(f"A {name} must be floating point, not {kind}.")
         return torch.from_numpy(array.astype(np.float32))
     if not (value.is_floating_point() or integers):
         raise InputError(f"A {name} must be floating point, not {value.dtype}.")
@@ -196,7 +198,9 @@ def _others(config: MelConfig) -> dict[str, MelConfig]:
     }
     for known in PRESETS.values():
         alike = [repr(c.name) for c in PRESETS.values() if values(c) == values(known)]
-        others[f"the convention {' or '.join(alike)}"] = known
+        plain_log10 = known.log == "log10" and known.gain == 1
+        kind = "base-10 logarithms, as of " * plain_log10
+        others[f"{kind}the convention {' or '.join(alike)}"] = known
     return {label: other for label, other in others.items() if values(other) != values(config)}
 
 

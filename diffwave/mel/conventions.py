@@ -237,6 +237,12 @@ def convention_with(mel: MelConfig) -> Convention | None:
     return next((each for each in CONVENTIONS.values() if each.mel == mel), None)
 
 
+def same_values(convention: Convention, mel: MelConfig) -> bool:
+    """Whether mels of a convention are those of `mel`, whatever they are called."""
+    renamed = dataclasses.replace(convention.mel, name=mel.name)
+    return dataclasses.replace(convention, mel=renamed, used_by="") == Convention(mel, "")
+
+
 def convention_of(text: str) -> Convention:
     """The convention that a word means: a name, or NAME,KEY=VALUE,... for one that differs from it.
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from diffwave.base.errors import InputError
-from diffwave.mel.check import check_shape
+from diffwave.mel.check import check_mel, check_shape
 from diffwave.mel.config import MelConfig
 from diffwave.mel.conventions import Convention, convention_of, convention_with
 from diffwave.mel.convert import convert, difference
@@ -46,6 +46,15 @@ class Incoming:
             + (f"may be {others}" if others else f"{self.found.frames} frames show little")
             + "; name the right one with --from."
         )
+
+    def check(self) -> None:
+        """Raise InputError where the values cannot be of a convention that was told or named.
+
+        `check_mel` knows mels of logarithms of magnitudes alone; others pass.
+        """
+        told, plain = self.convention, Convention(self.convention.mel, self.convention.used_by)
+        if self.found is None and told == plain:
+            check_mel(self.mel, told.mel)
 
     def to(self, target: Convention) -> Tensor:
         """The mel as `target`'s, float32 [n_mels', T']."""

@@ -55,7 +55,10 @@ class Vocoder:
         """
         self.folder, self._threads = Path(folder), threads
         if not (self.folder / ABOUT).is_file():
-            raise InputError(f"{folder} is not a voice in ONNX: it has no {ABOUT}.")
+            raise InputError(
+                f"{folder} is not a voice in ONNX: it has no {ABOUT}; "
+                "`diffwave export NAME FOLDER --onnx` makes one."
+            )
         about = read_json(self.folder / ABOUT)
         if about.get("format") != FORMAT:
             raise InputError(f"{self.folder / ABOUT} is not of format {FORMAT} of this package.")
