@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from diffwave import Vocoder
+from diffwave.base.errors import run_script
 
 
 def main() -> None:
@@ -44,4 +45,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -13,8 +13,7 @@ import numpy as np
 
 from diffwave import Vocoder
 from diffwave.base.audio import write_audio
-from diffwave.base.errors import InputError
-from diffwave.base.text import notice
+from diffwave.base.errors import InputError, run_script
 
 
 def entries(table: Path) -> Iterator[tuple[str, str]]:
@@ -47,8 +46,4 @@ def main(table: str, folder: str, voice: str | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(*sys.argv[1:]))
-    except InputError as error:
-        notice(f"from_kaldi.py: {error}")
-        sys.exit(2)
+    run_script(lambda: main(*sys.argv[1:]))

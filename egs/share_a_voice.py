@@ -14,8 +14,7 @@ import numpy as np
 import torch
 
 from diffwave import Vocoder
-from diffwave.base.errors import InputError
-from diffwave.base.text import notice
+from diffwave.base.errors import run_script
 
 
 def main(voice: str, folder: str, name: str | None = None) -> None:
@@ -32,8 +31,4 @@ def main(voice: str, folder: str, name: str | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(*sys.argv[1:])
-    except InputError as error:
-        notice(f"share_a_voice.py: {error}")
-        sys.exit(2)
+    run_script(lambda: main(*sys.argv[1:]))

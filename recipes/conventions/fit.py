@@ -18,6 +18,7 @@ from mels import NORMALISED, examples, smoothed, some, statistics
 from safetensors.torch import save_file
 from torch import Tensor
 
+from diffwave.base.errors import run_script
 from diffwave.mel.conventions import CONVENTIONS
 from diffwave.mel.traits import traits
 
@@ -106,4 +107,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

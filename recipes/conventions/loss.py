@@ -21,6 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from diffwave import Vocoder
+from diffwave.base.errors import run_script
 from diffwave.base.text import markdown_table
 from diffwave.eval.metrics import distillmos, pesq
 from diffwave.mel.conventions import CONVENTIONS, Convention
@@ -87,4 +88,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

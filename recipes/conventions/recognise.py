@@ -15,7 +15,7 @@ import torch
 from mels import NORMALISED, examples, smoothed, some, split, statistics, wave_of
 from torch import Tensor
 
-from diffwave.base.errors import InputError
+from diffwave.base.errors import InputError, run_script
 from diffwave.base.text import markdown_table
 from diffwave.mel import check_mel
 from diffwave.mel.conventions import CONVENTIONS
@@ -97,4 +97,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from diffwave import Vocoder
 from diffwave.base.audio import read_audio
+from diffwave.base.errors import run_script
 from diffwave.base.text import markdown_table
 from diffwave.eval.scoring import System, audio_files, evaluate_systems, resynthesis_system
 from diffwave.train.mel_losses import smoothed
@@ -93,4 +94,5 @@ def main() -> None:
     print(f"Chunks of 64 frames differ from one piece by {far:.1e} of the largest sample.")
 
 
-main()
+if __name__ == "__main__":
+    run_script(main)

@@ -18,6 +18,8 @@ import soxr
 from torch import Tensor
 
 from diffwave import Vocoder
+from diffwave.base.audio import read_audio
+from diffwave.base.errors import run_script
 from diffwave.base.text import markdown_table
 from diffwave.eval.scoring import evaluate_systems, resynthesis_system
 
@@ -28,7 +30,8 @@ PEAK = 0.45
 
 def resampled(file: Path, speed: float, folder: Path) -> Path:
     """The recording at another speed, as a file."""
-    wave, rate = soundfile.read(file, dtype="float32")
+    samples, rate = read_audio(file)
+    wave = samples.numpy()
     wave = wave * max(1.0, PEAK / float(np.abs(wave).max()))
     if speed != 1:
         wave = soxr.resample(wave, speed, 1.0)
@@ -63,4 +66,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)
