@@ -186,6 +186,11 @@ def test_only_the_enhancer_is_trained(corpora: Path, tmp_path: Path) -> None:
         changed = not torch.allclose(value, after[name], atol=1e-3, rtol=1e-3)
         assert changed is False or name.startswith("enhancer."), name
     assert not torch.equal(before["enhancer.output.weight"], after["enhancer.output.weight"])
+    arguments[2] = tmp_path / "mixed"
+    run("enhance.py", *arguments, "--batches", 2, "--mix", 0, "--device", "cpu")
+    mixed = load_checkpoint(tmp_path / "mixed").state_dict()
+    for name, value in before.items():
+        torch.testing.assert_close(mixed[name], value, atol=1e-3, rtol=1e-3)  # stored in half
     refused = run("enhance.py", wavs, mels, tmp_path / "no", "--checkpoint", tmp_path / "none")
     assert refused.returncode == 2 and refused.stderr.count("\n") == 1
 

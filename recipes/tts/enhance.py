@@ -87,6 +87,9 @@ def main() -> None:
     parser.add_argument(
         "--smoother", type=float, default=0, help="share of the training in which it is learned"
     )
+    parser.add_argument(
+        "--mix", type=float, default=1, help="share of the result; the rest is what it began as"
+    )
     parser.add_argument("--rate", type=float, default=5e-4)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--device", default="auto")
@@ -101,6 +104,7 @@ def main() -> None:
     loss_of = EnhancementLoss(model, LossConfig())
     enhancer = model.enhancer.train().requires_grad_(True)
     averaged = copy.deepcopy(enhancer).eval().requires_grad_(False)
+    before = copy.deepcopy(averaged)
     rates = OptimConfig(lr=options.rate, last_lr=0, warmup_steps=50)
     optimizer = torch.optim.AdamW(enhancer.parameters(), lr=options.rate, weight_decay=0.01)
     normalise = enhancer.config.normalise or vocoder.config.normalise
@@ -150,6 +154,8 @@ def main() -> None:
                 line = " ".join(f"{k} {np.mean(v[-200:]):.4f}" for k, v in means.items() if v)
                 print(f"step {step} {100 * passed:.0f} % {line}", flush=True)
                 shown = time.monotonic()
+    for old, new in zip(before.parameters(), averaged.parameters(), strict=True):
+        new.copy_(old.lerp(new, options.mix))
     enhancer.load_state_dict(averaged.state_dict())
     save_checkpoint(model, options.out)
     minutes = (time.monotonic() - started) / 60
