@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from diffwave.base.device import in_float32
 from diffwave.base.errors import InputError
 from diffwave.base.migrate import current_config, current_state
 from diffwave.base.schema import shown, strictly
@@ -154,6 +155,7 @@ class DiffusionModel(nn.Module):
         """The mel [B, n_mels, T] that a wave is to be made of; itself without an enhancer."""
         return mel if self.enhancer is None else self.enhance_gated(mel)[0]
 
+    @in_float32
     def enhance_gated(self, mel: Tensor) -> tuple[Tensor, Tensor]:
         """The enhanced mel, and the logits [B, T] of the gates that let frames be changed.
 
@@ -175,6 +177,7 @@ class DiffusionModel(nn.Module):
             )
         return self.source
 
+    @in_float32
     def predict_source(self, mel: Tensor) -> Source:
         """What excites a mel [B, n_mels, T]; InputError for a model without a source."""
         return self.source_predictor().predict(self.config.normalise(mel))

@@ -75,6 +75,18 @@ def test_every_part_of_a_vocoder_matters(vocoders: dict[str, Vocoder], vocoder: 
     assert difference(whole, vocoders["enhancing"](better, steps=1, enhance=False)) < 1e-4
 
 
+@pytest.mark.parametrize("kind", ["spectral", "source", "enhancing", "waveform"])
+def test_autocast_around_a_call_is_the_networks_alone(
+    vocoders: dict[str, Vocoder], kind: str
+) -> None:
+    """Pulses, envelopes and iterations stay in float32, whatever a pipeline computes in."""
+    plain = vocoders[kind](MEL, steps=1, n_iter=0 if kind != "waveform" else None)
+    with torch.autocast("cpu", torch.bfloat16):
+        less = vocoders[kind](MEL, steps=1, n_iter=0 if kind != "waveform" else None)
+    assert less.dtype == torch.float32
+    assert 0 < float((less - plain).norm()) < 0.03 * float(plain.norm())
+
+
 @pytest.mark.parametrize("chunk_frames", [1, 7, 50])
 def test_mels_are_enhanced_and_sources_predicted_in_chunks(
     vocoders: dict[str, Vocoder], chunk_frames: int

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
 import torch
 
 from diffwave.base.errors import InputError
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 SIDE = {"cpu": 1024, "cuda": 8192}
 """Of the square matrices that are multiplied to measure a device; 1024 on any other."""
@@ -26,6 +33,20 @@ def choose_device(name: str = "auto") -> torch.device:
     except (RuntimeError, AssertionError, ImportError):  # which one depends on the device
         raise InputError(f"There is no device {name!r} on this machine.") from None
     return device
+
+
+def in_float32(function: Callable[P, R]) -> Callable[P, R]:
+    """Compute a function in float32 even where a caller's `torch.autocast` asks for less.
+
+    For envelopes, pulses and transforms, which do not bear it.
+    """
+
+    @functools.wraps(function)
+    def computed(*args: P.args, **kwargs: P.kwargs) -> R:
+        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+            return function(*args, **kwargs)
+
+    return computed
 
 
 def faster_precision(device: torch.device, margin: float = 1.5) -> torch.dtype:

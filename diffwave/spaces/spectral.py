@@ -15,6 +15,7 @@ from msgspec import Meta
 from torch import Tensor
 from torch.nn import functional as F
 
+from diffwave.base.device import in_float32
 from diffwave.base.errors import InputError
 from diffwave.base.schema import derived, shown
 from diffwave.dsp.consistency import match_bands
@@ -129,6 +130,7 @@ class SpectralSpace(Space):
         last = self.pad_left + coordinates.shape[1] * self.hop_length
         return F.pad(signal, (0, max(0, last - signal.shape[-1])))[:, self.pad_left : last]
 
+    @in_float32
     def match_mel(
         self, spectrum: Tensor, mel: Tensor, n_iter: int, past: Tensor | None = None
     ) -> Tensor:
@@ -157,11 +159,13 @@ class SpectralSpace(Space):
         ends = self.frontend.config.amplitude_range
         return self.frontend.amplitude(mel).clamp(*ends).log().transpose(1, 2)
 
+    @in_float32
     def log_variance(self, mel: Tensor) -> Tensor:
         """Log of E|X|^2 that the mel [B, n_mels, T] predicts, [B, T, K], not below the floor."""
         log_variance = F.linear(frame_triples(mel), self.envelope_weight, self.envelope_bias)
         return log_variance.clamp_min(2 * math.log(self.config.floor))
 
+    @in_float32
     def prior(self, mel: Tensor, excitation: Excitation | None = None) -> Prior:
         """The envelope as deviation [B, T, 1, K], and a mean of 0 without a source.
 
