@@ -20,7 +20,7 @@ from diffwave import Vocoder, cli, vocoder
 from diffwave.checkpoint import save_checkpoint
 from diffwave.mel import preset
 from diffwave.mel.conventions import CONVENTIONS
-from diffwave.vocoder import bundled_for
+from diffwave.vocoder import bundled_for, bundled_near
 
 QUICK = ["--device", "cpu", "--steps", "2", "--bits", "float"]
 
@@ -68,6 +68,9 @@ def test_which_voice_a_convention_has(places: Path) -> None:
     assert bundled_for(CONVENTIONS["speecht5"].with_statistics(mean, scale)) == "speecht5-16k"
     for name in ("espnet", "hifigan-16k", "whisper", "vocos"):
         assert bundled_for(CONVENTIONS[name]) is None
+    assert bundled_near(CONVENTIONS["hifigan-16k"]) == "speecht5-16k"
+    for name in ("hifigan", "espnet", "whisper", "vocos", "espnet-24k"):
+        assert bundled_near(CONVENTIONS[name]) == "universal-22k"
 
 
 @pytest.mark.parametrize("how", ["named", "npz", "safetensors", "auto", "auto-npz", "frames first"])

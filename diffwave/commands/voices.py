@@ -18,7 +18,7 @@ from diffwave.mel import MelConfig, check_mel, check_one
 from diffwave.mel.conventions import Convention, convention_of, convention_with, same_values
 from diffwave.mel.files import read_mel
 from diffwave.mel.incoming import AUTO, declared, mistaken, read_incoming
-from diffwave.vocoder import DEFAULT, Vocoder, bundled_for
+from diffwave.vocoder import DEFAULT, Vocoder, bundled_for, bundled_near
 
 LIKELY = 0.5
 """Probability from which a convention is worth naming for a mel that was refused."""
@@ -28,8 +28,8 @@ class Voices:
     """The vocoders of a command, each loaded once.
 
     With --checkpoint there is that one. Without, a mel whose convention was named, said by its file
-    or recognised is spoken by the bundled voice of that very convention, if there is one; else by
-    the default voice, converted.
+    or recognised is spoken by the bundled voice of that very convention, if there is one; else it
+    is converted for the bundled voice with the same frames, or for the default one.
     """
 
     def __init__(self, options: Synthesize) -> None:
@@ -50,7 +50,7 @@ class Voices:
         """The vocoder for mels of a convention; says so when it is not the default one."""
         if self.options.checkpoint is not None:
             return self.first
-        name = bundled_for(convention) or DEFAULT
+        name = bundled_near(convention)
         new = name not in self._loaded
         vocoder = self._load(name)
         if new and name != DEFAULT:
