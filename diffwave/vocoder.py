@@ -323,9 +323,8 @@ def bundled_for(convention: Convention) -> str | None:
 def bundled_near(convention: Convention) -> str:
     """Name of the bundled checkpoint to which mels of a convention are best converted.
 
-    One that takes them as they are, or has the same frames (another filterbank costs little, 0.02
-    of PESQ between `hifigan-16k` and `speecht5`; other frames cost ten times as much), or else the
-    default.
+    One that takes them as they are, or has the same frames: another filterbank alone costs little
+    (`docs/conventions.md`: `hifigan-16k` for `speecht5`), other frames much. Else the default.
     """
 
     def frames(mel: MelConfig) -> tuple[int, int, int]:
